@@ -1,0 +1,59 @@
+# What a fresh checkout can do: `make test`, `make test-all`, `make demo`, `make bench`, `make format`, `make clean`.
+# Needs Python 3.11 or newer and PyPI; everything goes into .venv. `make PYTHON=/path/to/python test` picks the Python.
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+JOBS ?= 2
+
+.DEFAULT_GOAL := test
+.PHONY: test test-all check demo bench format clean
+
+test: check
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not all"
+
+test-all: check
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+check: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+demo: $(RUNTIME)
+	$(BIN)/python samples/demo.py
+
+bench: $(DEV)
+	$(BIN)/python -m tests.benchmarks
+
+format: $(DEV)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp newer than pyproject.toml means that there is nothing to install.
+$(DEV): pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $(RUNTIME) $@
+
+$(RUNTIME): pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[cli]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3; do \
+	    if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "making $(VENV) with $$($$python --version)"; \
+	        exec $$python -m venv --clear $(VENV); \
+	    fi; \
+	done; \
+	echo "durable needs Python 3.11 or newer, with its venv module, and found none on the PATH." >&2; \
+	echo "Install one (on Debian and Ubuntu: apt install python3-venv), or name it: make PYTHON=/path/to/python" >&2; \
+	exit 1

@@ -1,0 +1,413 @@
+"""What activities are written with: `defn`, and what a running attempt may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any, TypedDict, TypeVar, overload
+
+from durable.common import RetryPolicy
+from durable.context import ActivityCall, ActivityContext, WorkflowContext, current_activity, maybe_workflow
+from durable.history import values
+from durable.signature import Signature
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEFINITION = "__temporal_activity_definition"
+
+
+class ActivityCancellationType(IntEnum):
+    """What cancelling a call means. Values are Temporal's.
+
+    TRY_CANCEL: ask the activity to end, and go on at once. WAIT_CANCELLATION_COMPLETED: ask, and wait for its own
+    outcome, which may be a result. ABANDON: go on at once, and ask nothing.
+    """
+
+    TRY_CANCEL = 0
+    WAIT_CANCELLATION_COMPLETED = 1
+    ABANDON = 2
+
+
+class ActivityOptions(TypedDict, total=False):
+    """The options of a call that `defn` can set for all calls, and each call again for itself."""
+
+    task_queue: str | None
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    cancellation_type: ActivityCancellationType
+
+
+@dataclass(frozen=True)
+class ActivityDefinition:
+    """An activity as worker and workflow know it: ``fn`` is the function as it was written."""
+
+    name: str
+    fn: Callable[..., Any]
+    signature: Signature
+    is_async: bool
+    is_method: bool
+    options: ActivityOptions = field(default_factory=lambda: ActivityOptions())
+    no_thread_cancel_exception: bool = False
+
+    @staticmethod
+    def of(reference: object) -> ActivityDefinition | None:
+        """The definition behind a decorated function or (bound or unbound) method; None when there is none."""
+        found = getattr(reference, _DEFINITION, None)
+        return found if isinstance(found, ActivityDefinition) else None
+
+    @staticmethod
+    def must_be(reference: object) -> ActivityDefinition:
+        """Like `of`; ValueError when there is none."""
+        found = ActivityDefinition.of(reference)
+        if found is None:
+            name = getattr(reference, "__qualname__", repr(reference))
+            raise ValueError(f"{name} is not an activity: decorate it with @activity.defn")
+        return found
+
+
+@overload
+def defn(fn: F, /) -> F: ...
+
+
+@overload
+def defn(
+    *,
+    name: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+) -> Callable[[F], F]: ...
+
+
+def defn(
+    fn: Any = None, /, *, name: str | None = None, no_thread_cancel_exception: bool = False, **options: Any
+) -> Any:
+    """An activity: a function or method, async or sync, whose effects are outside the workflow.
+
+    Called inside a workflow it *is* the durable call: recorded, run by a worker, retried, its result replayed (a sync
+    one returns an awaitable there). Called anywhere else it is the plain function.
+
+    ``name`` is what the database and other programs know it by; the default is the function's own name. The other
+    options are the defaults of each call. Without any timeout an attempt may take as long as it likes: a worker's
+    death is noticed all the same. ``retry_policy`` None is `RetryPolicy()`: 1 s, doubled, without limit.
+    ``no_thread_cancel_exception``: a sync activity that is cancelled gets no exception, only `is_cancelled`.
+    """
+
+    def decorate(target: Any) -> Any:
+        if not callable(target) or inspect.isclass(target):
+            raise TypeError(f"Activity {_name(target)} must be a function or a method")
+        if hasattr(target, _DEFINITION):
+            raise ValueError(f"{_name(target)} is an activity already")
+        parameters = list(inspect.signature(target).parameters.values())
+        is_method = (
+            bool(parameters) and parameters[0].name == "self" and parameters[0].annotation is inspect.Parameter.empty
+        )
+        call_options: ActivityOptions = {key: value for key, value in options.items() if value is not None}  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+        unknown = set(options) - set(ActivityOptions.__annotations__)
+        if unknown:
+            raise TypeError(f"@activity.defn has no option {', '.join(sorted(unknown))}")
+        policy = call_options.get("retry_policy")
+        if policy is not None:
+            policy._validate()  # pyright: ignore[reportPrivateUsage]
+        definition = ActivityDefinition(
+            name=name or target.__name__,
+            fn=target,
+            signature=Signature.of(target, skip_first=is_method),
+            is_async=inspect.iscoroutinefunction(target),
+            is_method=is_method,
+            options=call_options,
+            no_thread_cancel_exception=no_thread_cancel_exception,
+        )
+        wrapper = _async_call(definition) if definition.is_async else _sync_call(definition)
+        setattr(wrapper, _DEFINITION, definition)
+        return wrapper
+
+    return decorate if fn is None else decorate(fn)
+
+
+def _async_call(definition: ActivityDefinition) -> Callable[..., Any]:
+    fn = definition.fn
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        run = maybe_workflow()
+        if run is None:
+            return await fn(*args, **kwargs)
+        return await run.call_activity(_durable_call(run, definition, args, kwargs))
+
+    return call
+
+
+def _sync_call(definition: ActivityDefinition) -> Callable[..., Any]:
+    fn = definition.fn
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        run = maybe_workflow()
+        if run is None:
+            return fn(*args, **kwargs)
+        return run.call_activity(_durable_call(run, definition, args, kwargs))
+
+    return call
+
+
+def _durable_call(
+    run: WorkflowContext, definition: ActivityDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ActivityCall:
+    values = args[1:] if definition.is_method else args
+    return activity_call(
+        definition.name,
+        definition.signature.encode(run.converter, values, kwargs),
+        definition.signature.return_hint,
+        **definition.options,
+    )
+
+
+def activity_call(
+    activity_type: str,
+    input: list[values.Payload],
+    result_type: Any,
+    *,
+    activity_id: str | None = None,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+) -> ActivityCall:
+    """A call with its options checked, as the context takes it."""
+    if retry_policy is not None:
+        retry_policy._validate()  # pyright: ignore[reportPrivateUsage]
+    return ActivityCall(
+        activity_type=activity_type,
+        input=input,
+        result_type=result_type,
+        activity_id=activity_id,
+        task_queue=task_queue,
+        schedule_to_close_timeout_us=_us("schedule_to_close_timeout", schedule_to_close_timeout),
+        schedule_to_start_timeout_us=_us("schedule_to_start_timeout", schedule_to_start_timeout),
+        start_to_close_timeout_us=_us("start_to_close_timeout", start_to_close_timeout),
+        heartbeat_timeout_us=_us("heartbeat_timeout", heartbeat_timeout),
+        retry_policy=_DEFAULT_POLICY if retry_policy is None else retry_policy.to_history(),
+        cancellation_type=cancellation_type,
+    )
+
+
+_DEFAULT_POLICY = values.RetryPolicy()
+
+
+def _us(name: str, duration: timedelta | None) -> int:
+    if duration is None:
+        return 0
+    if not isinstance(duration, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be a timedelta, not {type(duration).__name__}: timedelta(seconds={duration!r})?")
+    if duration < timedelta(0):
+        raise ValueError(f"{name} can't be negative: {duration}")
+    return duration // timedelta(microseconds=1)
+
+
+class Flag:
+    """Something that comes true once: asked, awaited, or waited for in a thread."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: asyncio.Event | None = None
+        self._thread_event: threading.Event | None = None
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        """On the engine's loop only."""
+        self._set = True
+        if self._event is not None:
+            self._event.set()
+        if self._thread_event is not None:
+            self._thread_event.set()
+
+    async def wait(self) -> None:
+        """On the engine's loop only."""
+        if not self._set:
+            self._event = self._event or asyncio.Event()
+            await self._event.wait()
+
+    def wait_sync(self, timeout: float | None = None) -> bool:
+        """In any other thread; ``timeout`` in seconds. Is it set?"""
+        if self._thread_event is None:
+            self._thread_event = threading.Event()
+        if self._set:
+            self._thread_event.set()
+        return self._thread_event.wait(timeout)
+
+
+@dataclass(frozen=True)
+class ActivityCancellationDetails:
+    """Why an attempt was asked to end."""
+
+    not_found: bool = False
+    cancel_requested: bool = False
+    paused: bool = False
+    reset: bool = False
+    timed_out: bool = False
+    worker_shutdown: bool = False
+
+
+@dataclass(frozen=True)
+class Info:
+    """The attempt that is running. Temporal's `activity.Info`; times are aware, UTC."""
+
+    activity_id: str
+    activity_type: str
+    attempt: int
+    current_attempt_scheduled_time: datetime
+    heartbeat_details: Sequence[Any]
+    heartbeat_timeout: timedelta | None
+    is_local: bool
+    namespace: str
+    schedule_to_close_timeout: timedelta | None
+    scheduled_time: datetime
+    start_to_close_timeout: timedelta | None
+    started_time: datetime
+    task_queue: str
+    task_token: bytes
+    workflow_id: str
+    workflow_run_id: str
+    workflow_type: str
+    retry_policy: RetryPolicy | None
+
+    def _logger_details(self) -> dict[str, Any]:
+        return {
+            "activity_id": self.activity_id,
+            "activity_type": self.activity_type,
+            "attempt": self.attempt,
+            "namespace": self.namespace,
+            "task_queue": self.task_queue,
+            "workflow_id": self.workflow_id,
+            "workflow_run_id": self.workflow_run_id,
+            "workflow_type": self.workflow_type,
+        }
+
+
+def _context() -> ActivityContext:
+    context = current_activity.get()
+    if context is None:
+        raise RuntimeError("Not in activity context")
+    return context
+
+
+def in_activity() -> bool:
+    """Is this an activity's code?"""
+    return current_activity.get() is not None
+
+
+def info() -> Info:
+    """The attempt that is running. RuntimeError outside of one."""
+    return _context().info()
+
+
+def heartbeat(*details: Any) -> None:
+    """Tell that the attempt lives; ``details`` are what the next attempt finds in ``info().heartbeat_details``.
+
+    Throttled to 80 % of the heartbeat timeout (60 s at most; 30 s without one); the latest details always arrive
+    before the attempt's outcome. Never blocks.
+    """
+    _context().heartbeat(details)
+
+
+def is_cancelled() -> bool:
+    """Was the attempt asked to end?"""
+    return _context().cancelled.is_set()
+
+
+async def wait_for_cancelled() -> None:
+    """Until the attempt is asked to end."""
+    await _context().cancelled.wait()
+
+
+def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> None:
+    """Until the attempt is asked to end, or ``timeout`` (seconds or timedelta) is over; for sync activities."""
+    _context().cancelled.wait_sync(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
+
+
+def cancellation_details() -> ActivityCancellationDetails | None:
+    """Why the attempt was asked to end; None when it was not."""
+    return _context().cancellation_details()
+
+
+def shield_thread_cancel_exception() -> AbstractContextManager[None]:
+    """A block in which a sync activity gets no cancel exception; a pending one is raised at its end."""
+    return _context().shield_thread_cancel()  # type: ignore[no-any-return]
+
+
+def is_worker_shutdown() -> bool:
+    """Has the worker begun to stop?"""
+    return _context().worker_shutdown.is_set()
+
+
+async def wait_for_worker_shutdown() -> None:
+    """Until the worker begins to stop."""
+    await _context().worker_shutdown.wait()
+
+
+def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> None:
+    """Until the worker begins to stop, or ``timeout`` (seconds or timedelta) is over; for sync activities."""
+    _context().worker_shutdown.wait_sync(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
+
+
+_Base = logging.LoggerAdapter[logging.Logger]
+
+
+class LoggerAdapter(_Base):
+    """A logger that knows the attempt; in an activity it appends the attempt's identity to the text and the record."""
+
+    def __init__(self, logger: logging.Logger, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(logger, extra or {})
+        self.activity_info_on_message = True
+        self.activity_info_on_extra = True
+        self.full_activity_info_on_extra = False
+
+    @property
+    def base_logger(self) -> logging.Logger:
+        """The logger underneath."""
+        return self.logger
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        context = current_activity.get()
+        extra = dict(self.extra or {})
+        if context is not None:
+            attempt = context.info()
+            details = attempt._logger_details()  # pyright: ignore[reportPrivateUsage]
+            if self.activity_info_on_message:
+                msg = f"{msg} ({details})"
+            if self.activity_info_on_extra:
+                extra["temporal_activity"] = details
+            if self.full_activity_info_on_extra:
+                extra["activity_info"] = attempt
+        kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+logger = LoggerAdapter(logging.getLogger("temporalio.activity"))
+"""Log from activity code with this."""
+
+
+def _name(target: object) -> str:
+    return getattr(target, "__qualname__", repr(target))

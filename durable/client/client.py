@@ -1,0 +1,262 @@
+"""The client: connect to a database, start workflows, get hold of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+import msgspec
+
+from durable.client.description import WorkflowExecution, WorkflowExecutionStatus
+from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.converter import DataConverter
+from durable.exceptions import WorkflowAlreadyStartedError
+from durable.history import rules
+from durable.history.database import Database
+from durable.history.errors import UnknownOutcome
+from durable.history.host import Machine
+from durable.history.rules import StartRequest
+from durable.history.stores import open_store
+from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
+from durable.history.values import IdConflictPolicy, IdReusePolicy
+from durable.workflow.calls import UNSET, arguments
+from durable.workflow.definition import WorkflowDefinition
+
+R = TypeVar("R")
+
+DEFAULT_ADDRESS = "sqlite:///durable.db"
+DEFAULT_TASK_QUEUE = "default"
+WORKFLOW_ID_MAX = 1000
+
+
+class StartOptions(TypedDict, total=False):
+    """The options of `Client.start_workflow`, which says what they mean."""
+
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any] | None
+    task_queue: str
+    result_type: Any
+    task_timeout: timedelta | None
+    id_reuse_policy: WorkflowIDReusePolicy
+    id_conflict_policy: WorkflowIDConflictPolicy
+    start_delay: timedelta | None
+    request_id: str | None
+
+
+class Client:
+    """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
+
+    It belongs to the event loop on which it was connected.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        identity: str | None = None,
+    ) -> None:
+        self.database = database
+        self.namespace = namespace
+        self.data_converter = data_converter
+        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+
+    @staticmethod
+    async def connect(
+        target_host: str | None = None,
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        identity: str | None = None,
+    ) -> Client:
+        """Open the database at ``target_host``, an URL; a new SQLite file gets its tables by itself.
+
+        ``sqlite:///app.db`` is a file in the working directory, ``sqlite:////var/lib/app.db`` one by its full path,
+        ``sqlite://`` one that is gone when the client is closed. The default is the environment's ``DURABLE_ADDRESS``,
+        else ``sqlite:///durable.db``. Raises `StoreUnavailable` with what is wrong and what to do.
+        """
+        host = Machine()
+        store = open_store(target_host or os.environ.get("DURABLE_ADDRESS") or DEFAULT_ADDRESS, host)
+        database = await Database(store, host).open()
+        return Client(database, namespace=namespace, data_converter=data_converter, identity=identity)
+
+    async def close(self) -> None:
+        """Commit what waits, and let go of the database. Close workers first."""
+        await self.database.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @overload
+    async def start_workflow(
+        self, workflow: Callable[..., Awaitable[R]], arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[R]: ...
+
+    @overload
+    async def start_workflow(
+        self, workflow: str, arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[Any]: ...
+
+    async def start_workflow(
+        self,
+        workflow: Any,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        id: str,
+        task_queue: str = DEFAULT_TASK_QUEUE,
+        result_type: Any = None,
+        task_timeout: timedelta | None = None,
+        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
+        start_delay: timedelta | None = None,
+        request_id: str | None = None,
+    ) -> WorkflowHandle[Any]:
+        """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
+
+        ``id`` is unique among the open workflows of the namespace: the policies say what happens when it is in use
+        (by default `WorkflowAlreadyStartedError`). The same ``request_id`` starts it once, however often it is sent.
+        ``arg`` is its one argument, or ``args`` all of them, and ``kwargs`` more by name; they must be convertible
+        (`ConversionError`). Its code runs on a worker of ``task_queue``, from ``start_delay`` on.
+        """
+        if not id or len(id) > WORKFLOW_ID_MAX:
+            raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
+        definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)
+        values = arguments(arg, args)
+        if definition is not None:
+            input = definition.signature.encode(self.data_converter, values, kwargs or {})
+        elif kwargs:
+            raise ValueError("kwargs need the workflow itself, not its name: a name does not tell its parameters")
+        else:
+            input = self.data_converter.to_payloads(values)
+        request = StartRequest(
+            namespace=self.namespace,
+            workflow_id=id,
+            workflow_type=workflow if definition is None else definition.name,
+            task_queue=task_queue,
+            input=input,
+            request_id=request_id or self.database.store.new_id(),
+            identity=self.identity,
+            task_timeout_us=_us(task_timeout) or 10_000_000,
+            start_delay_us=_us(start_delay),
+            reuse_policy=IdReusePolicy(id_reuse_policy),
+            conflict_policy=IdConflictPolicy(id_conflict_policy),
+        )
+        run_id = await self._start(request)
+        if result_type is None and definition is not None:
+            result_type = definition.signature.return_hint
+        return WorkflowHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
+
+    @overload
+    async def execute_workflow(
+        self, workflow: Callable[..., Awaitable[R]], arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
+    ) -> R: ...
+
+    @overload
+    async def execute_workflow(
+        self, workflow: str, arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
+    ) -> Any: ...
+
+    async def execute_workflow(
+        self, workflow: Any, arg: Any = UNSET, *, id: str, **options: Unpack[StartOptions]
+    ) -> Any:
+        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`."""
+        handle = await self.start_workflow(workflow, arg, id=id, **options)
+        return await handle.result()
+
+    def get_workflow_handle(
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = None,
+    ) -> WorkflowHandle[Any]:
+        """A handle on a workflow by its id; nothing is asked or checked. ``run_id`` None is its latest run."""
+        return WorkflowHandle(
+            self,
+            workflow_id,
+            run_id=run_id,
+            result_run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+        )
+
+    async def list_workflows(
+        self, *, status: WorkflowExecutionStatus | None = None, limit: int | None = None, page_size: int = 1000
+    ) -> AsyncIterator[WorkflowExecution]:
+        """The runs of the namespace, newest first, fetched in pages."""
+        before: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = page_size if left is None else min(page_size, left)
+            page = await self.database.store.list_runs(self.namespace, status=status, limit=size, before=before)
+            for run in page:
+                yield WorkflowExecution(**WorkflowExecution.fields(run))
+            if len(page) < size:
+                return
+            before = page[-1].run_id
+            left = None if left is None else left - len(page)
+
+    async def _start(self, request: StartRequest) -> str:
+        lost = 0
+        while True:
+            try:
+                outcome = await self._submit_start(request)
+            except UnknownOutcome:
+                # Its request id makes it happen once, however often it is sent.
+                lost += 1
+                if lost == RESEND_MAX:
+                    raise
+                continue
+            match outcome:
+                case Committed(run_id=run_id):
+                    return run_id
+                case Refused(reason=Refusal.IN_USE, run=run) if (
+                    run is not None and run.closed_us is None and _replacing(request)
+                ):
+                    replaces = await termination(self, run, "replaced by a new start", [])
+                    request = _with(request, replaces)
+                case Refused(reason=Refusal.FENCED) if _replacing(request):
+                    request = _with(request, None)
+                case Refused(reason=Refusal.IN_USE, run=run):
+                    raise WorkflowAlreadyStartedError(
+                        request.workflow_id, request.workflow_type, run_id=run.run_id if run else None
+                    )
+                case Refused(reason=reason, detail=detail):
+                    raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")
+
+    async def _submit_start(self, request: StartRequest) -> Outcome:
+        store = self.database.store
+        run_id = store.new_id()
+        for starter in self.database.starters:
+            if starter.takes(request):
+                return await starter.start(request, run_id)
+        return await self.database.write(rules.start(request, run_id, store.now_us()).transition)
+
+
+def _replacing(request: StartRequest) -> bool:
+    return (
+        request.conflict_policy is IdConflictPolicy.TERMINATE_EXISTING
+        or request.reuse_policy is IdReusePolicy.TERMINATE_IF_RUNNING
+    )
+
+
+def _with(request: StartRequest, replaces: Transition | None) -> StartRequest:
+    return msgspec.structs.replace(request, replaces=replaces)
+
+
+def _us(duration: timedelta | None) -> int:
+    return 0 if duration is None else max(0, duration // timedelta(microseconds=1))

@@ -1,0 +1,329 @@
+"""A workflow as its client sees it: wait for it, ask it, tell it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from durable.client.description import (
+    PendingActivityInfo,
+    PendingMessageInfo,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowHistory,
+    moment,
+)
+from durable.client.errors import WorkflowFailureError, WorkflowQueryFailedError
+from durable.exceptions import CancelledError, TerminatedError
+from durable.history import codec, rules
+from durable.history.errors import UnknownOutcome
+from durable.history.events import (
+    ClosingEvent,
+    HistoryEvent,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+)
+from durable.history.messages import HOLDS_OPEN, CancelRequest, Message, Query, Signal
+from durable.history.rules import Incoming
+from durable.history.state import State, fold
+from durable.history.transition import Refusal, Refused, RunInfo, Send, StoredMessage, Transition
+from durable.history.values import Payload
+from durable.service import RPCError, RPCStatusCode
+from durable.workflow.calls import UNSET, arguments
+from durable.workflow.definition import handler_name
+
+if TYPE_CHECKING:
+    from durable.client.client import Client
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+QUERY_TIMEOUT = timedelta(seconds=10)
+RESEND_MAX = 10
+
+
+class WorkflowHandle(Generic[R]):
+    """A workflow by its id, and a run of it.
+
+    ``run_id`` None addresses the latest run of the id; ``result_run_id`` is the run whose result is waited for, the
+    one that this handle's start began. ``first_execution_run_id`` guards `cancel` and `terminate`: they touch only
+    that chain of runs.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = None,
+    ) -> None:
+        self._client = client
+        self._id = id
+        self._run_id = run_id
+        self._result_run_id = result_run_id
+        self._first_execution_run_id = first_execution_run_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"WorkflowHandle({self._id!r}, run_id={self._run_id or self._result_run_id!r})"
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def run_id(self) -> str | None:
+        return self._run_id
+
+    @property
+    def result_run_id(self) -> str | None:
+        return self._result_run_id
+
+    @property
+    def first_execution_run_id(self) -> str | None:
+        return self._first_execution_run_id
+
+    async def result(self, *, rpc_timeout: timedelta | None = None) -> R:
+        """The workflow's result, as soon as it is there; any number of processes may wait.
+
+        Raises `WorkflowFailureError` when it failed, was cancelled or was terminated; `RPCError` NOT_FOUND when there
+        is no such workflow, DEADLINE_EXCEEDED when ``rpc_timeout`` is over first.
+        """
+        return self._outcome(await self._within(self._closing_event(), rpc_timeout, "its result"))
+
+    async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
+        """The run's row, its unread messages and its activities that are not over. `RPCError` NOT_FOUND."""
+        return await self._within(self._describe(), rpc_timeout, "its description")
+
+    async def fetch_history(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistory:
+        """All events of the run so far. `RPCError` NOT_FOUND."""
+        run = await self._within(self._run(), rpc_timeout, "its history")
+        return WorkflowHistory(self._id, await self._events(run))
+
+    async def signal(
+        self,
+        signal: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        request_id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Send a signal; it is durable when this returns, and read by the workflow once, in order.
+
+        Sent again with the same ``request_id`` it still happens once. `RPCError` NOT_FOUND when there is no such
+        workflow, or it is closed.
+        """
+        name, definition = handler_name(signal, "signal")
+        values = arguments(arg, args)
+        converter = self._client.data_converter
+        message = Signal(
+            name=name,
+            input=definition.signature.encode(converter, values, {}) if definition else converter.to_payloads(values),
+            identity=self._client.identity,
+            request_id=request_id or self._client.database.store.new_id(),
+        )
+        await self._within(self._send(message), rpc_timeout, "the signal")
+
+    async def query(
+        self,
+        query: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> Any:
+        """Ask the workflow's code; it answers as of now, also when it is closed.
+
+        Raises `WorkflowQueryFailedError` when the handler raises or there is none; `RPCError` DEADLINE_EXCEEDED when no
+        worker answers within ``rpc_timeout`` (10 s by default).
+        """
+        name, definition = handler_name(query, "query")
+        values = arguments(arg, args)
+        converter = self._client.data_converter
+        message = Query(
+            id=self._client.database.store.new_id(),
+            name=name,
+            args=definition.signature.encode(converter, values, {}) if definition else converter.to_payloads(values),
+        )
+        body = await self._within(self._ask(message), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}")
+        answer = codec.decode_answer(body)
+        if answer.failure is not None:
+            raise WorkflowQueryFailedError(answer.failure.message) from converter.from_failure(answer.failure)
+        hint = result_type or (definition.signature.return_hint if definition else None)
+        return self._decoded(answer.result, hint)
+
+    async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None) -> None:
+        """Ask the workflow to end; its code may clean up first. No error when it is closed already."""
+        message = CancelRequest(
+            reason=reason, identity=self._client.identity, request_id=self._client.database.store.new_id()
+        )
+        await self._within(self._send(message, closed_is_fine=True), rpc_timeout, "the cancel request")
+
+    async def terminate(self, *args: Any, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+        """End the workflow at once; its code is not asked. ``args`` become the details.
+
+        `RPCError` NOT_FOUND when there is no such workflow, or it is closed.
+        """
+        await self._within(self._terminate(args, reason or ""), rpc_timeout, "its end")
+
+    # -- the inside
+
+    async def _closing_event(self) -> ClosingEvent:
+        run_id = self._run_id or self._result_run_id
+        if run_id is None:
+            run_id = (await self._run()).run_id
+        return await self._client.database.closing_event(run_id)
+
+    def _outcome(self, event: ClosingEvent) -> R:
+        converter = self._client.data_converter
+        match event:
+            case WorkflowExecutionCompleted(result=result):
+                return self._decoded(result, self._result_type)  # type: ignore[no-any-return]
+            case WorkflowExecutionFailed(failure=failure):
+                raise WorkflowFailureError(cause=converter.from_failure(failure))
+            case WorkflowExecutionCanceled(details=details):
+                raise WorkflowFailureError(
+                    cause=CancelledError("Workflow cancelled", *converter.from_payloads(details))
+                )
+            case _:
+                details = converter.from_payloads(event.details)
+                raise WorkflowFailureError(cause=TerminatedError(event.reason or "Workflow terminated", *details))
+
+    def _decoded(self, payloads: Sequence[Payload], hint: Any) -> Any:
+        if not payloads:
+            return None
+        return self._client.data_converter.from_payloads(payloads, None if hint is None else [hint])[0]
+
+    async def _run(self) -> RunInfo:
+        run_id = self._run_id or self._result_run_id
+        run = await self._client.database.store.find(self._client.namespace, self._id, run_id)
+        if run is None:
+            raise self._not_found(run_id)
+        return run
+
+    def _not_found(self, run_id: str | None = None) -> RPCError:
+        which = f" with run id {run_id}" if run_id else ""
+        return RPCError(
+            f"no workflow {self._id!r}{which} in namespace {self._client.namespace!r}; "
+            "`durable list` shows what there is",
+            RPCStatusCode.NOT_FOUND,
+        )
+
+    def _closed(self) -> RPCError:
+        return RPCError(
+            f"workflow execution already completed: {self._id!r} is closed and takes no more messages",
+            RPCStatusCode.NOT_FOUND,
+        )
+
+    async def _events(self, run: RunInfo) -> list[HistoryEvent]:
+        return codec.decode_history(await self._client.database.store.history(run.run_id))
+
+    async def _describe(self) -> WorkflowExecutionDescription:
+        run = await self._run()
+        store = self._client.database.store
+        messages = [(each, codec.decode_message(each.body)) for each in await store.inbox(run.run_id)]
+        return WorkflowExecutionDescription(
+            **WorkflowExecution.fields(run),
+            worker=run.owner,
+            history_bytes=run.history_bytes,
+            pending_activities=[PendingActivityInfo.of(task) for task in await store.tasks(run.run_id)],
+            pending_messages=[
+                PendingMessageInfo(kind=stored.kind, name=_message_name(message), due=moment(stored.due_us))
+                for stored, message in messages
+            ],
+        )
+
+    async def _send(self, message: Signal | CancelRequest | Query, *, closed_is_fine: bool = False) -> None:
+        database = self._client.database
+        send = Send(
+            namespace=self._client.namespace,
+            workflow_id=self._id,
+            run_id=self._run_id,
+            first_execution_run_id=self._first_execution_run_id,
+            message=codec.pack(message, database.store.now_us()),
+        )
+        for attempt in range(RESEND_MAX):
+            try:
+                outcome = await database.write(send)
+                break
+            except UnknownOutcome:
+                # Its request id makes it happen once, however often it is sent.
+                if attempt == RESEND_MAX - 1:
+                    raise
+        match outcome:
+            case Refused(reason=Refusal.NOT_FOUND):
+                raise self._not_found(self._run_id)
+            case Refused(reason=Refusal.CLOSED) if not closed_is_fine:
+                raise self._closed()
+            case Refused(reason=Refusal.INVALID, detail=detail):
+                raise ValueError(f"the database refuses the message for workflow {self._id!r}: {detail}")
+            case _:
+                pass
+
+    async def _ask(self, query: Query) -> bytes:
+        answer = asyncio.ensure_future(self._client.database.reply(query.id))
+        try:
+            await self._send(query)
+            return await answer
+        finally:
+            answer.cancel()
+
+    async def _terminate(self, args: Sequence[Any], reason: str) -> None:
+        details = self._client.data_converter.to_payloads(args)
+        while True:
+            run = await self._run()
+            if run.closed_us is not None:
+                raise self._closed()
+            outcome = await self._client.database.write(await self._termination(run, reason, details))
+            if not isinstance(outcome, Refused):
+                return
+            if outcome.reason is Refusal.INVALID:
+                raise ValueError(f"the database refuses to end workflow {self._id!r}: {outcome.detail}")
+
+    async def _termination(self, run: RunInfo, reason: str, details: Sequence[Payload]) -> Transition:
+        return await termination(self._client, run, reason, details)
+
+    async def _within(self, wait: Awaitable[T], timeout: timedelta | None, what: str) -> T:
+        if timeout is None:
+            return await wait
+        try:
+            return await asyncio.wait_for(wait, timeout.total_seconds())
+        except TimeoutError:
+            raise RPCError(
+                f"workflow {self._id!r}: {what} did not come within {timeout.total_seconds():g} s; "
+                "does a worker of its task queue run?",
+                RPCStatusCode.DEADLINE_EXCEEDED,
+            ) from None
+
+
+async def termination(client: Client, run: RunInfo, reason: str, details: Sequence[Payload]) -> Transition:
+    """The transition that ends an open run as it is just now."""
+    store = client.database.store
+    inbox = await store.inbox(run.run_id)
+    rows = await store.history(run.run_id)
+    step = rules.terminate(
+        fold(State(), codec.decode_history(rows)),
+        run.run_id,
+        [_incoming(each) for each in inbox if each.kind in HOLDS_OPEN],
+        store.now_us(),
+        reason=reason,
+        details=details,
+        identity=client.identity,
+    )
+    return step.transition
+
+
+def _incoming(stored: StoredMessage) -> Incoming:
+    return Incoming(codec.decode_message(stored.body), stored.due_us, stored.id)
+
+
+def _message_name(message: Message) -> str:
+    return message.name if isinstance(message, Signal | Query) else ""

@@ -1,0 +1,124 @@
+"""Values that authors and callers hand over: policies, priorities, raw payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum
+from typing import ClassVar, cast
+
+from durable.history import values
+from durable.history.values import IdConflictPolicy, IdReusePolicy, Payload
+
+__all__ = [
+    "Priority",
+    "QueryRejectCondition",
+    "RawValue",
+    "RetryPolicy",
+    "WorkflowIDConflictPolicy",
+    "WorkflowIDReusePolicy",
+]
+
+WorkflowIDReusePolicy = IdReusePolicy
+WorkflowIDConflictPolicy = IdConflictPolicy
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass
+class RetryPolicy:
+    """How often, and how far apart, an activity is tried again. Checked when it is used, not when it is made."""
+
+    initial_interval: timedelta = timedelta(seconds=1)
+    """The wait after the first failed attempt."""
+
+    backoff_coefficient: float = 2.0
+    """Each wait is this many times the one before."""
+
+    maximum_interval: timedelta | None = None
+    """No wait is longer; None means 100 times the initial interval."""
+
+    maximum_attempts: int = 0
+    """Attempts in all, the first included; 0 means no limit."""
+
+    non_retryable_error_types: Sequence[str] | None = None
+    """Types of ApplicationError (of a plain exception: its class's name) after which there is no other attempt."""
+
+    def _validate(self) -> None:
+        """Raise ValueError for a policy that makes no sense. One attempt is never refused: it has no waits."""
+        if self.maximum_attempts == 1:
+            return
+        if self.initial_interval < timedelta():
+            raise ValueError("Initial interval cannot be negative")
+        if not self.backoff_coefficient >= 1:
+            raise ValueError("Backoff coefficient cannot be less than 1")
+        if self.maximum_interval is not None:
+            if self.maximum_interval < timedelta():
+                raise ValueError("Maximum interval cannot be negative")
+            if self.maximum_interval < self.initial_interval:
+                raise ValueError("Maximum interval cannot be less than initial interval")
+        if self.maximum_attempts < 0:
+            raise ValueError("Maximum attempts cannot be negative")
+
+    def to_history(self) -> values.RetryPolicy:
+        """The policy as events carry it. Raises ValueError when it makes no sense."""
+        self._validate()
+        return values.RetryPolicy(
+            initial_interval_us=self.initial_interval // _MICROSECOND,
+            backoff_coefficient=float(self.backoff_coefficient),
+            maximum_interval_us=(self.maximum_interval or timedelta()) // _MICROSECOND,
+            maximum_attempts=self.maximum_attempts,
+            non_retryable_error_types=list(self.non_retryable_error_types or ()),
+        )
+
+    @classmethod
+    def from_history(cls, policy: values.RetryPolicy) -> RetryPolicy:
+        return cls(
+            initial_interval=timedelta(microseconds=policy.initial_interval_us),
+            backoff_coefficient=policy.backoff_coefficient,
+            maximum_interval=timedelta(microseconds=policy.maximum_interval_us) if policy.maximum_interval_us else None,
+            maximum_attempts=policy.maximum_attempts,
+            non_retryable_error_types=list(policy.non_retryable_error_types) or None,
+        )
+
+
+class QueryRejectCondition(IntEnum):
+    """When a query is refused because of how its run stands. Values are Temporal's."""
+
+    NONE = 1
+    NOT_OPEN = 2
+    NOT_COMPLETED_CLEANLY = 3
+
+
+@dataclass(frozen=True)
+class RawValue:
+    """A value that stays unconverted: its payload as it was recorded."""
+
+    payload: Payload = field(default_factory=Payload)
+
+    def __reduce__(self) -> tuple[type[RawValue], tuple[Payload]]:
+        return RawValue, (self.payload,)
+
+
+@dataclass(frozen=True)
+class Priority:
+    """Who goes first within a task queue: 1 before 2 before 3. Raises TypeError or ValueError for other keys."""
+
+    priority_key: int | None = None
+    fairness_key: str | None = None
+    fairness_weight: float | None = None
+
+    default: ClassVar[Priority]
+
+    def __post_init__(self) -> None:
+        key = cast("object", self.priority_key)
+        if key is None:
+            return
+        if not isinstance(key, int) or isinstance(key, bool):
+            raise TypeError(f"priority_key must be an integer, not {key!r}")
+        if key < 1:
+            raise ValueError(f"priority_key must be 1 or more, not {key}")
+
+
+Priority.default = Priority()

@@ -1,0 +1,160 @@
+"""The port between running code and whoever runs it: what workflow code and activity code may ask for.
+
+The authoring modules (`durable.workflow`, `durable.activity`) are written against these two classes; the worker and the
+test environments implement them. Workflow code runs on one thread, one run at a time, so "the run that is being
+stepped" belongs to the thread; an activity belongs to its contextvars context.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from durable.history import values
+from durable.history.values import Payload
+
+if TYPE_CHECKING:
+    from durable import activity, workflow
+    from durable.converter import DataConverter
+
+
+class ActivityCall(Struct, frozen=True, kw_only=True):
+    """One call of an activity, ready to be scheduled. Durations in microseconds; 0 is no limit."""
+
+    activity_type: str
+    input: list[Payload]
+    result_type: Any
+    task_queue: str | None = None
+    activity_id: str | None = None
+    schedule_to_close_timeout_us: int = 0
+    schedule_to_start_timeout_us: int = 0
+    start_to_close_timeout_us: int = 0
+    heartbeat_timeout_us: int = 0
+    retry_policy: values.RetryPolicy = values.RetryPolicy()
+    cancellation_type: int = 0
+
+
+class WorkflowContext(ABC):
+    """What a run that is being stepped answers to its own code."""
+
+    converter: DataConverter
+
+    @abstractmethod
+    def now_us(self) -> int:
+        """The time of the current workflow task, in microseconds since the epoch."""
+
+    @abstractmethod
+    def info(self) -> workflow.Info: ...
+
+    @abstractmethod
+    def instance(self) -> Any:
+        """The object of a class workflow; None for a function workflow."""
+
+    @abstractmethod
+    def is_replaying(self) -> bool: ...
+
+    @abstractmethod
+    def is_read_only(self) -> bool:
+        """True while a query is answered."""
+
+    @abstractmethod
+    def start_activity(self, call: ActivityCall) -> workflow.ActivityHandle[Any]:
+        """Schedule it; Temporal's way of cancelling: the handle then raises an ActivityError."""
+
+    @abstractmethod
+    def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
+        """Schedule it; asyncio's way of cancelling: whoever awaits it sees asyncio.CancelledError."""
+
+    @abstractmethod
+    async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        """Until ``condition()`` holds; ``timeout`` in seconds, then `asyncio.TimeoutError`."""
+
+    @abstractmethod
+    def random(self) -> random.Random:
+        """The run's own source of chance: the same numbers in every replay."""
+
+    @abstractmethod
+    def cancellation_reason(self) -> str | None:
+        """None until the run is asked to cancel; then the reason, maybe ""."""
+
+    @abstractmethod
+    def is_failure(self, error: BaseException) -> bool:
+        """Would ``error``, escaping, fail the workflow (rather than the workflow task)?"""
+
+    @abstractmethod
+    def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Hand the record to ``logger`` once the step is committed."""
+
+
+class ActivityContext(ABC):
+    """What an attempt that is under way answers to its own code."""
+
+    converter: DataConverter
+
+    @abstractmethod
+    def info(self) -> activity.Info: ...
+
+    @abstractmethod
+    def heartbeat(self, details: Sequence[Any]) -> None:
+        """Tell that the attempt lives, from the thread that runs it."""
+
+    @property
+    @abstractmethod
+    def cancelled(self) -> activity.Flag:
+        """Set when the attempt is asked to end."""
+
+    @property
+    @abstractmethod
+    def worker_shutdown(self) -> activity.Flag:
+        """Set when the worker begins to stop."""
+
+    @abstractmethod
+    def cancellation_details(self) -> activity.ActivityCancellationDetails | None: ...
+
+    @abstractmethod
+    def shield_thread_cancel(self) -> Any:
+        """A context manager under which no cancel exception is raised in the thread."""
+
+
+class NotInWorkflowError(RuntimeError):
+    """A function that only means something in workflow code was called elsewhere."""
+
+
+class _Stepped(threading.local):
+    run: WorkflowContext | None = None
+
+
+_stepped = _Stepped()
+current_activity: ContextVar[ActivityContext | None] = ContextVar("durable_activity", default=None)
+
+
+def maybe_workflow() -> WorkflowContext | None:
+    """The run whose code is running on this thread, if any."""
+    return _stepped.run
+
+
+def this_workflow() -> WorkflowContext:
+    """The run whose code is running; `NotInWorkflowError` elsewhere."""
+    run = _stepped.run
+    if run is None:
+        raise NotInWorkflowError("Not in workflow event loop")
+    return run
+
+
+@contextmanager
+def stepping(run: WorkflowContext) -> Generator[None]:
+    """For whoever steps a run: its code runs in this block."""
+    before = _stepped.run
+    _stepped.run = run
+    try:
+        yield
+    finally:
+        _stepped.run = before

@@ -1,0 +1,78 @@
+"""The converter that a client or a worker is given: payloads and failures under one set of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from durable.converter.errors import ConversionError
+from durable.converter.failure import DefaultFailureConverter, FailureConverter
+from durable.converter.payload import DefaultPayloadConverter, PayloadConverter
+from durable.history.values import Failure, Payload
+
+PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class DataConverter:
+    """Values to payloads and back, by the classes given; change one with ``dataclasses.replace``.
+
+    ``names`` are the parameters that the values belong to; errors speak of them.
+    """
+
+    payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
+    failure_converter_class: type[FailureConverter] = field(default=DefaultFailureConverter, kw_only=True)
+    payload_bytes_max: int = field(default=PAYLOAD_BYTES_MAX, kw_only=True)
+
+    payload_converter: PayloadConverter = field(init=False, compare=False)
+    failure_converter: FailureConverter = field(init=False, compare=False)
+
+    default: ClassVar[DataConverter]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payload_converter", self.payload_converter_class())
+        object.__setattr__(self, "failure_converter", self.failure_converter_class())
+
+    def to_payloads(self, values: Sequence[Any], names: Sequence[str] = ()) -> list[Payload]:
+        """One payload per value. Raises ConversionError for a value that can't be converted, or is too large."""
+        try:
+            payloads = self.payload_converter.to_payloads(values)
+            for index, payload in enumerate(payloads):
+                if len(payload.data) > self.payload_bytes_max:
+                    raise self._too_large(len(payload.data), index)
+        except ConversionError as error:
+            error.be_named(names)
+            raise
+        return payloads
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: Sequence[Any] | None = None, names: Sequence[str] = ()
+    ) -> list[Any]:
+        """One value per payload. Raises ConversionError for one that can't be read as its hint."""
+        try:
+            return self.payload_converter.from_payloads(payloads, type_hints)
+        except ConversionError as error:
+            error.be_named(names)
+            raise
+
+    def to_failure(self, exception: BaseException) -> Failure:
+        return self.failure_converter.to_failure(exception, self.payload_converter)
+
+    def from_failure(self, failure: Failure) -> BaseException:
+        return self.failure_converter.from_failure(failure, self.payload_converter)
+
+    def _too_large(self, size: int, index: int) -> ConversionError:
+        return ConversionError(
+            f"{size:,} bytes are more than the {self.payload_bytes_max:,} that a payload may have; "
+            "store the data elsewhere and pass a reference, or split it",
+            index=index,
+        )
+
+
+DataConverter.default = DataConverter()
+
+
+def default() -> DataConverter:
+    """The default converter."""
+    return DataConverter.default

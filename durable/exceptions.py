@@ -1,0 +1,235 @@
+"""The errors that workflows, activities and callers raise and catch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import IntEnum
+from typing import Any
+
+from durable.history.values import Failure, RetryState, TimeoutType
+
+__all__ = [
+    "ActivityAlreadyStartedError",
+    "ActivityError",
+    "ApplicationError",
+    "ApplicationErrorCategory",
+    "CancelledError",
+    "FailureError",
+    "RetryState",
+    "ServerError",
+    "TemporalError",
+    "TerminatedError",
+    "TimeoutError",
+    "TimeoutType",
+    "WorkflowAlreadyStartedError",
+    "is_cancelled_exception",
+]
+
+
+class TemporalError(Exception):
+    """Every error that this library raises on purpose to its users."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """What this error was raised from: ``__cause__``."""
+        return self.__cause__
+
+
+class FailureError(TemporalError):
+    """An error that ends a workflow (rather than its workflow task), and that a history can carry."""
+
+    def __init__(
+        self, message: str, *, failure: Failure | None = None, exc_args: tuple[Any, ...] | None = None
+    ) -> None:
+        super().__init__(*(exc_args if exc_args is not None else (message,)))
+        self._message = message
+        self._failure = failure
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+    @property
+    def failure(self) -> Failure | None:
+        """The recorded failure that this error was made from; None for one that was raised here."""
+        return self._failure
+
+
+class ApplicationErrorCategory(IntEnum):
+    """How serious an application error is. BENIGN ones are expected: they are logged at DEBUG."""
+
+    UNSPECIFIED = 0
+    BENIGN = 1
+
+
+class ApplicationError(FailureError):
+    """An error of the program's own; ``str()`` is ``type: message`` when it has a type."""
+
+    def __init__(
+        self,
+        message: str,
+        *details: Any,
+        type: str | None = None,
+        non_retryable: bool = False,
+        next_retry_delay: timedelta | None = None,
+        category: ApplicationErrorCategory = ApplicationErrorCategory.UNSPECIFIED,
+    ) -> None:
+        super().__init__(message, exc_args=(f"{type}: {message}" if type else message,))
+        self._details = details
+        self._type = type
+        self._non_retryable = non_retryable
+        self._next_retry_delay = next_retry_delay
+        self._category = category
+
+    @property
+    def details(self) -> Sequence[Any]:
+        return self._details
+
+    @property
+    def type(self) -> str | None:
+        """What retry policies name; for a plain exception, the name of its class."""
+        return self._type
+
+    @property
+    def non_retryable(self) -> bool:
+        return self._non_retryable
+
+    @property
+    def next_retry_delay(self) -> timedelta | None:
+        """The wait before the next attempt, in place of the retry policy's."""
+        return self._next_retry_delay
+
+    @property
+    def category(self) -> ApplicationErrorCategory:
+        return self._category
+
+
+class CancelledError(FailureError):
+    """Cancelled, as a history tells it. Not asyncio's."""
+
+    def __init__(self, message: str = "Cancelled", *details: Any) -> None:
+        super().__init__(message)
+        self._details = details
+
+    @property
+    def details(self) -> Sequence[Any]:
+        return self._details
+
+
+class TerminatedError(FailureError):
+    """A run was ended from outside, without its code."""
+
+    def __init__(self, message: str, *details: Any) -> None:
+        super().__init__(message)
+        self._details = details
+
+    @property
+    def details(self) -> Sequence[Any]:
+        return self._details
+
+
+class TimeoutError(FailureError):
+    """A timeout of an activity or a run ran out. Not the built-in one."""
+
+    def __init__(self, message: str, *, type: TimeoutType | None, last_heartbeat_details: Sequence[Any]) -> None:
+        super().__init__(message)
+        self._type = type
+        self._last_heartbeat_details = last_heartbeat_details
+
+    @property
+    def type(self) -> TimeoutType | None:
+        return self._type
+
+    @property
+    def last_heartbeat_details(self) -> Sequence[Any]:
+        return self._last_heartbeat_details
+
+
+class ServerError(FailureError):
+    """The engine, rather than the program, failed."""
+
+    def __init__(self, message: str, *, non_retryable: bool = False) -> None:
+        super().__init__(message)
+        self._non_retryable = non_retryable
+
+    @property
+    def non_retryable(self) -> bool:
+        return self._non_retryable
+
+
+class ActivityError(FailureError):
+    """An activity failed for good; ``cause`` says how."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        scheduled_event_id: int,
+        started_event_id: int,
+        identity: str,
+        activity_type: str,
+        activity_id: str,
+        retry_state: RetryState | None,
+    ) -> None:
+        super().__init__(message)
+        self._scheduled_event_id = scheduled_event_id
+        self._started_event_id = started_event_id
+        self._identity = identity
+        self._activity_type = activity_type
+        self._activity_id = activity_id
+        self._retry_state = retry_state
+
+    @property
+    def scheduled_event_id(self) -> int:
+        return self._scheduled_event_id
+
+    @property
+    def started_event_id(self) -> int:
+        return self._started_event_id
+
+    @property
+    def identity(self) -> str:
+        """The worker that ran the last attempt."""
+        return self._identity
+
+    @property
+    def activity_type(self) -> str:
+        return self._activity_type
+
+    @property
+    def activity_id(self) -> str:
+        return self._activity_id
+
+    @property
+    def retry_state(self) -> RetryState | None:
+        """Why there was no other attempt."""
+        return self._retry_state
+
+
+class WorkflowAlreadyStartedError(FailureError):
+    """A start was refused: the workflow id is in use, or may not be used again."""
+
+    def __init__(self, workflow_id: str, workflow_type: str, *, run_id: str | None = None) -> None:
+        super().__init__("Workflow execution already started")
+        self.workflow_id = workflow_id
+        self.workflow_type = workflow_type
+        self.run_id = run_id
+
+
+class ActivityAlreadyStartedError(FailureError):
+    """A start was refused: the activity id is in use, or may not be used again."""
+
+    def __init__(self, activity_id: str, activity_type: str, *, run_id: str | None = None) -> None:
+        super().__init__("Activity execution already started")
+        self.activity_id = activity_id
+        self.activity_type = activity_type
+        self.run_id = run_id
+
+
+def is_cancelled_exception(exception: BaseException) -> bool:
+    """Whether an exception means "cancelled": asyncio's, ours, or an activity's that was caused by ours."""
+    return isinstance(exception, (asyncio.CancelledError, CancelledError)) or (
+        isinstance(exception, ActivityError) and isinstance(exception.cause, CancelledError)
+    )

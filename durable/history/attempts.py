@@ -1,0 +1,187 @@
+"""Pure: when an attempt of an activity begins, runs out, is tried again, or was the last."""
+
+from __future__ import annotations
+
+import msgspec
+
+from durable.history import codec
+from durable.history.messages import ActivityOutcome, Canceled, Completed, Failed, TimedOut
+from durable.history.transition import ActivityProgress, ActivityReport, ActivityTask, AttemptToken, Beat, Retry
+from durable.history.values import (
+    ApplicationFailureInfo,
+    CanceledFailureInfo,
+    Failure,
+    Payload,
+    RetryState,
+    ServerFailureInfo,
+    TimeoutFailureInfo,
+    TimeoutType,
+)
+
+TIMEOUT_TEXT = {
+    TimeoutType.START_TO_CLOSE: "activity did not complete in time (start-to-close)",
+    TimeoutType.SCHEDULE_TO_START: "activity did not start in time (schedule-to-start)",
+    TimeoutType.SCHEDULE_TO_CLOSE: "activity did not complete in time (schedule-to-close)",
+    TimeoutType.HEARTBEAT: "activity Heartbeat timeout",
+}
+
+
+def token(task: ActivityTask) -> AttemptToken:
+    return AttemptToken(
+        run_id=task.run_id, scheduled_event_id=task.scheduled_event_id, owner=task.owner, attempt=task.attempt
+    )
+
+
+def waiting_deadline_us(task: ActivityTask) -> int | None:
+    """When an unclaimed task's wait is over: the earlier of schedule-to-start (first attempt) and schedule-to-close."""
+    spec = task.spec
+    ends = [spec.scheduled_us + spec.schedule_to_close_timeout_us] if spec.schedule_to_close_timeout_us else []
+    if spec.schedule_to_start_timeout_us:
+        ends.append(task.due_us + spec.schedule_to_start_timeout_us)
+    return min(ends, default=None)
+
+
+def waiting(task: ActivityTask) -> ActivityTask:
+    """The task as nobody's, with the deadline of its wait."""
+    return msgspec.structs.replace(task, owner=None, deadline_us=waiting_deadline_us(task))
+
+
+def deadline_us(task: ActivityTask, beat_us: int) -> int | None:
+    """When a claimed task's attempt is over; ``beat_us`` is its start or its latest heartbeat."""
+    spec = task.spec
+    ends = [spec.scheduled_us + spec.schedule_to_close_timeout_us] if spec.schedule_to_close_timeout_us else []
+    if spec.start_to_close_timeout_us:
+        ends.append(task.started_us + spec.start_to_close_timeout_us)
+    if spec.heartbeat_timeout_us:
+        ends.append(beat_us + spec.heartbeat_timeout_us)
+    return min(ends, default=None)
+
+
+def begun(task: ActivityTask, owner: str, now_us: int) -> ActivityTask:
+    """The task as ``owner`` holds it once it has claimed it."""
+    started = msgspec.structs.replace(task, owner=owner, attempt=task.attempt + 1, started_us=now_us)
+    return msgspec.structs.replace(started, deadline_us=deadline_us(started, now_us))
+
+
+def beat(task: ActivityTask, details: list[Payload], now_us: int) -> ActivityReport:
+    """The attempt lives."""
+    progress = msgspec.structs.replace(task.progress, heartbeat_details=details)
+    return ActivityReport(token=token(task), what=Beat(deadline_us=deadline_us(task, now_us), progress=progress))
+
+
+def completed(task: ActivityTask, result: list[Payload], identity: str) -> ActivityOutcome:
+    return _outcome(task, Completed(result=result), identity)
+
+
+def canceled(task: ActivityTask, details: list[Payload], identity: str) -> ActivityOutcome:
+    return _outcome(task, Canceled(details=details), identity)
+
+
+def failed(task: ActivityTask, failure: Failure, identity: str, now_us: int) -> ActivityOutcome | Retry:
+    """An attempt ended in ``failure``: again, or over?"""
+    state = _retry_state(task, failure, now_us)
+    if isinstance(state, Retry):
+        return state
+    return _outcome(task, Failed(failure=failure, retry_state=state), identity)
+
+
+def expired(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry | None:
+    """What a passed deadline means for a task; None when no timeout of its own has run out and it is not lost.
+
+    A task marked ``lost`` belongs to a worker that was declared dead: its attempt is over, and counts.
+    """
+    spec = task.spec
+    if task.deadline_us is None or task.deadline_us > now_us:
+        return None
+    if spec.schedule_to_close_timeout_us and now_us >= spec.scheduled_us + spec.schedule_to_close_timeout_us:
+        return _timed_out(task, TimeoutType.SCHEDULE_TO_CLOSE, RetryState.TIMEOUT)
+    if task.owner is None:
+        if spec.schedule_to_start_timeout_us and now_us >= task.due_us + spec.schedule_to_start_timeout_us:
+            return _timed_out(task, TimeoutType.SCHEDULE_TO_START, RetryState.NON_RETRYABLE_FAILURE)
+        return None
+    if spec.start_to_close_timeout_us and now_us >= task.started_us + spec.start_to_close_timeout_us:
+        return _attempt_timed_out(task, TimeoutType.START_TO_CLOSE, now_us)
+    if task.lost:
+        return _attempt_timed_out(task, TimeoutType.START_TO_CLOSE, now_us, "the worker that ran the activity died")
+    return _attempt_timed_out(task, TimeoutType.HEARTBEAT, now_us)
+
+
+def handed_back(task: ActivityTask, now_us: int) -> Retry:
+    """A worker that stops gives its attempt back: it does not count, and may begin anew at once."""
+    unclaimed = msgspec.structs.replace(task, owner=None, attempt=task.attempt - 1, due_us=now_us)
+    return Retry(
+        due_us=now_us,
+        deadline_us=waiting_deadline_us(unclaimed),
+        progress=task.progress,
+        attempt=unclaimed.attempt,
+    )
+
+
+def report(task: ActivityTask, what: ActivityOutcome | Retry, now_us: int) -> ActivityReport:
+    """The write that tells the store."""
+    return ActivityReport(
+        token=token(task), what=codec.pack(what, now_us) if isinstance(what, ActivityOutcome) else what
+    )
+
+
+def _attempt_timed_out(
+    task: ActivityTask, kind: TimeoutType, now_us: int, text: str | None = None
+) -> ActivityOutcome | Retry:
+    failure = _timeout_failure(task, kind, text)
+    state = _retry_state(task, failure, now_us)
+    if isinstance(state, Retry):
+        return state
+    return _outcome(task, TimedOut(failure=failure, retry_state=state), "")
+
+
+def _timed_out(task: ActivityTask, kind: TimeoutType, state: RetryState) -> ActivityOutcome:
+    return _outcome(task, TimedOut(failure=_timeout_failure(task, kind, None), retry_state=state), "")
+
+
+def _timeout_failure(task: ActivityTask, kind: TimeoutType, text: str | None) -> Failure:
+    return Failure(
+        message=text or TIMEOUT_TEXT[kind],
+        source="durable",
+        cause=task.progress.last_failure if kind is TimeoutType.SCHEDULE_TO_CLOSE else None,
+        info=TimeoutFailureInfo(timeout_type=kind, last_heartbeat_details=task.progress.heartbeat_details or None),
+    )
+
+
+def _outcome(task: ActivityTask, outcome: Completed | Failed | TimedOut | Canceled, identity: str) -> ActivityOutcome:
+    return ActivityOutcome(
+        scheduled_event_id=task.scheduled_event_id,
+        outcome=outcome,
+        started_us=task.started_us,
+        attempt=task.attempt,
+        identity=identity,
+        last_failure=task.progress.last_failure,
+    )
+
+
+def _retry_state(task: ActivityTask, failure: Failure, now_us: int) -> RetryState | Retry:
+    """The next attempt's place in time, or why there is none."""
+    policy = task.spec.retry_policy
+    info = failure.info
+    delay_us = policy.interval_us(task.attempt)
+    match info:
+        case ApplicationFailureInfo(non_retryable=True) | ServerFailureInfo(non_retryable=True):
+            return RetryState.NON_RETRYABLE_FAILURE
+        case ApplicationFailureInfo(type=name) if name in policy.non_retryable_error_types:
+            return RetryState.NON_RETRYABLE_FAILURE
+        case ApplicationFailureInfo(next_retry_delay_us=asked) if asked is not None:
+            delay_us = asked
+        case CanceledFailureInfo():
+            return RetryState.NON_RETRYABLE_FAILURE
+        case _:
+            pass
+    if policy.maximum_attempts and task.attempt >= policy.maximum_attempts:
+        return RetryState.MAXIMUM_ATTEMPTS_REACHED
+    if task.cancel_requested:
+        return RetryState.CANCEL_REQUESTED
+    due_us = now_us + delay_us
+    if task.spec.schedule_to_close_timeout_us:
+        if due_us >= task.spec.scheduled_us + task.spec.schedule_to_close_timeout_us:
+            return RetryState.TIMEOUT
+    progress = ActivityProgress(heartbeat_details=task.progress.heartbeat_details, last_failure=failure)
+    waiting = msgspec.structs.replace(task, owner=None, due_us=due_us)
+    return Retry(due_us=due_us, deadline_us=waiting_deadline_us(waiting), progress=progress, attempt=task.attempt)

@@ -1,0 +1,221 @@
+"""One process's way to one store: its commits in groups, and whoever waits for something woken when it is there.
+
+Clients and workers of a process that share a connection share one `Database`. What is committed through it wakes them
+by a direct call; what other processes commit is noticed by asking the store, 40 times a second, whether anything
+changed, which costs microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from durable.history import codec
+from durable.history.committer import Committer, Done
+from durable.history.errors import StoreUnavailable
+from durable.history.events import ClosingEvent
+from durable.history.host import Host
+from durable.history.rules import StartRequest
+from durable.history.store import Store
+from durable.history.transition import (
+    ActivityReport,
+    Beat,
+    Committed,
+    Outcome,
+    Send,
+    Transition,
+    Write,
+)
+from durable.history.values import RunStatus
+
+WATCH_INTERVAL = 0.025
+LOOK_INTERVAL = 1.0
+RECENT_MAX = 1000
+
+Due = Callable[[int], None]
+
+
+class Starter(Protocol):
+    """A worker of this process that can take a start's first workflow task into the start's own commit."""
+
+    def takes(self, request: StartRequest) -> bool: ...
+
+    async def start(self, request: StartRequest, run_id: str) -> Outcome: ...
+
+    def owns(self, run_id: str) -> bool: ...
+
+
+class Database:
+    """See the module. ``open`` before use, ``close`` after it."""
+
+    def __init__(self, store: Store, host: Host) -> None:
+        self.store = store
+        self.host = host
+        self.starters: list[Starter] = []
+        self._committer = Committer(store)
+        self._listeners: list[Due] = []
+        self._closings: dict[str, list[asyncio.Future[ClosingEvent]]] = {}
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
+        self._replies: dict[str, asyncio.Future[bytes]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._look_again = False
+
+    async def open(self) -> Database:
+        await self.store.__aenter__()
+        await self._committer.__aenter__()
+        self._watch = asyncio.create_task(self._watching(), name="durable-watch")
+        return self
+
+    async def close(self) -> None:
+        """Commit what waits, then close the store. Whoever still waits gets an error."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+            self._watch = None
+        await self._committer.__aexit__(None, None, None)
+        await self.store.__aexit__(None, None, None)
+        waiters: list[asyncio.Future[Any]] = [waiter for each in self._closings.values() for waiter in each]
+        for waiter in [*waiters, *self._replies.values()]:
+            if not waiter.done():
+                waiter.set_exception(StoreUnavailable("the client was closed while this was waiting"))
+
+    # -- writing
+
+    def submit(self, write: Write, done: Done) -> None:
+        """Write with the next commit; see `Committer.submit`. Whoever waits for it is woken before ``done``."""
+
+        def committed(outcome: Outcome | Exception) -> None:
+            if isinstance(outcome, Committed) and not outcome.existing:
+                self._committed(write)
+            done(outcome)
+
+        self._committer.submit(write, committed)
+
+    async def write(self, write: Write) -> Outcome:
+        """Write with the next commit, and wait for the outcome."""
+        outcome = await self._committer.write(write)
+        if isinstance(outcome, Committed) and not outcome.existing:
+            self._committed(write)
+        return outcome
+
+    # -- waking
+
+    def listen(self, due: Due) -> Callable[[], None]:
+        """``due(at_us)`` is called when something may fall due at ``at_us`` (0: look now). The answer ends that."""
+        self._listeners.append(due)
+        return lambda: self._listeners.remove(due)
+
+    async def closing_event(self, run_id: str) -> ClosingEvent:
+        """The event that closed the run, as soon as it is closed."""
+        batch = self._recent.get(run_id)
+        if batch is not None:
+            return _last(batch)
+        waiter: asyncio.Future[ClosingEvent] = asyncio.get_running_loop().create_future()
+        self._closings.setdefault(run_id, []).append(waiter)
+        try:
+            if not any(starter.owns(run_id) for starter in self.starters):
+                await self._look_for_closings([run_id])
+            return await waiter
+        finally:
+            waiters = self._closings.get(run_id)
+            if waiters is not None:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._closings[run_id]
+
+    async def reply(self, reply_id: str) -> bytes:
+        """The answer with this id, as soon as it is there."""
+        waiter = self._replies.setdefault(reply_id, asyncio.get_running_loop().create_future())
+        try:
+            await self._look_for_replies([reply_id])
+            return await waiter
+        finally:
+            self._replies.pop(reply_id, None)
+
+    # -- the inside
+
+    def _committed(self, write: Write) -> None:
+        match write:
+            case Transition():
+                self._stepped(write)
+            case Send():
+                self._due(write.message.due_us)
+            case ActivityReport(what=what):
+                if not isinstance(what, Beat):
+                    self._due(what.due_us)
+
+    def _stepped(self, transition: Transition) -> None:
+        if transition.status is not RunStatus.RUNNING and transition.events is not None:
+            self._closed(transition.run_id, transition.events.data)
+        if transition.start is not None and transition.start.replaces is not None:
+            self._stepped(transition.start.replaces)
+        for reply in transition.replies:
+            waiter = self._replies.get(reply.id)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(reply.body)
+        dues = [message.due_us for message in transition.messages]
+        dues += [task.due_us for task in transition.tasks if task.owner is None]
+        if transition.cancelled_activities:
+            dues.append(0)
+        if dues:
+            self._due(min(dues))
+
+    def _closed(self, run_id: str, batch: bytes) -> None:
+        self._recent[run_id] = batch
+        if len(self._recent) > RECENT_MAX:
+            self._recent.popitem(last=False)
+        waiters = self._closings.get(run_id)
+        if waiters:
+            event = _last(batch)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(event)
+
+    def _due(self, at_us: int) -> None:
+        for listener in self._listeners:
+            listener(at_us)
+
+    async def _watching(self) -> None:
+        loop = asyncio.get_running_loop()
+        looked = loop.time()
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            waiting = bool(self._closings or self._replies)
+            if not waiting and not self._listeners:
+                continue
+            changed = self.store.changed()
+            if changed:
+                self._due(0)
+            if waiting and (changed or self._look_again or loop.time() - looked > LOOK_INTERVAL):
+                looked = loop.time()
+                try:
+                    await self._look_for_closings(list(self._closings))
+                    await self._look_for_replies(list(self._replies))
+                    self._look_again = False
+                except StoreUnavailable:
+                    self._look_again = True
+
+    async def _look_for_closings(self, run_ids: list[str]) -> None:
+        if not run_ids:
+            return
+        for run in await self.store.runs(run_ids):
+            if run.status is not RunStatus.RUNNING and run.run_id in self._closings:
+                rows = await self.store.history(run.run_id, run.last_event_id - 1)
+                if rows:
+                    self._closed(run.run_id, rows[-1])
+
+    async def _look_for_replies(self, ids: list[str]) -> None:
+        if not ids:
+            return
+        for reply_id, body in (await self.store.replies(ids)).items():
+            waiter = self._replies.get(reply_id)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(body)
+
+
+def _last(batch: bytes) -> ClosingEvent:
+    event = codec.decode_events(batch)[-1]
+    assert isinstance(event, ClosingEvent)
+    return event

@@ -1,0 +1,207 @@
+"""What happened to a run: past tense, frozen, in Temporal's names and order."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from durable.history.values import Failure, Payload, RetryPolicy, RetryState, TaskFailedCause
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+    """One line of a run's history: ``id`` counts 1, 2, 3 … within the run; ``time_us`` is the store's time."""
+
+    id: int
+    time_us: int
+
+
+class WorkflowExecutionStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_type: str
+    workflow_id: str
+    task_queue: str
+    original_execution_run_id: str
+    first_execution_run_id: str
+    input: list[Payload] = []
+    identity: str = ""
+    attempt: int = 1
+    workflow_task_timeout_us: int = 10_000_000
+    first_workflow_task_backoff_us: int = 0
+    header: dict[str, Payload] = {}
+    request_id: str = ""
+
+
+class WorkflowExecutionCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    result: list[Payload] = []
+
+
+class WorkflowExecutionFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    failure: Failure
+    retry_state: RetryState = RetryState.RETRY_POLICY_NOT_SET
+
+
+class WorkflowExecutionCanceled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    details: list[Payload] = []
+
+
+class WorkflowExecutionTerminated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    reason: str = ""
+    details: list[Payload] = []
+    identity: str = ""
+
+
+class WorkflowExecutionSignaled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    signal_name: str
+    input: list[Payload] = []
+    identity: str = ""
+    header: dict[str, Payload] = {}
+    request_id: str = ""
+
+
+class WorkflowExecutionCancelRequested(Event, frozen=True, kw_only=True, omit_defaults=True):
+    cause: str = ""
+    identity: str = ""
+    request_id: str = ""
+
+
+class WorkflowTaskScheduled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    task_queue: str
+    start_to_close_timeout_us: int = 10_000_000
+    attempt: int = 1
+
+
+class WorkflowTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    identity: str = ""
+    request_id: str = ""
+
+
+class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    started_event_id: int
+    identity: str = ""
+
+
+class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    started_event_id: int
+    cause: TaskFailedCause
+    failure: Failure
+    identity: str = ""
+
+
+class ActivityTaskScheduled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    activity_id: str
+    activity_type: str
+    task_queue: str
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    schedule_to_close_timeout_us: int = 0
+    schedule_to_start_timeout_us: int = 0
+    start_to_close_timeout_us: int = 0
+    heartbeat_timeout_us: int = 0
+    retry_policy: RetryPolicy = RetryPolicy()
+
+
+class ActivityTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Written with the outcome; ``time_us`` is when the last attempt began, or the last event's if that is later."""
+
+    scheduled_event_id: int
+    identity: str = ""
+    attempt: int = 1
+    last_failure: Failure | None = None
+
+
+class ActivityTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    started_event_id: int
+    result: list[Payload] = []
+    identity: str = ""
+
+
+class ActivityTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    started_event_id: int
+    failure: Failure
+    identity: str = ""
+    retry_state: RetryState = RetryState.UNSPECIFIED
+
+
+class ActivityTaskTimedOut(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    started_event_id: int
+    failure: Failure
+    retry_state: RetryState = RetryState.UNSPECIFIED
+
+
+class ActivityTaskCancelRequested(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    workflow_task_completed_event_id: int
+
+
+class ActivityTaskCanceled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    scheduled_event_id: int
+    started_event_id: int
+    latest_cancel_requested_event_id: int = 0
+    details: list[Payload] = []
+    identity: str = ""
+
+
+class TimerStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    timer_id: str
+    start_to_fire_timeout_us: int
+    workflow_task_completed_event_id: int
+
+
+class TimerFired(Event, frozen=True, kw_only=True, omit_defaults=True):
+    timer_id: str
+    started_event_id: int
+
+
+class TimerCanceled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    timer_id: str
+    started_event_id: int
+    workflow_task_completed_event_id: int
+    identity: str = ""
+
+
+HistoryEvent = (
+    WorkflowExecutionStarted
+    | WorkflowExecutionCompleted
+    | WorkflowExecutionFailed
+    | WorkflowExecutionCanceled
+    | WorkflowExecutionTerminated
+    | WorkflowExecutionSignaled
+    | WorkflowExecutionCancelRequested
+    | WorkflowTaskScheduled
+    | WorkflowTaskStarted
+    | WorkflowTaskCompleted
+    | WorkflowTaskFailed
+    | ActivityTaskScheduled
+    | ActivityTaskStarted
+    | ActivityTaskCompleted
+    | ActivityTaskFailed
+    | ActivityTaskTimedOut
+    | ActivityTaskCancelRequested
+    | ActivityTaskCanceled
+    | TimerStarted
+    | TimerFired
+    | TimerCanceled
+)
+
+ClosingEvent = (
+    WorkflowExecutionCompleted | WorkflowExecutionFailed | WorkflowExecutionCanceled | WorkflowExecutionTerminated
+)
+
+CommandEvent = (
+    ActivityTaskScheduled
+    | ActivityTaskCancelRequested
+    | TimerStarted
+    | TimerCanceled
+    | WorkflowExecutionCompleted
+    | WorkflowExecutionFailed
+    | WorkflowExecutionCanceled
+)
+"""The events that answer a command: what replay compares with what the code asks for now."""

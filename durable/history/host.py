@@ -1,0 +1,155 @@
+"""What the engine takes from the machine it runs on: time, chance, ids and threads, as one argument.
+
+Store and worker are given a Host; the simulation gives them another one. Nothing else reads a clock or draws chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Lane(Protocol):
+    """One thread's worth of blocking work, done in the order in which it was handed over."""
+
+    async def run(self, work: Callable[[], T], /) -> T:
+        """Do ``work`` off the loop; its result, or its exception. Cancelling the wait does not undo the work."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was handed over, then end the thread."""
+        ...
+
+
+class Aside(Protocol):
+    """Something that runs apart from the caller's loop."""
+
+    async def stop(self) -> None:
+        """Cancel it, and wait for its end; its error, if it ended with one."""
+        ...
+
+
+class Host(Protocol):
+    """Time, chance, ids and threads."""
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def uuid7(self) -> str:
+        """A new UUIDv7, whose order is the order of creation to the millisecond."""
+        ...
+
+    def random(self) -> random.Random:
+        """A source of chance (jitter, seeds)."""
+        ...
+
+    def lane(self, name: str) -> Lane:
+        """A new lane; ``name`` becomes the thread's name."""
+        ...
+
+    def aside(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Aside:
+        """Begin ``main`` apart from this loop, so that nothing that blocks this loop holds it up."""
+        ...
+
+
+class ThreadLane:
+    """A lane that is a real thread."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T], /) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+
+class ThreadAside:
+    """A coroutine on an event loop and a thread of its own."""
+
+    def __init__(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._main = main
+        self._loop = asyncio.new_event_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._ended: Future[None] = Future()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def stop(self) -> None:
+        if not self._ended.done():
+            self._loop.call_soon_threadsafe(self._cancel)
+        await asyncio.wrap_future(self._ended)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _work(self) -> None:
+        async def run() -> None:
+            self._task = asyncio.current_task()
+            await self._main()
+
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(run())
+        except asyncio.CancelledError:
+            self._ended.set_result(None)
+        except BaseException as error:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+
+class Machine:
+    """The host that is this machine.
+
+    Its time is the wall clock read once and the monotonic clock from then on, so that a clock set back or forth
+    moves no lease and no timer of this process; ``adjust`` takes over a new offset, measured by whoever knows.
+    """
+
+    def __init__(self) -> None:
+        self._offset_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._random = random.Random(secrets.randbits(128))
+
+    def now_us(self) -> int:
+        return time.monotonic_ns() // 1000 + self._offset_us
+
+    def adjust(self, now_us: int) -> None:
+        """The store says that it is ``now_us`` now."""
+        self._offset_us = now_us - time.monotonic_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def uuid7(self) -> str:
+        return uuid7_text(self.now_us() // 1000, int.from_bytes(os.urandom(10), "big"))
+
+    def random(self) -> random.Random:
+        return self._random
+
+    def lane(self, name: str) -> Lane:
+        return ThreadLane(name)
+
+    def aside(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Aside:
+        return ThreadAside(name, main)
+
+
+def uuid7_text(unix_ms: int, chance: int) -> str:
+    """The UUIDv7 (RFC 9562) of a time in milliseconds and 74 bits of ``chance``."""
+    value = (unix_ms & (1 << 48) - 1) << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

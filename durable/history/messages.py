@@ -1,0 +1,108 @@
+"""What reaches a run from outside its own code: the messages that wait in its inbox."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from msgspec import Struct
+
+from durable.history.values import Failure, Payload, RetryState
+
+
+class MessageKind(IntEnum):
+    """A message's kind, as its row tells it without decoding the body."""
+
+    TASK_DUE = 1
+    TIMER = 2
+    ACTIVITY = 3
+    SIGNAL = 4
+    CANCEL = 5
+    QUERY = 6
+
+
+HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL)
+"""A run cannot close by its own code while a due message of these kinds is unread."""
+
+OUTLIVES = (MessageKind.QUERY,)
+"""What stays in the inbox when a run closes, because a closed run answers it too."""
+
+
+class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0)."""
+
+    attempt: int = 0
+
+
+class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    started_event_id: int
+
+
+class Signal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    name: str
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    identity: str = ""
+    request_id: str = ""
+
+
+class CancelRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    reason: str = ""
+    identity: str = ""
+    request_id: str = ""
+
+
+class Query(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A question; the answer goes to the replies under ``id``."""
+
+    id: str
+    name: str
+    args: list[Payload] = []
+    header: dict[str, Payload] = {}
+
+
+class Completed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    result: list[Payload] = []
+
+
+class Failed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    failure: Failure
+    retry_state: RetryState
+
+
+class TimedOut(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    failure: Failure
+    retry_state: RetryState
+
+
+class Canceled(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    details: list[Payload] = []
+
+
+class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """How an activity ended, all attempts over. ``started_us`` 0: no attempt ever began."""
+
+    scheduled_event_id: int
+    outcome: Completed | Failed | TimedOut | Canceled
+    started_us: int = 0
+    attempt: int = 0
+    identity: str = ""
+    last_failure: Failure | None = None
+
+
+Message = WorkflowTaskDue | TimerDue | Signal | CancelRequest | Query | ActivityOutcome
+
+KIND_OF: dict[type[Message], MessageKind] = {
+    WorkflowTaskDue: MessageKind.TASK_DUE,
+    TimerDue: MessageKind.TIMER,
+    ActivityOutcome: MessageKind.ACTIVITY,
+    Signal: MessageKind.SIGNAL,
+    CancelRequest: MessageKind.CANCEL,
+    Query: MessageKind.QUERY,
+}
+
+
+class QueryAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The reply to a Query: a result, or why there is none."""
+
+    result: list[Payload] = []
+    failure: Failure | None = None

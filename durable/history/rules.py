@@ -1,0 +1,683 @@
+"""Pure: a run's state, its due messages and the commands of its code → the transition to commit.
+
+One step of a run is: `receive` (messages become events; is there a workflow task to do?), then the workflow code runs
+on those events, then `complete` with its commands, or `park` when it could not run. `start` and `terminate` are the
+steps of a caller, who needs no workflow code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from durable.history import attempts, codec
+from durable.history.commands import (
+    CancelTimer,
+    CancelWorkflowExecution,
+    ClosingCommand,
+    Command,
+    CompleteWorkflowExecution,
+    FailWorkflowExecution,
+    RequestCancelActivityTask,
+    ScheduleActivityTask,
+    StartTimer,
+)
+from durable.history.events import (
+    ActivityTaskCanceled,
+    ActivityTaskCancelRequested,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskStarted,
+    ActivityTaskTimedOut,
+    HistoryEvent,
+    TimerCanceled,
+    TimerFired,
+    TimerStarted,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskScheduled,
+    WorkflowTaskStarted,
+)
+from durable.history.messages import (
+    ActivityOutcome,
+    Canceled,
+    CancelRequest,
+    Completed,
+    Failed,
+    Message,
+    Query,
+    QueryAnswer,
+    Signal,
+    TimedOut,
+    TimerDue,
+    WorkflowTaskDue,
+)
+from durable.history.state import State, fold
+from durable.history.transition import (
+    ActivityCancel,
+    ActivitySpec,
+    ActivityTask,
+    AttemptToken,
+    NewMessage,
+    NewRun,
+    Reply,
+    Transition,
+)
+from durable.history.values import Failure, IdConflictPolicy, IdReusePolicy, Payload, RunStatus, TaskFailedCause
+
+PARKED_RETRY_FIRST_US = 1_000_000
+PARKED_RETRY_MAX_US = 600_000_000
+REPLY_KEPT_US = 60_000_000
+
+CLOSED_BY: dict[type[ClosingCommand], RunStatus] = {
+    CompleteWorkflowExecution: RunStatus.COMPLETED,
+    FailWorkflowExecution: RunStatus.FAILED,
+    CancelWorkflowExecution: RunStatus.CANCELED,
+}
+
+
+class Incoming(Struct, frozen=True):
+    """A message to consume: from the inbox (``id``), or an outcome that never was there (the attempt's ``token``)."""
+
+    message: Message
+    due_us: int
+    id: int | None = None
+    token: AttemptToken | None = None
+
+
+class Received(Struct, frozen=True, kw_only=True):
+    """A step half done: the messages are events, the code has not run.
+
+    ``state`` is the run before the step. ``events`` are what the messages became; ``task`` tells whether the workflow
+    code has to run on them, and ``task_events`` are then the scheduled and started events of that task.
+    """
+
+    state: State
+    run_id: str
+    owner: str
+    now_us: int
+    incoming: Sequence[Incoming]
+    events: list[HistoryEvent]
+    task: bool
+    task_events: list[HistoryEvent]
+    queries: list[Query]
+    retries: int
+    """Which retry of a parked run this is, counted by its own message; 0 when something else woke the run."""
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """A step to commit, and the run after it. ``command_events`` answer the commands, one each, in order."""
+
+    transition: Transition
+    state: State
+    events: list[HistoryEvent]
+    command_events: list[HistoryEvent]
+
+
+class StartRequest(Struct, frozen=True, kw_only=True):
+    """What a caller wants to start."""
+
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: list[Payload]
+    request_id: str
+    identity: str = ""
+    header: dict[str, Payload] = {}
+    task_timeout_us: int = 10_000_000
+    start_delay_us: int = 0
+    reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
+    conflict_policy: IdConflictPolicy = IdConflictPolicy.FAIL
+    replaces: Transition | None = None
+
+
+def start(request: StartRequest, run_id: str, now_us: int) -> Step:
+    """The first step of a run whose code somebody else will run: started, a task scheduled, and the message for it."""
+    events: list[HistoryEvent] = [_started_event(request, run_id, now_us)]
+    due_us = now_us + request.start_delay_us
+    if not request.start_delay_us:
+        events.append(_task_scheduled_event(2, now_us, request.task_queue, request.task_timeout_us))
+    transition = Transition(
+        run_id=run_id,
+        last_event_id=0,
+        any_owner=True,
+        start=_new_run(request, run_id, now_us),
+        events=codec.batch(events),
+        messages=(codec.pack(WorkflowTaskDue(), due_us),),
+    )
+    return Step(transition=transition, state=fold(State(), events), events=events, command_events=[])
+
+
+def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -> Received:
+    """The first step of a run whose code runs at once, in the starter's own process: one commit instead of two."""
+    started = _started_event(request, run_id, now_us)
+    state = fold(State(), [started])
+    return Received(
+        state=State(),
+        run_id=run_id,
+        owner=owner,
+        now_us=now_us,
+        incoming=(),
+        events=[started],
+        task=True,
+        task_events=_task_events(state, now_us, owner),
+        queries=[],
+        retries=0,
+    )
+
+
+def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming], now_us: int) -> Received:
+    """What the messages become. Consumed without an event: what is stale, or was consumed before (request id)."""
+    at_us = max(now_us, state.last_time_us, *(message.due_us for message in incoming)) if incoming else now_us
+    events: list[HistoryEvent] = []
+    queries: list[Query] = []
+    due, retries = False, 0
+    seen = _Seen(state)
+    for each in incoming:
+        message = each.message
+        if isinstance(message, Query):
+            queries.append(message)
+        elif isinstance(message, WorkflowTaskDue):
+            due, retries = True, max(retries, message.attempt)
+        elif state.is_open:
+            events.extend(_message_events(seen, message, at_us))
+    after = fold(state, events)
+    task = state.is_open and bool(events or (due and (state.task_scheduled or state.task_failed or _delayed(state))))
+    return Received(
+        state=state,
+        run_id=run_id,
+        owner=owner,
+        now_us=at_us,
+        incoming=incoming,
+        events=events,
+        task=task,
+        task_events=_task_events(after, at_us, owner) if task else [],
+        queries=queries,
+        retries=retries,
+    )
+
+
+def complete(
+    received: Received,
+    commands: Sequence[Command],
+    now_us: int,
+    answers: Sequence[tuple[str, QueryAnswer]] = (),
+    start: StartRequest | None = None,
+) -> Step:
+    """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one."""
+    events = [*received.events, *received.task_events]
+    draft = _Draft(received, events, max(now_us, received.now_us))
+    if received.task:
+        draft.add(
+            WorkflowTaskCompleted(
+                id=draft.next_id,
+                time_us=draft.now_us,
+                scheduled_event_id=_task_scheduled_id(received),
+                started_event_id=events[-1].id,
+                identity=received.owner,
+            )
+        )
+        draft.task_completed_id = events[-1].id
+        for command in commands:
+            _COMMANDS[type(command)](draft, command)
+    first_command = len(events) - len(commands)
+    closed = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
+    status = CLOSED_BY[type(closed)] if closed is not None else RunStatus.RUNNING
+    transition = Transition(
+        run_id=received.run_id,
+        last_event_id=received.state.last_event_id,
+        owner=received.owner,
+        any_owner=start is not None,
+        start=_new_run(start, received.run_id, received.now_us) if start else None,
+        events=codec.batch(events) if events else None,
+        consumed=_consumed(received),
+        finished=_finished(received),
+        messages=tuple(draft.messages),
+        cancelled_timers=tuple(draft.cancelled_timers),
+        tasks=tuple(draft.tasks),
+        cancelled_activities=tuple(draft.cancelled_activities),
+        replies=_replies(answers, draft.now_us),
+        new_owner=received.owner if received.state.is_open and closed is None else None,
+        status=status,
+        closed_us=draft.now_us if closed is not None else None,
+    )
+    return Step(
+        transition=transition,
+        state=fold(received.state, events),
+        events=events,
+        command_events=events[first_command:] if commands else [],
+    )
+
+
+def park(
+    received: Received,
+    failure: Failure,
+    cause: TaskFailedCause,
+    now_us: int,
+    answers: Sequence[tuple[str, QueryAnswer]] = (),
+    start: StartRequest | None = None,
+) -> Step:
+    """The code could not run on these events: they are kept, one WorkflowTaskFailed tells why, a retry is set.
+
+    A run that is parked already gets no second WorkflowTaskFailed. The pending retry stays; one that is consumed is
+    followed by the next, twice as far away, 10 minutes at most.
+    """
+    events = list(received.events)
+    messages: list[NewMessage] = []
+    if received.task:
+        if not received.state.task_failed:
+            events += received.task_events
+            events.append(
+                WorkflowTaskFailed(
+                    id=received.task_events[-1].id + 1,
+                    time_us=received.now_us,
+                    scheduled_event_id=_task_scheduled_id(received),
+                    started_event_id=received.task_events[-1].id,
+                    cause=cause,
+                    failure=failure,
+                    identity=received.owner,
+                )
+            )
+        if not received.state.task_failed or received.retries:
+            retry = WorkflowTaskDue(attempt=received.retries + 1)
+            delay_us = min(PARKED_RETRY_MAX_US, PARKED_RETRY_FIRST_US << min(received.retries, 30))
+            messages.append(codec.pack(retry, now_us + delay_us))
+    parked = failure.message.split("\n", 1)[0] if received.task or received.state.task_failed else None
+    transition = Transition(
+        run_id=received.run_id,
+        last_event_id=received.state.last_event_id,
+        owner=received.owner,
+        any_owner=start is not None,
+        start=_new_run(start, received.run_id, received.now_us) if start else None,
+        events=codec.batch(events) if events else None,
+        consumed=_consumed(received),
+        finished=_finished(received),
+        messages=tuple(messages),
+        replies=_replies(answers, max(now_us, received.now_us)),
+        new_owner=received.owner if received.state.is_open else None,
+        parked=parked,
+    )
+    return Step(transition=transition, state=fold(received.state, events), events=events, command_events=[])
+
+
+def terminate(
+    state: State,
+    run_id: str,
+    incoming: Sequence[Incoming],
+    now_us: int,
+    *,
+    reason: str = "",
+    details: Sequence[Payload] = (),
+    identity: str = "",
+) -> Step:
+    """End a run from outside. Its unread signals and cancel requests become events before the closing event."""
+    unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest)]
+    received = receive(state, run_id, "", unread, now_us)
+    events: list[HistoryEvent] = list(received.events)
+    last_id = events[-1].id if events else state.last_event_id
+    events.append(
+        WorkflowExecutionTerminated(
+            id=last_id + 1, time_us=received.now_us, reason=reason, details=list(details), identity=identity
+        )
+    )
+    transition = Transition(
+        run_id=run_id,
+        last_event_id=state.last_event_id,
+        any_owner=True,
+        events=codec.batch(events),
+        consumed=_consumed(received),
+        status=RunStatus.TERMINATED,
+        closed_us=received.now_us,
+    )
+    return Step(transition=transition, state=fold(state, events), events=events, command_events=[])
+
+
+def _delayed(state: State) -> bool:
+    """A run that was started with a delay has no workflow task yet."""
+    return state.last_event_id == 1
+
+
+def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowExecutionStarted:
+    return WorkflowExecutionStarted(
+        id=1,
+        time_us=now_us,
+        workflow_type=request.workflow_type,
+        workflow_id=request.workflow_id,
+        task_queue=request.task_queue,
+        original_execution_run_id=run_id,
+        first_execution_run_id=run_id,
+        input=request.input,
+        identity=request.identity,
+        workflow_task_timeout_us=request.task_timeout_us,
+        first_workflow_task_backoff_us=request.start_delay_us,
+        header=request.header,
+        request_id=request.request_id,
+    )
+
+
+def _new_run(request: StartRequest, run_id: str, now_us: int) -> NewRun:
+    return NewRun(
+        namespace=request.namespace,
+        workflow_id=request.workflow_id,
+        workflow_type=request.workflow_type,
+        task_queue=request.task_queue,
+        started_us=now_us,
+        first_execution_run_id=run_id,
+        request_id=request.request_id,
+        reuse_policy=request.reuse_policy,
+        conflict_policy=request.conflict_policy,
+        replaces=request.replaces,
+    )
+
+
+def _task_scheduled_event(event_id: int, now_us: int, task_queue: str, timeout_us: int) -> WorkflowTaskScheduled:
+    return WorkflowTaskScheduled(
+        id=event_id, time_us=now_us, task_queue=task_queue, start_to_close_timeout_us=timeout_us
+    )
+
+
+def _task_events(state: State, now_us: int, owner: str) -> list[HistoryEvent]:
+    """WorkflowTaskScheduled unless one is pending, and WorkflowTaskStarted."""
+    events: list[HistoryEvent] = []
+    scheduled_id, next_id = state.task_scheduled, state.last_event_id + 1
+    if not scheduled_id:
+        scheduled_id = next_id
+        events.append(_task_scheduled_event(next_id, now_us, state.task_queue, state.task_timeout_us))
+        next_id += 1
+    events.append(WorkflowTaskStarted(id=next_id, time_us=now_us, scheduled_event_id=scheduled_id, identity=owner))
+    return events
+
+
+def _task_scheduled_id(received: Received) -> int:
+    started = received.task_events[-1]
+    assert isinstance(started, WorkflowTaskStarted)
+    return started.scheduled_event_id
+
+
+def _consumed(received: Received) -> tuple[int, ...]:
+    return tuple(each.id for each in received.incoming if each.id is not None)
+
+
+def _finished(received: Received) -> tuple[AttemptToken, ...]:
+    return tuple(each.token for each in received.incoming if each.token is not None)
+
+
+def _replies(answers: Sequence[tuple[str, QueryAnswer]], now_us: int) -> tuple[Reply, ...]:
+    return tuple(Reply(id=id, body=codec.encode(answer), expires_us=now_us + REPLY_KEPT_US) for id, answer in answers)
+
+
+class _Seen:
+    """The state as it moves on while messages become events: enough of it to tell what is stale."""
+
+    def __init__(self, state: State) -> None:
+        self.next_id = state.last_event_id + 1
+        self.last_us = state.last_time_us
+        self.activities = dict(state.activities)
+        self.timers = dict(state.timers)
+        self.request_ids = set(state.request_ids)
+
+    def take_id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+    def is_new(self, request_id: str) -> bool:
+        if request_id in self.request_ids:
+            return False
+        if request_id:
+            self.request_ids.add(request_id)
+        return True
+
+
+def _message_events(seen: _Seen, message: Message, now_us: int) -> list[HistoryEvent]:
+    match message:
+        case Signal() if seen.is_new(message.request_id):
+            return [_signaled(message, seen.take_id(), now_us)]
+        case CancelRequest() if seen.is_new(message.request_id):
+            return [_cancel_requested(message, seen.take_id(), now_us)]
+        case TimerDue() if message.started_event_id in seen.timers:
+            return [_fired(seen, message, now_us)]
+        case ActivityOutcome() if message.scheduled_event_id in seen.activities:
+            return _activity_events(seen, message, now_us)
+        case _:
+            return []
+
+
+def _signaled(message: Signal, event_id: int, now_us: int) -> HistoryEvent:
+    return WorkflowExecutionSignaled(
+        id=event_id,
+        time_us=now_us,
+        signal_name=message.name,
+        input=message.input,
+        identity=message.identity,
+        header=message.header,
+        request_id=message.request_id,
+    )
+
+
+def _cancel_requested(message: CancelRequest, event_id: int, now_us: int) -> HistoryEvent:
+    return WorkflowExecutionCancelRequested(
+        id=event_id,
+        time_us=now_us,
+        cause=message.reason,
+        identity=message.identity,
+        request_id=message.request_id,
+    )
+
+
+def _fired(seen: _Seen, message: TimerDue, now_us: int) -> HistoryEvent:
+    timer_id = seen.timers.pop(message.started_event_id)
+    return TimerFired(id=seen.take_id(), time_us=now_us, timer_id=timer_id, started_event_id=message.started_event_id)
+
+
+def _activity_events(seen: _Seen, message: ActivityOutcome, now_us: int) -> list[HistoryEvent]:
+    """ActivityTaskStarted, when an attempt ever began, and the outcome."""
+    pending = seen.activities.pop(message.scheduled_event_id)
+    events: list[HistoryEvent] = []
+    started_id = 0
+    if message.started_us:
+        started_id = seen.take_id()
+        events.append(
+            ActivityTaskStarted(
+                id=started_id,
+                time_us=max(seen.last_us, min(message.started_us, now_us)),
+                scheduled_event_id=message.scheduled_event_id,
+                identity=message.identity,
+                attempt=message.attempt,
+                last_failure=message.last_failure,
+            )
+        )
+    key = {
+        "id": seen.take_id(),
+        "time_us": now_us,
+        "scheduled_event_id": message.scheduled_event_id,
+        "started_event_id": started_id,
+    }
+    match message.outcome:
+        case Completed(result=result):
+            events.append(ActivityTaskCompleted(**key, result=result, identity=message.identity))
+        case Failed(failure=failure, retry_state=state):
+            events.append(ActivityTaskFailed(**key, failure=failure, identity=message.identity, retry_state=state))
+        case TimedOut(failure=failure, retry_state=state):
+            events.append(ActivityTaskTimedOut(**key, failure=failure, retry_state=state))
+        case Canceled(details=details):
+            events.append(
+                ActivityTaskCanceled(
+                    **key,
+                    details=details,
+                    identity=message.identity,
+                    latest_cancel_requested_event_id=pending.cancel_requested_event_id,
+                )
+            )
+    return events
+
+
+class _Draft:
+    """A transition in the making, while commands become events."""
+
+    def __init__(self, received: Received, events: list[HistoryEvent], now_us: int) -> None:
+        self.run_id = received.run_id
+        self.events = events
+        self.now_us = now_us
+        self.last_id = events[-1].id if events else received.state.last_event_id
+        started = events[0] if events and isinstance(events[0], WorkflowExecutionStarted) else received.state
+        self.workflow_id = started.workflow_id
+        self.workflow_type = started.workflow_type
+        self.workflow_task_queue = started.task_queue
+        self.task_completed_id = 0
+        self.messages: list[NewMessage] = []
+        self.cancelled_timers: list[int] = []
+        self.tasks: list[ActivityTask] = []
+        self.cancelled_activities: list[ActivityCancel] = []
+
+    @property
+    def next_id(self) -> int:
+        return self.last_id + 1
+
+    def add(self, event: HistoryEvent) -> None:
+        self.last_id = event.id
+        self.events.append(event)
+
+
+def _schedule_activity(draft: _Draft, command: ScheduleActivityTask) -> None:
+    event_id = draft.next_id
+    draft.add(
+        ActivityTaskScheduled(
+            id=event_id,
+            time_us=draft.now_us,
+            workflow_task_completed_event_id=draft.task_completed_id,
+            activity_id=command.activity_id,
+            activity_type=command.activity_type,
+            task_queue=command.task_queue,
+            input=command.input,
+            header=command.header,
+            schedule_to_close_timeout_us=command.schedule_to_close_timeout_us,
+            schedule_to_start_timeout_us=command.schedule_to_start_timeout_us,
+            start_to_close_timeout_us=command.start_to_close_timeout_us,
+            heartbeat_timeout_us=command.heartbeat_timeout_us,
+            retry_policy=command.retry_policy,
+        )
+    )
+    spec = ActivitySpec(
+        activity_id=command.activity_id,
+        activity_type=command.activity_type,
+        workflow_id=draft.workflow_id,
+        workflow_type=draft.workflow_type,
+        scheduled_us=draft.now_us,
+        input=command.input,
+        header=command.header,
+        schedule_to_close_timeout_us=command.schedule_to_close_timeout_us,
+        schedule_to_start_timeout_us=command.schedule_to_start_timeout_us,
+        start_to_close_timeout_us=command.start_to_close_timeout_us,
+        heartbeat_timeout_us=command.heartbeat_timeout_us,
+        retry_policy=command.retry_policy,
+    )
+    draft.tasks.append(
+        attempts.waiting(
+            ActivityTask(
+                run_id=draft.run_id,
+                scheduled_event_id=event_id,
+                task_queue=command.task_queue,
+                workflow_task_queue=draft.workflow_task_queue,
+                due_us=draft.now_us,
+                spec=spec,
+            )
+        )
+    )
+
+
+def _request_cancel_activity(draft: _Draft, command: RequestCancelActivityTask) -> None:
+    draft.add(
+        ActivityTaskCancelRequested(
+            id=draft.next_id,
+            time_us=draft.now_us,
+            scheduled_event_id=command.scheduled_event_id,
+            workflow_task_completed_event_id=draft.task_completed_id,
+        )
+    )
+    outcome = ActivityOutcome(scheduled_event_id=command.scheduled_event_id, outcome=Canceled())
+    draft.cancelled_activities.append(
+        ActivityCancel(scheduled_event_id=command.scheduled_event_id, outcome=codec.pack(outcome, draft.now_us))
+    )
+
+
+def _start_timer(draft: _Draft, command: StartTimer) -> None:
+    event_id = draft.next_id
+    draft.add(
+        TimerStarted(
+            id=event_id,
+            time_us=draft.now_us,
+            timer_id=command.timer_id,
+            start_to_fire_timeout_us=command.start_to_fire_timeout_us,
+            workflow_task_completed_event_id=draft.task_completed_id,
+        )
+    )
+    due_us = draft.now_us + command.start_to_fire_timeout_us
+    draft.messages.append(codec.pack(TimerDue(started_event_id=event_id), due_us, key=event_id))
+
+
+def _cancel_timer(draft: _Draft, command: CancelTimer) -> None:
+    draft.add(
+        TimerCanceled(
+            id=draft.next_id,
+            time_us=draft.now_us,
+            timer_id=command.timer_id,
+            started_event_id=command.started_event_id,
+            workflow_task_completed_event_id=draft.task_completed_id,
+        )
+    )
+    draft.cancelled_timers.append(command.started_event_id)
+
+
+def _complete_workflow(draft: _Draft, command: CompleteWorkflowExecution) -> None:
+    draft.add(
+        WorkflowExecutionCompleted(
+            id=draft.next_id,
+            time_us=draft.now_us,
+            workflow_task_completed_event_id=draft.task_completed_id,
+            result=command.result,
+        )
+    )
+
+
+def _fail_workflow(draft: _Draft, command: FailWorkflowExecution) -> None:
+    draft.add(
+        WorkflowExecutionFailed(
+            id=draft.next_id,
+            time_us=draft.now_us,
+            workflow_task_completed_event_id=draft.task_completed_id,
+            failure=command.failure,
+        )
+    )
+
+
+def _cancel_workflow(draft: _Draft, command: CancelWorkflowExecution) -> None:
+    draft.add(
+        WorkflowExecutionCanceled(
+            id=draft.next_id,
+            time_us=draft.now_us,
+            workflow_task_completed_event_id=draft.task_completed_id,
+            details=command.details,
+        )
+    )
+
+
+_COMMANDS: dict[type[Command], Callable[[_Draft, Any], None]] = {
+    ScheduleActivityTask: _schedule_activity,
+    RequestCancelActivityTask: _request_cancel_activity,
+    StartTimer: _start_timer,
+    CancelTimer: _cancel_timer,
+    CompleteWorkflowExecution: _complete_workflow,
+    FailWorkflowExecution: _fail_workflow,
+    CancelWorkflowExecution: _cancel_workflow,
+}

@@ -1,0 +1,209 @@
+"""Pure: fold events into a run's state, which is all that the rules need to know of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from durable.history.errors import IllegalTransition
+from durable.history.events import (
+    ActivityTaskCanceled,
+    ActivityTaskCancelRequested,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskStarted,
+    ActivityTaskTimedOut,
+    ClosingEvent,
+    HistoryEvent,
+    TimerCanceled,
+    TimerFired,
+    TimerStarted,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskScheduled,
+    WorkflowTaskStarted,
+)
+from durable.history.values import RunStatus
+
+V = TypeVar("V")
+
+REQUEST_IDS_KEPT = 1000
+
+
+class PendingActivity(Struct, frozen=True):
+    """An activity that is scheduled and not over; ``cancel_requested_event_id`` 0 means not asked to end."""
+
+    activity_id: str
+    cancel_requested_event_id: int = 0
+
+
+class State(Struct, kw_only=True):
+    """What a run's history amounts to. A value: `fold` makes a new one and leaves the old one alone.
+
+    ``activities`` and ``timers`` are what is pending, by the id of the event that began it. ``task_scheduled`` is the
+    id of a WorkflowTaskScheduled that no task has answered yet, else 0. ``task_failed``: the last workflow task
+    failed, so the run is parked. ``request_ids`` are the last 1,000 consumed, oldest first.
+    """
+
+    workflow_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    task_timeout_us: int = 0
+    first_execution_run_id: str = ""
+    last_event_id: int = 0
+    last_time_us: int = 0
+    status: RunStatus = RunStatus.RUNNING
+    task_scheduled: int = 0
+    task_started: int = 0
+    task_failed: bool = False
+    cancel_requested: bool = False
+    activities: dict[int, PendingActivity] = msgspec.field(default_factory=dict[int, PendingActivity])
+    timers: dict[int, str] = msgspec.field(default_factory=dict[int, str])
+    request_ids: dict[str, None] = msgspec.field(default_factory=dict[str, None])
+
+    @property
+    def is_open(self) -> bool:
+        return self.status is RunStatus.RUNNING
+
+
+def fold(state: State, events: Iterable[HistoryEvent]) -> State:
+    """The state after these events.
+
+    Raises `IllegalTransition` when they can't follow: a gap in the ids, anything after a closing event, an outcome of
+    what is not pending.
+    """
+    after = msgspec.structs.replace(
+        state,
+        activities=dict(state.activities),
+        timers=dict(state.timers),
+        request_ids=dict(state.request_ids),
+    )
+    for event in events:
+        if event.id != after.last_event_id + 1:
+            raise IllegalTransition(f"event {event.id} can't follow event {after.last_event_id}: ids have no gap")
+        if after.status is not RunStatus.RUNNING:
+            raise IllegalTransition(f"event {event.id} can't follow: the run is closed ({after.status.name})")
+        after.last_event_id = event.id
+        after.last_time_us = max(after.last_time_us, event.time_us)
+        _ARMS[type(event)](after, event)
+    return after
+
+
+def _started(s: State, e: WorkflowExecutionStarted) -> None:
+    if e.id != 1:
+        raise IllegalTransition(f"event {e.id} starts a run that has begun already")
+    s.workflow_id, s.workflow_type, s.task_queue = e.workflow_id, e.workflow_type, e.task_queue
+    s.task_timeout_us, s.first_execution_run_id = e.workflow_task_timeout_us, e.first_execution_run_id
+
+
+def _closed(status: RunStatus) -> Callable[[State, ClosingEvent], None]:
+    def arm(s: State, e: ClosingEvent) -> None:
+        s.status = status
+
+    return arm
+
+
+def _requested(s: State, request_id: str) -> None:
+    if request_id:
+        s.request_ids[request_id] = None
+        if len(s.request_ids) > REQUEST_IDS_KEPT:
+            del s.request_ids[next(iter(s.request_ids))]
+
+
+def _signaled(s: State, e: WorkflowExecutionSignaled) -> None:
+    _requested(s, e.request_id)
+
+
+def _cancel_requested(s: State, e: WorkflowExecutionCancelRequested) -> None:
+    _requested(s, e.request_id)
+    s.cancel_requested = True
+
+
+def _task_scheduled(s: State, e: WorkflowTaskScheduled) -> None:
+    s.task_scheduled = e.id
+
+
+def _task_started(s: State, e: WorkflowTaskStarted) -> None:
+    s.task_started = e.id
+
+
+def _task_completed(s: State, e: WorkflowTaskCompleted) -> None:
+    s.task_scheduled, s.task_started, s.task_failed = 0, 0, False
+
+
+def _task_failed(s: State, e: WorkflowTaskFailed) -> None:
+    s.task_scheduled, s.task_started, s.task_failed = 0, 0, True
+
+
+def _activity_scheduled(s: State, e: ActivityTaskScheduled) -> None:
+    s.activities[e.id] = PendingActivity(e.activity_id)
+
+
+def _activity_started(s: State, e: ActivityTaskStarted) -> None:
+    _pending(s.activities, e.scheduled_event_id, e)
+
+
+def _activity_cancel_requested(s: State, e: ActivityTaskCancelRequested) -> None:
+    pending = _pending(s.activities, e.scheduled_event_id, e)
+    s.activities[e.scheduled_event_id] = PendingActivity(pending.activity_id, e.id)
+
+
+def _activity_over(
+    s: State, e: ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+) -> None:
+    _pending(s.activities, e.scheduled_event_id, e)
+    del s.activities[e.scheduled_event_id]
+
+
+def _timer_started(s: State, e: TimerStarted) -> None:
+    s.timers[e.id] = e.timer_id
+
+
+def _timer_over(s: State, e: TimerFired | TimerCanceled) -> None:
+    _pending(s.timers, e.started_event_id, e)
+    del s.timers[e.started_event_id]
+
+
+def _pending(pending: dict[int, V], key: int, event: HistoryEvent) -> V:
+    try:
+        return pending[key]
+    except KeyError:
+        raise IllegalTransition(
+            f"event {event.id} ({type(event).__name__}) answers event {key}, which is not pending"
+        ) from None
+
+
+_ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
+    WorkflowExecutionStarted: _started,
+    WorkflowExecutionCompleted: _closed(RunStatus.COMPLETED),
+    WorkflowExecutionFailed: _closed(RunStatus.FAILED),
+    WorkflowExecutionCanceled: _closed(RunStatus.CANCELED),
+    WorkflowExecutionTerminated: _closed(RunStatus.TERMINATED),
+    WorkflowExecutionSignaled: _signaled,
+    WorkflowExecutionCancelRequested: _cancel_requested,
+    WorkflowTaskScheduled: _task_scheduled,
+    WorkflowTaskStarted: _task_started,
+    WorkflowTaskCompleted: _task_completed,
+    WorkflowTaskFailed: _task_failed,
+    ActivityTaskScheduled: _activity_scheduled,
+    ActivityTaskStarted: _activity_started,
+    ActivityTaskCompleted: _activity_over,
+    ActivityTaskFailed: _activity_over,
+    ActivityTaskTimedOut: _activity_over,
+    ActivityTaskCanceled: _activity_over,
+    ActivityTaskCancelRequested: _activity_cancel_requested,
+    TimerStarted: _timer_started,
+    TimerFired: _timer_over,
+    TimerCanceled: _timer_over,
+}

@@ -1,0 +1,129 @@
+"""The contract that every store keeps, in prose; one suite of tests holds all stores to it.
+
+**Commit.** ``commit(writes)`` applies many writes in one database transaction and answers each one, in order. A write
+is refused alone: the others are written. In a batch there is at most one transition per run and per workflow id; the
+committer sees to that. What each kind of write needs in order to hold stands at its type in `transition`. When the call
+raises `UnknownOutcome`, all of it or nothing of it is written. Nothing is acknowledged before it is durable.
+
+**A run can be claimed** by a worker that serves its task queue in its namespace when
+
+- a message of it is due, and
+- nobody owns it, or its owner is dead, or the claimer owns it already, or the message has waited ``steal_after_us``
+  (10 s by default; the fence makes stealing safe), and
+- the claimer is alive.
+
+**A run that is closed** can be claimed by the same rule; only messages that outlive it are left in its inbox.
+
+**An activity task can be claimed** by a worker that serves its queue in its namespace when
+
+- its ``due_us`` has come, and
+- nobody owns it, and
+- the claimer is alive.
+
+Claiming sets owner, ``attempt + 1``, ``started_us`` and the deadline that `attempts.deadline_us` gives.
+
+**A worker is dead** when another one has declared it dead, which is final. Declaring needs that its lease has run out,
+or that the operating system says that its process is gone, and that the declarer's own last two renewals were on time.
+With the declaration, in one transaction, its runs lose their owner, and its attempts are ``lost`` and so overdue
+(``deadline_us`` = now; the owner stays, as part of the token).
+
+**Time** is ``now_us()``: the store's, the same for all who share it. A timer is due when its ``due_us`` ≤ now.
+
+**Order.** Messages of a run are read in the order of their ids, which is the order of their commits for one sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from durable.history.transition import (
+    ActivityTask,
+    Claim,
+    Claimed,
+    Outcome,
+    Renewal,
+    RunInfo,
+    StoredMessage,
+    WorkerInfo,
+    Write,
+)
+from durable.history.values import RunStatus
+
+
+class Store(Protocol):
+    """Where runs live. ``async with`` opens it (and brings its tables up to date), and closes it."""
+
+    async def __aenter__(self) -> Store: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def now_us(self) -> int:
+        """The store's time, in microseconds since the epoch."""
+        ...
+
+    def new_id(self) -> str:
+        """A new UUIDv7."""
+        ...
+
+    async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Write all that hold, in one database transaction; one outcome per write, in order."""
+        ...
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Take runs and activity tasks that are due; many at once, with their histories in one read.
+
+        Raises `WorkerDead` when the claimer has been declared dead.
+        """
+        ...
+
+    async def register(self, worker: WorkerInfo) -> None:
+        """A new worker: its row and its sign of life (what tells the others that its process has ended). Its id must
+        be new."""
+        ...
+
+    async def unpark(self, namespace: str, task_queues: Sequence[str]) -> int:
+        """Make the parked runs of these queues due now; how many."""
+        ...
+
+    async def renew(self, worker: WorkerInfo) -> Renewal:
+        """Renew the worker's lease, measure the time, declare others dead that are."""
+        ...
+
+    async def release(self, worker_id: str) -> None:
+        """Hand all back at once: runs lose this owner, tasks too (their attempt under way does not count)."""
+        ...
+
+    def changed(self) -> bool:
+        """Has anybody else (another process, a user's session) committed since the last call? Cheap, no waiting."""
+        ...
+
+    async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
+        """A run by its workflow id (the latest one), or by its run id; ``workflow_id`` "" matches any."""
+        ...
+
+    async def runs(self, run_ids: Sequence[str]) -> list[RunInfo]:
+        """The rows of these runs, in any order; unknown ids are left out."""
+        ...
+
+    async def list_runs(
+        self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None
+    ) -> list[RunInfo]:
+        """Runs of a namespace, newest first (by run id), ``before`` a run id for the next page."""
+        ...
+
+    async def history(self, run_id: str, after: int = 0) -> list[bytes]:
+        """A run's history: the rows, encoded, that hold events with ids above ``after``; in order."""
+        ...
+
+    async def inbox(self, run_id: str) -> list[StoredMessage]:
+        """All messages of a run, in order, due or not."""
+        ...
+
+    async def tasks(self, run_id: str) -> list[ActivityTask]:
+        """The activities of a run that are not over."""
+        ...
+
+    async def replies(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """The answers that are there."""
+        ...

@@ -1,0 +1,378 @@
+"""Pure: which writes of a batch win, given what the database holds, and the rows that the winners write.
+
+A store reads what `Needs` names, under its write lock, into a `Seen`; `decide` then answers every write and collects
+rows. A row is a tuple in the order of the columns of its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from durable.history import admission, codec
+from durable.history.messages import OUTLIVES
+from durable.history.transition import (
+    ActivityReport,
+    ActivityTask,
+    AttemptToken,
+    Beat,
+    Committed,
+    NewMessage,
+    NewRun,
+    Outcome,
+    Refusal,
+    Refused,
+    Retry,
+    RunInfo,
+    Send,
+    Transition,
+)
+from durable.history.values import RunStatus
+
+Row = tuple[object, ...]
+TaskKey = tuple[str, int]
+WorkflowKey = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Needs:
+    """What has to be read before a batch of transitions can be decided."""
+
+    runs: list[str] = field(default_factory=list[str])
+    starts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Workflow ids by namespace."""
+    requests: list[str] = field(default_factory=list[str])
+    messages: list[int] = field(default_factory=list[int])
+    attempts: list[TaskKey] = field(default_factory=list[TaskKey])
+    closing: list[str] = field(default_factory=list[str])
+    workers: bool = False
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the database holds of that. Attempts: (owner, attempt); messages: (run id, due)."""
+
+    now_us: int
+    runs: dict[str, RunInfo] = field(default_factory=dict[str, RunInfo])
+    latest: dict[WorkflowKey, RunInfo] = field(default_factory=dict[WorkflowKey, RunInfo])
+    requests: dict[tuple[str, str, str], RunInfo] = field(default_factory=dict[tuple[str, str, str], RunInfo])
+    messages: dict[int, tuple[str, int]] = field(default_factory=dict[int, tuple[str, int]])
+    attempts: dict[TaskKey, tuple[str | None, int]] = field(default_factory=dict[TaskKey, tuple[str | None, int]])
+    unread: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """Due messages that hold a run open, by run id."""
+    alive: set[str] = field(default_factory=set[str])
+
+
+@dataclass(slots=True)
+class Plan:
+    """The rows that the winners write, in the order of these fields."""
+
+    new_runs: list[Row] = field(default_factory=list[Row])
+    moved_runs: list[Row] = field(default_factory=list[Row])
+    """(owner, last_event_id, history_bytes, status, closed_us, parked, run_id)"""
+    history: list[Row] = field(default_factory=list[Row])
+    consumed: list[Row] = field(default_factory=list[Row])
+    """(message id)"""
+    finished: list[Row] = field(default_factory=list[Row])
+    """(run_id, scheduled_event_id)"""
+    closed: list[Row] = field(default_factory=list[Row])
+    """(run_id): its tasks go, and its messages but those that outlive it."""
+    timers: list[Row] = field(default_factory=list[Row])
+    """(run_id, key)"""
+    tasks: list[Row] = field(default_factory=list[Row])
+    cancels: list[tuple[RunInfo | NewRun, str, int, NewMessage]] = field(
+        default_factory=list[tuple[RunInfo | NewRun, str, int, NewMessage]]
+    )
+    """Decided after ``tasks`` are there: whose, which task, what its outcome is when nobody works on it."""
+    messages: list[Row] = field(default_factory=list[Row])
+    replies: list[Row] = field(default_factory=list[Row])
+
+
+def needs(transitions: Iterable[Transition]) -> Needs:
+    wanted = Needs()
+    for transition in transitions:
+        _add_needs(transition, wanted)
+    return wanted
+
+
+def _add_needs(transition: Transition, wanted: Needs) -> None:
+    start = transition.start
+    if start is None:
+        wanted.runs.append(transition.run_id)
+        if transition.status is not RunStatus.RUNNING and transition.refuse_unread:
+            wanted.closing.append(transition.run_id)
+    else:
+        wanted.starts.setdefault(start.namespace, []).append(start.workflow_id)
+        wanted.requests.append(start.request_id)
+        if start.replaces is not None:
+            _add_needs(start.replaces, wanted)
+    if transition.consumed:
+        wanted.messages.extend(transition.consumed)
+    for token in transition.finished:
+        wanted.attempts.append((token.run_id, token.scheduled_event_id))
+    if transition.new_owner is not None or transition.tasks:
+        wanted.workers = True
+
+
+def decide(transitions: Sequence[Transition], seen: Seen) -> tuple[list[Outcome], Plan]:
+    """One outcome per transition, in order, and what the winners write."""
+    plan = Plan()
+    return [_decide_one(transition, seen, plan) for transition in transitions], plan
+
+
+def _decide_one(transition: Transition, seen: Seen, plan: Plan) -> Outcome:
+    if transition.start is not None:
+        return _decide_start(transition, transition.start, seen, plan)
+    run = seen.runs.get(transition.run_id)
+    refused = refusal(transition, run, seen)
+    if refused is not None:
+        return refused
+    assert run is not None  # refused as NOT_FOUND otherwise
+    _move(transition, run, plan)
+    return Committed(run_id=transition.run_id)
+
+
+def _decide_start(transition: Transition, start: NewRun, seen: Seen, plan: Plan) -> Outcome:
+    key = (start.namespace, start.workflow_id)
+    verdict = admission.admit(start, seen.latest.get(key), seen.requests.get((*key, start.request_id)))
+    match verdict:
+        case admission.Existing(run):
+            return Committed(run_id=run.run_id, existing=True)
+        case admission.Denied(run):
+            return Refused(reason=Refusal.IN_USE, run=run)
+        case admission.Begin() | admission.Replace():
+            pass
+    refused = _cannot_be_born(transition, start) or _not_as_held(transition, seen)
+    if refused is not None:
+        return refused
+    if isinstance(verdict, admission.Replace):
+        ending = start.replaces
+        if ending is None or ending.run_id != verdict.run.run_id:
+            return Refused(reason=Refusal.IN_USE, run=verdict.run, detail="the open run has to be ended first")
+        if (why := refusal(ending, verdict.run, seen)) is not None:
+            return Refused(reason=Refusal.IN_USE, run=verdict.run, detail=f"it can't be ended: {why.reason.value}")
+        if ending.status is RunStatus.RUNNING:
+            return Refused(reason=Refusal.INVALID, run=verdict.run, detail="`replaces` does not close the open run")
+        _move(ending, verdict.run, plan)
+    _begin(transition, start, verdict.generation, plan)
+    return Committed(run_id=transition.run_id)
+
+
+def _cannot_be_born(transition: Transition, start: NewRun) -> Refused | None:
+    for text in (start.namespace, start.workflow_id, start.workflow_type, start.task_queue, start.request_id):
+        if "\0" in text:
+            return Refused(reason=Refusal.INVALID, detail=f"{text!r} holds a NUL character, which databases refuse")
+    return _gap(transition, 0)
+
+
+def _gap(transition: Transition, last_event_id: int) -> Refused | None:
+    """Ids count 1, 2, 3 …: a batch that leaves one out, or is empty, is never written."""
+    events = transition.events
+    if events is None or (events.first_id == last_event_id + 1 and events.count > 0):
+        return None
+    detail = f"run {transition.run_id} has {last_event_id} events: {events.count} from {events.first_id} do not follow"
+    return Refused(reason=Refusal.INVALID, detail=detail)
+
+
+def refusal(transition: Transition, run: RunInfo | None, seen: Seen) -> Refused | None:
+    """Why a transition of a run that exists does not hold."""
+    if run is None:
+        return Refused(reason=Refusal.NOT_FOUND, detail=f"no run {transition.run_id}")
+    closing = transition.status is not RunStatus.RUNNING
+    if run.status is not RunStatus.RUNNING and (transition.events is not None or closing):
+        return Refused(reason=Refusal.CLOSED, run=run)
+    if run.last_event_id != transition.last_event_id or not (transition.any_owner or run.owner == transition.owner):
+        return Refused(reason=Refusal.FENCED, run=run)
+    refused = _gap(transition, run.last_event_id) or _not_as_held(transition, seen)
+    if refused is not None:
+        return refused
+    if closing and transition.refuse_unread and not set(seen.unread.get(run.run_id, ())).issubset(transition.consumed):
+        return Refused(reason=Refusal.UNREAD, run=run)
+    return None
+
+
+def _not_as_held(transition: Transition, seen: Seen) -> Refused | None:
+    """Consumed messages, finished attempts and new owners must be as the transition has them."""
+    run_id = transition.run_id
+    for message_id in transition.consumed:
+        owner_run, due_us = seen.messages.get(message_id, ("", 0))
+        if owner_run != run_id:
+            return Refused(reason=Refusal.MISSING, detail=f"message {message_id} is not in the inbox of run {run_id}")
+        if due_us > seen.now_us:
+            early_us = due_us - seen.now_us
+            return Refused(reason=Refusal.MISSING, detail=f"message {message_id} falls due in {early_us} µs only")
+    if len(set(transition.consumed)) != len(transition.consumed):
+        return Refused(reason=Refusal.INVALID, detail=f"run {run_id} consumes a message twice in one transition")
+    for token in transition.finished:
+        held = seen.attempts.get((token.run_id, token.scheduled_event_id))
+        if held != (token.owner, token.attempt) or token.run_id != run_id:
+            return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
+    for name in (transition.new_owner, *(task.owner for task in transition.tasks)):
+        if name is not None and name not in seen.alive:
+            detail = f"worker {name} has been declared dead, or has handed everything back"
+            return Refused(reason=Refusal.FENCED, run=seen.runs.get(run_id), detail=detail)
+    return None
+
+
+def _not_this_attempt(token: AttemptToken) -> str:
+    holder = "nobody" if token.owner is None else f"worker {token.owner}"
+    what = f"activity {token.scheduled_event_id} of run {token.run_id}"
+    return f"attempt {token.attempt} of {what}, held by {holder}, is over, or another one has begun"
+
+
+def _begin(transition: Transition, start: NewRun, generation: int, plan: Plan) -> None:
+    events = transition.events
+    closed = transition.status is not RunStatus.RUNNING
+    plan.new_runs.append(
+        (
+            transition.run_id,
+            start.namespace,
+            start.workflow_id,
+            generation,
+            start.workflow_type,
+            start.task_queue,
+            int(transition.status),
+            None if closed else transition.new_owner,
+            0 if events is None else events.count,
+            0 if events is None else len(events.data),
+            start.started_us,
+            transition.closed_us,
+            start.first_execution_run_id,
+            start.request_id,
+            None if closed else transition.parked,
+        )
+    )
+    _write_rest(transition, start, plan)
+
+
+def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
+    events = transition.events
+    last_event_id = run.last_event_id if events is None else run.last_event_id + events.count
+    owner, status, closed_us, parked = transition.new_owner, transition.status, transition.closed_us, transition.parked
+    if run.status is not RunStatus.RUNNING:  # a query on a closed run: closed is closed
+        owner, status, closed_us, parked = None, run.status, run.closed_us, None
+    elif status is not RunStatus.RUNNING:
+        owner = parked = None
+        plan.closed.append((run.run_id,))
+    if events is not None or (owner, status, parked) != (run.owner, run.status, run.parked):
+        size = run.history_bytes + (0 if events is None else len(events.data))
+        plan.moved_runs.append((owner, last_event_id, size, int(status), closed_us, parked, run.run_id))
+    for message_id in transition.consumed:
+        plan.consumed.append((message_id,))
+    for token in transition.finished:
+        plan.finished.append((token.run_id, token.scheduled_event_id))
+    for key in transition.cancelled_timers:
+        plan.timers.append((run.run_id, key))
+    _write_rest(transition, run, plan)
+
+
+def _write_rest(transition: Transition, run: RunInfo | NewRun, plan: Plan) -> None:
+    """What a transition adds. One that closes its run leaves nothing behind that the run would have to read."""
+    run_id = transition.run_id
+    events = transition.events
+    open_after = transition.status is RunStatus.RUNNING
+    if events is not None:
+        plan.history.append((run_id, events.first_id, events.count, events.data))
+    for message in transition.messages:
+        if open_after or message.kind in OUTLIVES:
+            plan.messages.append(message_row(message, run.namespace, run.task_queue, run_id))
+    for reply in transition.replies:
+        plan.replies.append((reply.id, reply.body, reply.expires_us))
+    if not open_after:
+        return
+    for task in transition.tasks:
+        plan.tasks.append(task_row(task, run.namespace))
+    for cancel in transition.cancelled_activities:
+        plan.cancels.append((run, run_id, cancel.scheduled_event_id, cancel.outcome))
+
+
+def message_row(message: NewMessage, namespace: str, task_queue: str, run_id: str) -> Row:
+    return (namespace, task_queue, run_id, int(message.kind), message.key, message.due_us, message.body)
+
+
+def task_row(task: ActivityTask, namespace: str) -> Row:
+    return (
+        task.run_id,
+        task.scheduled_event_id,
+        namespace,
+        task.task_queue,
+        task.workflow_task_queue,
+        task.due_us,
+        task.deadline_us,
+        task.owner,
+        task.attempt,
+        task.started_us,
+        task.cancel_requested,
+        task.lost,
+        codec.encode(task.spec),
+        codec.encode(task.progress),
+    )
+
+
+class HeldTask(msgspec.Struct, frozen=True):
+    """What a report has to know of its task's row."""
+
+    owner: str | None
+    attempt: int
+    cancel_requested: bool
+    namespace: str
+    workflow_task_queue: str
+
+
+@dataclass(slots=True)
+class ReportPlan:
+    """The rows that reports write."""
+
+    beats: list[Row] = field(default_factory=list[Row])
+    """(deadline_us, progress, run_id, scheduled_event_id)"""
+    retries: list[Row] = field(default_factory=list[Row])
+    """(attempt, due_us, deadline_us, progress, run_id, scheduled_event_id)"""
+    finished: list[Row] = field(default_factory=list[Row])
+    messages: list[Row] = field(default_factory=list[Row])
+
+
+def decide_reports(
+    reports: Sequence[ActivityReport], held: dict[TaskKey, HeldTask], now_us: int
+) -> tuple[list[Outcome], ReportPlan]:
+    """One outcome per report, in order; ``held`` are the rows of their tasks, and is used up."""
+    plan = ReportPlan()
+    return [_decide_report(report, held, now_us, plan) for report in reports], plan
+
+
+def _decide_report(report: ActivityReport, held: dict[TaskKey, HeldTask], now_us: int, plan: ReportPlan) -> Outcome:
+    token = report.token
+    key = (token.run_id, token.scheduled_event_id)
+    task = held.get(key)
+    if task is None or (task.owner, task.attempt) != (token.owner, token.attempt):
+        return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
+    match report.what:
+        case Beat(deadline_us=deadline_us, progress=progress):
+            plan.beats.append((deadline_us, codec.encode(progress), *key))
+        case Retry() as again:
+            # Whoever takes a task whose cancellation is asked for learns of it then: so that is at once.
+            due_us = min(again.due_us, now_us) if task.cancel_requested else again.due_us
+            plan.retries.append((again.attempt, due_us, again.deadline_us, codec.encode(again.progress), *key))
+            held[key] = msgspec.structs.replace(task, owner=None, attempt=again.attempt)
+        case NewMessage() as outcome:
+            plan.finished.append(key)
+            plan.messages.append(message_row(outcome, task.namespace, task.workflow_task_queue, token.run_id))
+            del held[key]
+    return Committed(run_id=token.run_id, cancel_requested=task.cancel_requested)
+
+
+def decide_send(send: Send, run: RunInfo | None) -> Outcome | Row:
+    """The row of the message, or why it can't be sent; ``run`` is the one that it names."""
+    if (
+        run is None
+        or run.namespace != send.namespace
+        or send.workflow_id not in ("", run.workflow_id)
+        or send.first_execution_run_id not in (None, run.first_execution_run_id)
+    ):
+        wanted = f"run {send.run_id}" if send.run_id else "run"
+        detail = f"no {wanted} of workflow {send.workflow_id!r} in namespace {send.namespace!r}"
+        return Refused(reason=Refusal.NOT_FOUND, detail=detail)
+    if run.status is not RunStatus.RUNNING and send.message.kind not in OUTLIVES:
+        return Refused(reason=Refusal.CLOSED, run=run)
+    return message_row(send.message, run.namespace, run.task_queue, run.run_id)

@@ -1,0 +1,271 @@
+"""A SQLite file: how it is opened, written in turn with other processes, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy.dialects import sqlite as dialects
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from durable.history.errors import SchemaTooNew, StoreUnavailable, UnknownOutcome
+from durable.history.stores.tables import SCHEMA, VERSION_TABLE, metadata, pulse
+
+try:
+    import fcntl
+except ImportError:  # Windows: SQLite's own lock has to do
+    fcntl = None  # type: ignore[assignment]
+
+OLDEST_SQLITE = (3, 35, 0)
+WAL_BYTES_MAX = 64 * 1024 * 1024
+WAL_PAGES_BEFORE_CHECKPOINT = 4000
+
+ADD_PULSE = f"UPDATE {pulse.name} SET commits = commits + 1"
+READ_PULSE = f"SELECT commits FROM {pulse.name}"
+
+
+class Counters(msgspec.Struct):
+    """What the store has asked of its database, for budgets in tests. ``executemany`` is one statement."""
+
+    commits: int = 0
+    statements: int = 0
+    rows_written: int = 0
+
+
+class Turnstile:
+    """One writer at a time among all that use a file: ``flock`` on ``<file>-lock``, around each write transaction.
+
+    Waiting here is waking up when it is one's turn; SQLite's own lock is polled, and starves under contention.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(f"{path}-lock")
+        self._fd = -1 if fcntl is None else os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreUnavailable(f"can't lock {self._path}: {error.strerror}; is the disk a local one?") from error
+
+    def __exit__(self, *exc: object) -> None:
+        if fcntl is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Connection:
+    """One sqlite3 connection, used by one thread at a time."""
+
+    def __init__(
+        self, path: Path, counters: Counters, *, synchronous: str, busy_timeout_s: float, read_only: bool = False
+    ) -> None:
+        self.path = path
+        # Commits of this connection that move the pulse. One that is under way counts as begun, and not as done.
+        self.pulses_begun = self.pulses_done = 0
+        self._counters = counters
+        self._turnstile = None if read_only else Turnstile(path)
+        self._raw = sqlite3.connect(
+            path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        with explained(path):
+            self._raw.execute(f"PRAGMA synchronous={synchronous}")
+            self._raw.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
+            self._raw.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_BEFORE_CHECKPOINT}")
+            if read_only:
+                self._raw.execute("PRAGMA query_only=1")
+
+    def close(self) -> None:
+        self._raw.close()
+        if self._turnstile is not None:
+            self._turnstile.close()
+
+    def read(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        self._counters.statements += 1
+        return self._raw.execute(statement, values)
+
+    def one(self, statement: str, values: Sequence[object] = ()) -> Any:
+        """The first column of the only row."""
+        return self.read(statement, values).fetchone()[0]
+
+    def write(self, statement: str, values: Sequence[object] = ()) -> int:
+        """The number of rows changed."""
+        self._counters.statements += 1
+        changed = self._raw.execute(statement, values).rowcount
+        self._counters.rows_written += max(changed, 0)
+        return changed
+
+    def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        if rows:
+            self._counters.statements += 1
+            self._counters.rows_written += self._raw.executemany(statement, rows).rowcount
+
+    def write_alone(self, statement: str, values: Sequence[object]) -> int:
+        """One statement that is a transaction of its own; the number of rows changed."""
+        with explained(self.path), self._turn():
+            return self.write(statement, values)
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """What is read within is one snapshot."""
+        with explained(self.path):
+            self.read("BEGIN")
+            try:
+                yield
+            finally:
+                if self._raw.in_transaction:
+                    self.read("COMMIT")
+
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """One write transaction, begun when it is this connection's turn; durable when the block is left.
+
+        Raises `StoreUnavailable` when nothing is written, `UnknownOutcome` when the commit itself failed.
+        """
+        with explained(self.path), self._turn():
+            self.read("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                self._roll_back()
+                self.pulses_begun = self.pulses_done
+                raise
+            self.pulses_done = self.pulses_begun
+
+    def add_pulse(self) -> None:
+        """This transaction concerns whoever polls."""
+        self.pulses_begun += 1
+        self.write(ADD_PULSE)
+
+    def _turn(self) -> Turnstile:
+        assert self._turnstile is not None, "a connection for reading"
+        return self._turnstile
+
+    def _commit(self) -> None:
+        try:
+            self._raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise UnknownOutcome(
+                f"the commit to {self.path} failed ({error}): it may be written or not; read again before you retry"
+            ) from error
+        self._counters.statements += 1
+        self._counters.commits += 1
+
+    def _roll_back(self) -> None:
+        if self._raw.in_transaction:
+            self._raw.execute("ROLLBACK")
+
+
+@contextmanager
+def explained(path: Path) -> Generator[None]:
+    """What SQLite says about a database that can't be used, in a sentence with a way out."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, BlockingIOError):
+        raise  # data, not the database; a lock that somebody else holds
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise StoreUnavailable(f"the database {path} can't be used: {error}; {_way_out(error, path)}") from error
+
+
+def _way_out(error: Exception, path: Path) -> str:
+    text = str(error)
+    if "not a database" in text or "malformed" in text:
+        return "the file is something else, or damaged: name another file, or restore a backup"
+    if "locked" in text or "busy" in text:
+        return "another program has it locked: end the transaction that it holds open"
+    if "full" in text:
+        return "nothing was written: free some disk space"
+    if "readonly" in text or isinstance(error, PermissionError):
+        return f"this process may not write there: look at the permissions of the file and of {path.parent}"
+    if "no such table" in text:
+        return "its tables are gone, though they were there when it was opened: was the file replaced?"
+    return f"look at the file, at the directory {path.parent}, and at the disk under them"
+
+
+def prepare(path: Path, *, synchronous: str, busy_timeout_s: float) -> None:
+    """Make the file if there is none, and bring its tables up to date; at most one process does it at a time."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise StoreUnavailable(
+            f"this Python has SQLite {sqlite3.sqlite_version}, durable needs {oldest} or newer: use a newer Python"
+        )
+    if path.is_dir():
+        raise StoreUnavailable(f"{path} is a directory; name a file in it, as in sqlite:///{path}/durable.db")
+    if not path.parent.is_dir():
+        raise StoreUnavailable(f"there is no directory {path.parent} for the database {path.name}; create it first")
+    with explained(path):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        raw = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
+        try:
+            if _version(raw, path) != SCHEMA or raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                _bring_up_to_date(raw, path, synchronous)
+        finally:
+            raw.close()
+
+
+def _bring_up_to_date(raw: sqlite3.Connection, path: Path, synchronous: str) -> None:
+    turnstile = Turnstile(path)
+    try:
+        with turnstile:
+            raw.execute(f"PRAGMA synchronous={synchronous}")
+            raw.execute("PRAGMA journal_mode=WAL")
+            version = _version(raw, path)
+            if version is None:
+                _create(raw)
+            elif version != SCHEMA:
+                from durable.history.migrations.upgrade import upgrade
+
+                upgrade(path)
+    finally:
+        turnstile.close()
+
+
+def _version(raw: sqlite3.Connection, path: Path) -> str | None:
+    """The revision of the tables; None where there are none, "" before the first revision."""
+    found = raw.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", (VERSION_TABLE,))
+    if not found.fetchone()[0]:
+        return None
+    row = raw.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
+    version = "" if row is None else str(row[0])
+    if version > SCHEMA:
+        raise SchemaTooNew(
+            f"the database {path} was made by a newer version of durable (its tables are revision {version}, this "
+            f"version knows {SCHEMA}): use that version here too"
+        )
+    return version
+
+
+def schema_statements() -> list[str]:
+    """Today's tables, as SQL."""
+    dialect = dialects.dialect()
+    statements: list[str] = []
+    for table in metadata.sorted_tables:
+        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements.extend(str(CreateIndex(index).compile(dialect=dialect)) for index in indexes)
+    return statements
+
+
+def _create(raw: sqlite3.Connection) -> None:
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in schema_statements():
+            raw.execute(statement)
+        raw.execute(f"INSERT INTO {pulse.name} VALUES (1, 0)")
+        raw.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (SCHEMA,))
+        raw.execute("COMMIT")
+    except BaseException:
+        raw.execute("ROLLBACK")
+        raise

@@ -1,0 +1,157 @@
+"""What events are made of: payloads, failures, policies and states.
+
+Instants are integers in microseconds since the epoch, durations integers in microseconds; their names end in ``_us``.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from msgspec import Struct
+
+
+class Payload(Struct, kw_only=True):
+    """One converted value: how it is encoded (``metadata``), and its bytes (``data``)."""
+
+    metadata: dict[str, bytes] = {}
+    data: bytes = b""
+
+
+class RetryState(IntEnum):
+    """Why an activity (or a workflow) is not tried again. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    IN_PROGRESS = 1
+    NON_RETRYABLE_FAILURE = 2
+    TIMEOUT = 3
+    MAXIMUM_ATTEMPTS_REACHED = 4
+    RETRY_POLICY_NOT_SET = 5
+    INTERNAL_SERVER_ERROR = 6
+    CANCEL_REQUESTED = 7
+
+
+class TimeoutType(IntEnum):
+    """Which of an activity's (or a workflow's) timeouts ran out. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    START_TO_CLOSE = 1
+    SCHEDULE_TO_START = 2
+    SCHEDULE_TO_CLOSE = 3
+    HEARTBEAT = 4
+
+
+class ApplicationFailureInfo(
+    Struct, frozen=True, kw_only=True, tag="application", tag_field="kind", omit_defaults=True
+):
+    type: str = ""
+    non_retryable: bool = False
+    details: list[Payload] | None = None
+    next_retry_delay_us: int | None = None
+    category: int = 0
+
+
+class TimeoutFailureInfo(Struct, frozen=True, kw_only=True, tag="timeout", tag_field="kind", omit_defaults=True):
+    timeout_type: TimeoutType = TimeoutType.UNSPECIFIED
+    last_heartbeat_details: list[Payload] | None = None
+
+
+class CanceledFailureInfo(Struct, frozen=True, kw_only=True, tag="canceled", tag_field="kind", omit_defaults=True):
+    details: list[Payload] | None = None
+    identity: str = ""
+
+
+class TerminatedFailureInfo(Struct, frozen=True, kw_only=True, tag="terminated", tag_field="kind", omit_defaults=True):
+    identity: str = ""
+
+
+class ServerFailureInfo(Struct, frozen=True, kw_only=True, tag="server", tag_field="kind", omit_defaults=True):
+    non_retryable: bool = False
+
+
+class ActivityFailureInfo(Struct, frozen=True, kw_only=True, tag="activity", tag_field="kind", omit_defaults=True):
+    scheduled_event_id: int = 0
+    started_event_id: int = 0
+    identity: str = ""
+    activity_type: str = ""
+    activity_id: str = ""
+    retry_state: RetryState = RetryState.UNSPECIFIED
+
+
+FailureInfo = (
+    ApplicationFailureInfo
+    | TimeoutFailureInfo
+    | CanceledFailureInfo
+    | TerminatedFailureInfo
+    | ServerFailureInfo
+    | ActivityFailureInfo
+)
+
+
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as data: what Temporal calls a Failure. ``info`` says which kind; ``cause`` is the next in the chain."""
+
+    message: str = ""
+    source: str = ""
+    stack_trace: str = ""
+    cause: Failure | None = None
+    info: FailureInfo | None = None
+    encoded_attributes: Payload | None = None
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How often, and how far apart, an activity is tried. Temporal's defaults.
+
+    ``maximum_interval_us`` 0 means 100 times the initial interval; ``maximum_attempts`` 0 means no limit.
+    """
+
+    initial_interval_us: int = 1_000_000
+    backoff_coefficient: float = 2.0
+    maximum_interval_us: int = 0
+    maximum_attempts: int = 0
+    non_retryable_error_types: list[str] = []
+
+    def interval_us(self, attempt: int) -> int:
+        """The wait after attempt number ``attempt`` (1-based) failed."""
+        ceiling = self.maximum_interval_us or 100 * self.initial_interval_us
+        try:
+            return min(ceiling, round(self.initial_interval_us * self.backoff_coefficient ** (attempt - 1)))
+        except OverflowError:
+            return ceiling
+
+
+class RunStatus(IntEnum):
+    """Where a run's life stands. Values are Temporal's ``WorkflowExecutionStatus``."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+
+
+class IdReusePolicy(IntEnum):
+    """May a workflow id be used again when its latest run is closed? Values are Temporal's."""
+
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+    TERMINATE_IF_RUNNING = 4
+
+
+class IdConflictPolicy(IntEnum):
+    """What a start does when a run of its workflow id is open. Values are Temporal's; UNSPECIFIED means FAIL."""
+
+    UNSPECIFIED = 0
+    FAIL = 1
+    USE_EXISTING = 2
+    TERMINATE_EXISTING = 3
+
+
+class TaskFailedCause(IntEnum):
+    """Why a workflow task failed. Values are Temporal's ``WorkflowTaskFailedCause``."""
+
+    UNSPECIFIED = 0
+    NON_DETERMINISTIC_ERROR = 24
+    WORKFLOW_WORKER_UNHANDLED_FAILURE = 14

@@ -1,0 +1,42 @@
+"""`RPCError`: what a client raises where a Temporal client would report the service's answer."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from durable.exceptions import TemporalError
+
+
+class RPCStatusCode(IntEnum):
+    """What kind of refusal it is. Values are gRPC's."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RPCError(TemporalError):
+    """The store refuses: ``status`` says what kind of refusal it is, ``message`` what happened to which run.
+
+    There is no RPC here; the name is the one that programs written for Temporal catch.
+    """
+
+    def __init__(self, message: str, status: RPCStatusCode, raw_grpc_status: bytes = b"") -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.raw_grpc_status = raw_grpc_status

@@ -1,0 +1,237 @@
+"""One life of a worker: from its registration to its release, or to its being declared dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+import anyio
+from msgspec import Struct
+
+from durable.client import Client
+from durable.history import attempts
+from durable.history.database import Database
+from durable.history.errors import HistoryError
+from durable.history.host import Host
+from durable.history.messages import ActivityOutcome
+from durable.history.rules import StartRequest
+from durable.history.transition import (
+    ActivityReport,
+    ActivityTask,
+    AttemptToken,
+    Outcome,
+    Renewal,
+    WorkerInfo,
+)
+from durable.history.values import IdConflictPolicy
+from durable.worker.activities import Activities
+from durable.worker.leases import Lease
+from durable.worker.poller import Poller
+from durable.worker.registry import Registry
+from durable.worker.replay import Environment
+from durable.worker.runs import Runs
+from durable.worker.step import Job, Stepped, Stepping
+from durable.worker.watchdog import Stepper
+
+logger = logging.getLogger("durable.worker")
+
+TICK = 1.0
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What a worker is set to; see `Worker` for what each means."""
+
+    task_queue: str
+    identity: str
+    max_cached_workflows: int
+    max_concurrent_activities: int
+    activity_executor: Executor | None
+    activity_threads: int
+    graceful_shutdown_timeout: float
+    workflow_failure_exception_types: tuple[type[BaseException], ...]
+    deadlock_timeout: float | None
+    lease_us: int
+
+
+class Life:
+    """``live`` until ``end`` is called (then all is handed back), or until others have declared the worker dead.
+
+    ``ready`` is called once it is registered and takes work.
+    """
+
+    def __init__(
+        self, client: Client, registry: Registry, settings: Settings, host: Host, ready: Callable[[], None]
+    ) -> None:
+        database = client.database
+        self._database: Database = database
+        self._settings = settings
+        self._namespace = client.namespace
+        self.worker_id = host.uuid7()
+        stepping = Stepping(
+            registry,
+            Environment(
+                namespace=client.namespace,
+                converter=client.data_converter,
+                failure_exception_types=settings.workflow_failure_exception_types,
+            ),
+            self.worker_id,
+            database.store.now_us,
+        )
+        self._stepper: Stepper[Job, Stepped] = Stepper(host, stepping.step, stepping.stuck, settings.deadlock_timeout)
+        self._activities = Activities(
+            database,
+            registry,
+            client.data_converter,
+            namespace=client.namespace,
+            worker_id=self.worker_id,
+            identity=settings.identity,
+            task_queue=settings.task_queue,
+            slots=settings.max_concurrent_activities,
+            executor=settings.activity_executor,
+            threads=settings.activity_threads,
+            finished=self._finished,
+            freed=lambda: self._poller.due(0),
+        )
+        self._runs = Runs(
+            database,
+            registry,
+            stepping,
+            self._stepper,
+            self._activities,
+            worker_id=self.worker_id,
+            cached_max=settings.max_cached_workflows,
+            look_again=lambda: self._poller.due(0),
+        )
+        queues = (settings.task_queue,)
+        self._poller = Poller(
+            database,
+            self._runs,
+            self._activities,
+            worker_id=self.worker_id,
+            namespace=client.namespace,
+            workflow_queues=queues if registry.workflows else (),
+            activity_queues=queues if registry.activities else (),
+            dead=self._die,
+        )
+        self._info = WorkerInfo(
+            worker_id=self.worker_id,
+            namespace=client.namespace,
+            identity=settings.identity,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lease_us=settings.lease_us,
+        )
+        self._lease = Lease(database.store, host, self._info, self._renewed)
+        self._ready = ready
+        self._accepting = False
+        self._dead = False
+        self._over = asyncio.Event()
+        self._strangers: set[AttemptToken] = set()
+
+    def end(self) -> None:
+        """Stop, and hand everything back."""
+        self._over.set()
+
+    async def live(self) -> bool:
+        """Work. True when it was ended, False when the worker was declared dead (begin a new life then)."""
+        store = self._database.store
+        await store.register(self._info)
+        stop_listening = self._database.listen(self._poller.due)
+        self._database.starters.append(self)
+        self._lease.begin()
+        try:
+            await store.unpark(self._namespace, (self._settings.task_queue,))
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._runs.work)
+                tasks.start_soon(self._poller.work)
+                tasks.start_soon(self._tick)
+                self._accepting = True
+                self._ready()
+                await self._over.wait()
+                self._accepting = False
+                stop_listening()
+                if self._dead:
+                    self._activities.drop()
+                else:
+                    await self._activities.stop(self._settings.graceful_shutdown_timeout)
+                    await self._runs.stop()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._accepting = False
+            self._database.starters.remove(self)
+            with anyio.CancelScope(shield=True):
+                await self._lease.end()
+                await self._hand_back()
+            self._stepper.close()
+        return not self._dead
+
+    # -- a start's first workflow task (Starter)
+
+    def takes(self, request: StartRequest) -> bool:
+        return (
+            self._accepting
+            and request.namespace == self._namespace
+            and request.task_queue == self._settings.task_queue
+            and not request.start_delay_us
+            and request.conflict_policy in (IdConflictPolicy.UNSPECIFIED, IdConflictPolicy.FAIL)
+            and self._runs.takes(request)
+        )
+
+    async def start(self, request: StartRequest, run_id: str) -> Outcome:
+        return await self._runs.start(request, run_id)
+
+    def owns(self, run_id: str) -> bool:
+        return self._accepting and self._runs.owns(run_id)
+
+    # -- the inside
+
+    async def _hand_back(self) -> None:
+        await self._runs.evict_all()
+        if self._dead:
+            return
+        try:
+            await self._database.store.release(self.worker_id)
+        except HistoryError as error:
+            logger.warning("worker %s could not hand its work back; its lease will run out: %s", self.worker_id, error)
+
+    async def _tick(self) -> None:
+        while True:
+            self._lease.tick()
+            await anyio.sleep(TICK)
+
+    def _renewed(self, renewal: Renewal) -> None:
+        if not renewal.alive:
+            self._die()
+            return
+        if renewal.died:
+            logger.warning("took over from dead workers: %s", ", ".join(renewal.died))
+            self._poller.due(0)
+        if self._accepting:
+            self._note_strangers(renewal.attempts)
+
+    def _note_strangers(self, booked: Sequence[AttemptToken]) -> None:
+        """Attempts booked on this worker that it does not run, twice in a row: the reply of their claim was lost."""
+        unknown = {token for token in booked if not self._activities.holds(token)}
+        for token in unknown & self._strangers:
+            self._tasks.start_soon(self._give_back, token)
+        self._strangers = unknown
+
+    async def _give_back(self, token: AttemptToken) -> None:
+        for task in await self._database.store.tasks(token.run_id):
+            if attempts.token(task) == token and not self._activities.holds(token):
+                now_us = self._database.store.now_us()
+                self._activities.report(ActivityReport(token=token, what=attempts.handed_back(task, now_us)))
+
+    def _finished(self, task: ActivityTask, outcome: ActivityOutcome) -> None:
+        self._runs.finished(task, outcome)
+
+    def _die(self) -> None:
+        if not self._over.is_set():
+            logger.warning("worker %s was declared dead; it drops its work and begins anew", self.worker_id)
+            self._dead = True
+            self._over.set()

@@ -1,0 +1,128 @@
+"""Pure: what the code asks for now against what the history says it asked for then; the difference, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from durable.history.commands import (
+    CancelTimer,
+    CancelWorkflowExecution,
+    Command,
+    CompleteWorkflowExecution,
+    FailWorkflowExecution,
+    RequestCancelActivityTask,
+    ScheduleActivityTask,
+    StartTimer,
+)
+from durable.history.events import (
+    ActivityTaskCancelRequested,
+    ActivityTaskScheduled,
+    CommandEvent,
+    HistoryEvent,
+    TimerCanceled,
+    TimerStarted,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+)
+
+
+class Asked(Struct, frozen=True):
+    """A command, and the source line that asked for it ("" when lines are not traced)."""
+
+    command: Command
+    where: str = ""
+
+
+class Mismatch(Struct, frozen=True, kw_only=True):
+    """Where code and history part."""
+
+    event_id: int
+    recorded: str
+    asked: str
+    where: str
+
+    def __str__(self) -> str:
+        where = f" at {self.where}" if self.where else ""
+        return (
+            f"the code no longer fits the history: event {self.event_id} recorded {self.recorded}, "
+            f"but the code now {self.asked}{where}"
+        )
+
+
+def match(asked: Sequence[Asked], recorded: Sequence[CommandEvent], completed_id: int, waits: str) -> Mismatch | None:
+    """The first difference, or None. ``waits`` says where the code waits, in case it asks for too little."""
+    for ask, event in zip(asked, recorded, strict=False):
+        if not _same(ask.command, event):
+            return Mismatch(
+                event_id=event.id, recorded=_event_text(event), asked=_command_text(ask.command), where=ask.where
+            )
+    if len(recorded) > len(asked):
+        event = recorded[len(asked)]
+        return Mismatch(
+            event_id=event.id, recorded=_event_text(event), asked="asks for nothing there and waits", where=waits
+        )
+    if len(asked) > len(recorded):
+        ask = asked[len(recorded)]
+        event_id = recorded[-1].id if recorded else completed_id
+        return Mismatch(
+            event_id=event_id + 1,
+            recorded="nothing more of this task",
+            asked=_command_text(ask.command),
+            where=ask.where,
+        )
+    return None
+
+
+def _same(command: Command, event: CommandEvent) -> bool:
+    match command, event:
+        case ScheduleActivityTask(), ActivityTaskScheduled():
+            return (command.activity_type, command.activity_id) == (event.activity_type, event.activity_id)
+        case RequestCancelActivityTask(), ActivityTaskCancelRequested():
+            return command.scheduled_event_id == event.scheduled_event_id
+        case StartTimer(), TimerStarted():
+            return command.timer_id == event.timer_id
+        case CancelTimer(), TimerCanceled():
+            return command.timer_id == event.timer_id
+        case CompleteWorkflowExecution(), WorkflowExecutionCompleted():
+            return True
+        case FailWorkflowExecution(), WorkflowExecutionFailed():
+            return True
+        case CancelWorkflowExecution(), WorkflowExecutionCanceled():
+            return True
+        case _:
+            return False
+
+
+def _event_text(event: HistoryEvent) -> str:
+    match event:
+        case ActivityTaskScheduled():
+            return f"ActivityTaskScheduled of {event.activity_type!r} (activity id {event.activity_id})"
+        case ActivityTaskCancelRequested():
+            return f"ActivityTaskCancelRequested for event {event.scheduled_event_id}"
+        case TimerStarted():
+            return f"TimerStarted (timer id {event.timer_id}, {event.start_to_fire_timeout_us / 1e6:g} s)"
+        case TimerCanceled():
+            return f"TimerCanceled (timer id {event.timer_id})"
+        case _:
+            return type(event).__name__
+
+
+def _command_text(command: Command) -> str:
+    match command:
+        case ScheduleActivityTask():
+            return f"schedules activity {command.activity_type!r} (activity id {command.activity_id})"
+        case RequestCancelActivityTask():
+            return f"cancels the activity of event {command.scheduled_event_id}"
+        case StartTimer():
+            return f"starts a timer (timer id {command.timer_id}, {command.start_to_fire_timeout_us / 1e6:g} s)"
+        case CancelTimer():
+            return f"cancels a timer (timer id {command.timer_id})"
+        case CompleteWorkflowExecution():
+            return "completes the workflow"
+        case FailWorkflowExecution():
+            return f"fails the workflow ({command.failure.message!r})"
+        case CancelWorkflowExecution():
+            return "ends the workflow as cancelled"

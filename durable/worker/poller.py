@@ -1,0 +1,124 @@
+"""Wait until something may be due, claim it, hand it over: one loop for runs, activities, timeouts, cancellations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from durable.history import attempts
+from durable.history.database import Database
+from durable.history.errors import HistoryError, WorkerDead
+from durable.history.transition import Claim, Claimed
+from durable.worker.activities import Activities
+from durable.worker.runs import Runs
+
+logger = logging.getLogger("durable.worker")
+
+FLOOR = 2.0
+"""Seconds after which the store is asked though nothing said that anything is due: alone it suffices."""
+RUNS_PER_CLAIM = 500
+AGAIN_FIRST = 0.1
+AGAIN_MAX = 5.0
+
+
+class Poller:
+    """``dead`` is called when the store says that this worker has been declared dead."""
+
+    def __init__(
+        self,
+        database: Database,
+        runs: Runs,
+        activities: Activities,
+        *,
+        worker_id: str,
+        namespace: str,
+        workflow_queues: tuple[str, ...],
+        activity_queues: tuple[str, ...],
+        dead: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._runs = runs
+        self._activities = activities
+        self._worker_id = worker_id
+        self._namespace = namespace
+        self._workflow_queues = workflow_queues
+        self._activity_queues = activity_queues
+        self._dead = dead
+        self._due_us: int | None = 0
+        self._roused = asyncio.Event()
+
+    def due(self, at_us: int) -> None:
+        """Something may fall due at ``at_us``; 0 is now."""
+        if self._due_us is None or at_us < self._due_us:
+            self._due_us = at_us
+            self._roused.set()
+
+    async def work(self) -> None:
+        """Claim whenever something is due; for ever."""
+        pause = AGAIN_FIRST
+        while True:
+            await self._wait()
+            self._due_us = None
+            try:
+                claimed = await self._claim()
+            except WorkerDead:
+                self._dead()
+                return
+            except HistoryError as error:
+                logger.warning("asking for work failed, again in %g s: %s", pause, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, AGAIN_MAX)
+                self.due(0)
+                continue
+            pause = AGAIN_FIRST
+            self._hand_over(claimed)
+
+    async def _wait(self) -> None:
+        """Until the earliest due time that is known of, `FLOOR` seconds at most."""
+        floor = asyncio.get_running_loop().time() + FLOOR
+        while True:
+            self._roused.clear()
+            wait = floor - asyncio.get_running_loop().time()
+            if self._due_us is not None:
+                wait = min(wait, (self._due_us - self._database.store.now_us()) / 1_000_000)
+            if wait <= 0:
+                return
+            try:
+                async with asyncio.timeout(wait):
+                    await self._roused.wait()
+            except TimeoutError:
+                return
+
+    async def _claim(self) -> Claimed:
+        return await self._database.store.claim(
+            Claim(
+                worker_id=self._worker_id,
+                namespace=self._namespace,
+                workflow_queues=self._workflow_queues,
+                activity_queues=self._activity_queues,
+                max_runs=RUNS_PER_CLAIM,
+                max_activities=self._activities.free,
+                cached=self._runs.cached,
+                busy=self._runs.busy,
+            )
+        )
+
+    def _hand_over(self, claimed: Claimed) -> None:
+        self._runs.take(claimed.runs, claimed.waiting)
+        for task in claimed.activities:
+            if task.cancel_requested:
+                self._activities.refuse(task)
+            else:
+                self._activities.begin(task)
+        for token in claimed.cancelled:
+            self._activities.cancel_requested(token.run_id, token.scheduled_event_id)
+        now_us = self._database.store.now_us()
+        for task in claimed.overdue:
+            what = attempts.expired(task, now_us)
+            if what is not None:
+                self._activities.report(attempts.report(task, what, now_us))
+        if claimed.more:
+            self.due(0)
+        elif claimed.next_due_us is not None:
+            self.due(claimed.next_due_us)

@@ -1,0 +1,68 @@
+"""Names to definitions: what a worker can run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from durable.activity import ActivityDefinition
+from durable.workflow.definition import WorkflowDefinition
+
+
+class RegisteredActivity(Struct, frozen=True):
+    """An activity and what to call: its function, with the object that its method is bound to."""
+
+    definition: ActivityDefinition
+    fn: Callable[..., Any]
+
+
+class Registry:
+    """The workflows and activities of a worker, by name. ValueError for doubles and for what is neither."""
+
+    def __init__(self, workflows: Iterable[Any], activities: Iterable[Any]) -> None:
+        self.workflows: dict[str, WorkflowDefinition] = {}
+        self.activities: dict[str, RegisteredActivity] = {}
+        for workflow in workflows:
+            definition = WorkflowDefinition.must_be(workflow)
+            if definition.name in self.workflows:
+                raise ValueError(f"More than one workflow named {definition.name}")
+            self.workflows[definition.name] = definition
+        for activity in activities:
+            found = _registered(activity)
+            if found.definition.name in self.activities:
+                raise ValueError(f"More than one activity named {found.definition.name}")
+            self.activities[found.definition.name] = found
+        if not self.workflows and not self.activities:
+            raise ValueError("At least one activity or workflow must be specified")
+
+    @property
+    def has_sync_activities(self) -> bool:
+        return any(not found.definition.is_async for found in self.activities.values())
+
+    def missing_workflow(self, name: str) -> str:
+        return f"Workflow {name} is not registered on this worker, available workflows: {_names(self.workflows)}"
+
+    def missing_activity(self, name: str) -> str:
+        names = _names(self.activities)
+        return f"Activity function {name} is not registered on this worker, available activities: {names}"
+
+
+def _registered(activity: Any) -> RegisteredActivity:
+    definition = ActivityDefinition.must_be(activity)
+    if not definition.is_method:
+        return RegisteredActivity(definition, definition.fn)
+    if not inspect.ismethod(activity):
+        name = definition.fn.__qualname__
+        raise ValueError(
+            f"Activity {name} is a method: register it on an object, as in "
+            f"activities=[object.{name.rpartition('.')[2]}]"
+        )
+    return RegisteredActivity(definition, functools.partial(definition.fn, activity.__self__))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

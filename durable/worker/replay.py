@@ -1,0 +1,679 @@
+"""Pure: one run in memory. Events in, commands out; replaying history and doing it first are the same code.
+
+`Run.activate` never raises for what user code does: the activation says what went wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from msgspec import Struct
+
+import durable
+from durable.activity import ActivityCancellationType
+from durable.context import ActivityCall, WorkflowContext, stepping
+from durable.converter import DataConverter
+from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
+from durable.history.commands import (
+    CancelTimer,
+    CancelWorkflowExecution,
+    ClosingCommand,
+    Command,
+    CompleteWorkflowExecution,
+    FailWorkflowExecution,
+    RequestCancelActivityTask,
+    ScheduleActivityTask,
+    StartTimer,
+)
+from durable.history.events import (
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskTimedOut,
+    CommandEvent,
+    HistoryEvent,
+    TimerFired,
+    TimerStarted,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowTaskCompleted,
+    WorkflowTaskStarted,
+)
+from durable.history.messages import Query, QueryAnswer
+from durable.history.state import State, fold
+from durable.history.values import ActivityFailureInfo, CanceledFailureInfo, Failure, Payload
+from durable.worker.loop import WorkflowBeingEvicted, WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimerHandle
+from durable.worker.match import Asked, match
+from durable.worker.messages import Handlers
+from durable.workflow.calls import ActivityHandle
+from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.errors import NondeterminismError, ReadOnlyContextError
+from durable.workflow.info import Info
+
+logger = logging.getLogger("durable.worker")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OWN_FILES = str(Path(durable.__file__).parent) + "/"
+_ASYNCIO = str(Path(asyncio.__file__).parent) + "/"
+
+Outcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+
+
+class Moment(Struct, frozen=True):
+    """The workflow task that an activation belongs to: its time, and the id of its WorkflowTaskStarted."""
+
+    now_us: int
+    started_event_id: int
+
+
+class Activation(Struct, frozen=True):
+    """What the code asks for; or, in ``error``, why the workflow task failed (then the run is spoilt)."""
+
+    commands: list[Command]
+    error: BaseException | None = None
+
+
+class LogLine(Struct, frozen=True):
+    """A record that workflow code logged, to be handed on when its step is committed."""
+
+    logger: logging.Logger
+    record: logging.LogRecord
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """What runs share: how values are converted, and which exceptions fail a workflow besides Temporal's."""
+
+    namespace: str
+    converter: DataConverter
+    failure_exception_types: tuple[type[BaseException], ...] = ()
+
+
+class _Handle(WorkflowTask[Any], ActivityHandle[Any]):
+    """An activity handle: cancelled before its first step it still cancels the activity, by the activity's rules."""
+
+    activity: _ActivityFuture
+    stepped = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not self.stepped and not self.done():
+            return self.activity.cancel(msg)
+        return super().cancel(msg)
+
+
+class _ActivityFuture(WorkflowFuture[list[Payload]]):
+    """An activity's outcome. Cancelled, directly or through the task that awaits it, it obeys its cancellation type."""
+
+    run: Run
+    call: ActivityCall
+    activity_id: str
+    index: int
+    scheduled_event_id = 0
+    temporal_style = False
+    cancel_asked = False
+
+    def cancel_now(self) -> None:
+        """As asyncio cancels a future."""
+        super().cancel()
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self.done():
+            return False
+        if self.run.evicting:
+            return super().cancel(msg)
+        sent = self.scheduled_event_id != 0
+        if self.call.cancellation_type != ActivityCancellationType.ABANDON:
+            self.run.request_cancel(self)
+            if sent and self.call.cancellation_type == ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
+                return True
+        if not self.temporal_style:
+            return super().cancel(msg)
+        cause = CancelledError("Cancelled")
+        self.fail(self.run.activity_error("Activity cancelled", self, RetryState.CANCEL_REQUESTED, cause))
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        self.set_exception(error)
+        self.exception()  # retrieved: an activity nobody awaits is no news
+
+
+class _Timer:
+    __slots__ = ("handle", "index", "started_event_id", "timer_id")
+
+    def __init__(self, handle: WorkflowTimerHandle, timer_id: str, index: int) -> None:
+        self.handle = handle
+        self.timer_id = timer_id
+        self.index = index
+        self.started_event_id = 0
+
+
+class Run(WorkflowContext):
+    """One run: its coroutines, and what they wait for.
+
+    ``activate`` with the events of one workflow task, then ``bind`` with the events that answered its commands;
+    so on to the end. With ``trace`` each command remembers the source line that asked for it (for mismatches).
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        started: WorkflowExecutionStarted,
+        run_id: str,
+        environment: Environment,
+        *,
+        trace: bool = False,
+    ) -> None:
+        self.definition = definition
+        self.run_id = run_id
+        self.converter = environment.converter
+        self.evicting = False
+        self.replaying = False
+        self.log_lines: list[LogLine] = []
+        self._started = started
+        self._environment = environment
+        self._failure_types = (
+            FailureError,
+            asyncio.TimeoutError,
+            *environment.failure_exception_types,
+            *definition.failure_exception_types,
+        )
+        self._trace = trace
+        seed = hashlib.blake2b(started.original_execution_run_id.encode(), digest_size=6).digest()
+        self._loop = WorkflowLoop(
+            self,
+            seed=int.from_bytes(seed, "big"),
+            time_us=started.time_us,
+            before_task=lambda: self._must_write("create task"),
+        )
+        self._moment = Moment(started.time_us, 0)
+        self._first_task_us = 0
+        self._instance: Any = None
+        self._handlers: Handlers | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._random: random.Random | None = None
+        self._info: Info | None = None
+        self._read_only = False
+        self._cancel_reason: str | None = None
+        self._asked: list[tuple[Asked, _ActivityFuture | _Timer | None] | None] = []
+        self._closing = False
+        self._error: BaseException | None = None
+        self._activity_count = 0
+        self._timer_count = 0
+        self._activities: dict[int, _ActivityFuture] = {}
+        self._timers: dict[int, _Timer] = {}
+        self._timer_of: dict[WorkflowTimerHandle, _Timer] = {}
+        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    # -- for whoever steps the run
+
+    def activate(self, events: Sequence[HistoryEvent], moment: Moment, *, replaying: bool) -> Activation:
+        """Let the code go on with these events until it waits again; Temporal's order: signals first, then the rest."""
+        self._moment = moment
+        self._first_task_us = self._first_task_us or moment.now_us
+        self.replaying = replaying
+        self._asked = []
+        with stepping(self):
+            self._loop.set_time_us(moment.now_us)
+            try:
+                if self._handlers is None:
+                    with self._loop.entered():
+                        self._create()
+                signals = [event for event in events if isinstance(event, WorkflowExecutionSignaled)]
+                for signal in signals:
+                    self._signal(signal)
+                if signals:
+                    self._run_dry()
+                for event in events:
+                    apply = _JOBS.get(type(event))
+                    if apply is not None:
+                        apply(self, event)
+                self._run_dry()
+            except Exception as error:
+                self._escaped(error)
+        return Activation([entry[0].command for entry in self._asked if entry is not None], self._error)
+
+    def asked(self) -> list[Asked]:
+        """The commands of the last activation, with the lines that asked for them."""
+        return [entry[0] for entry in self._asked if entry is not None]
+
+    def bind(self, events: Sequence[HistoryEvent]) -> None:
+        """These events answered the commands of the last activation, one each, in order."""
+        for entry, event in zip([entry for entry in self._asked if entry is not None], events, strict=True):
+            pending = entry[1]
+            if isinstance(pending, _ActivityFuture) and isinstance(event, ActivityTaskScheduled):
+                pending.scheduled_event_id = event.id
+                self._activities[event.id] = pending
+            elif isinstance(pending, _Timer) and isinstance(event, TimerStarted):
+                pending.started_event_id = event.id
+                self._timers[event.id] = pending
+        self._asked = []
+
+    def query(self, query: Query) -> QueryAnswer:
+        """Answer a question; the run stays as it is."""
+        self._read_only = True
+        try:
+            with stepping(self), self._loop.entered():
+                if self._handlers is None:
+                    self._create()
+                assert self._handlers is not None
+                return self._handlers.query(query)
+        finally:
+            self._read_only = False
+
+    def evict(self) -> None:
+        """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
+        self.evicting = True
+        self.replaying = True
+        with stepping(self):
+            self._loop.close_quietly()
+
+    def waits_at(self) -> str:
+        """The source line where the workflow function waits; "" when it does not."""
+        coroutine: Any = self._main.get_coro() if self._main is not None and not self._main.done() else None
+        where = ""
+        while coroutine is not None:
+            frame = getattr(coroutine, "cr_frame", None)
+            if frame is not None and not _is_ours(frame.f_code.co_filename):
+                where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            coroutine = getattr(coroutine, "cr_await", None)
+        return where
+
+    # -- what the code may ask for (WorkflowContext)
+
+    def now_us(self) -> int:
+        return self._moment.now_us
+
+    def info(self) -> Info:
+        if self._info is None:
+            started = self._started
+            self._info = Info(
+                namespace=self._environment.namespace,
+                workflow_id=started.workflow_id,
+                run_id=self.run_id,
+                first_execution_run_id=started.first_execution_run_id,
+                workflow_type=started.workflow_type,
+                task_queue=started.task_queue,
+                attempt=started.attempt,
+                start_time=_datetime(self._first_task_us),
+                workflow_start_time=_datetime(started.time_us),
+                task_timeout=timedelta(microseconds=started.workflow_task_timeout_us),
+                headers=started.header,
+                current_history_length=lambda: self._moment.started_event_id,
+            )
+        return self._info
+
+    def instance(self) -> Any:
+        return self._instance
+
+    def is_replaying(self) -> bool:
+        return self.replaying
+
+    def is_read_only(self) -> bool:
+        return self._read_only
+
+    def cancellation_reason(self) -> str | None:
+        return self._cancel_reason
+
+    def is_failure(self, error: BaseException) -> bool:
+        return isinstance(error, self._failure_types)
+
+    def random(self) -> random.Random:
+        self._must_write("random")
+        if self._random is None:
+            self._random = random.Random(self._started.original_execution_run_id)
+        return self._random
+
+    def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        self.log_lines.append(LogLine(logger, record))
+
+    def start_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
+        future = self._schedule(call)
+        future.temporal_style = True
+
+        async def outcome() -> Any:
+            handle.stepped = True
+            return self._decoded(await future, call)
+
+        handle = _Handle(outcome(), loop=self._loop, name=f"activity-{future.activity_id}")
+        handle.activity = future
+        return handle
+
+    def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
+        return self._result(self._schedule(call))
+
+    async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        self._must_write("wait condition")
+        future: asyncio.Future[None] = self._loop.create_future()
+        entry = (condition, future)
+        self._conditions.append(entry)
+        try:
+            if timeout is None:
+                await future
+            else:
+                await asyncio.wait_for(future, timeout)
+        finally:
+            if entry in self._conditions:
+                self._conditions.remove(entry)
+
+    # -- the inside
+
+    def _create(self) -> None:
+        if self.definition.cls is not None:
+            self._instance = self.definition.cls()
+        self._handlers = Handlers(self.definition, self._instance, self.converter)
+
+    def _run_dry(self) -> None:
+        """Step until nothing is ready and no condition holds."""
+        self._loop.run_until_dry(self._check_conditions)
+        if self._loop.failures:
+            self._escaped(self._loop.failures[0])
+
+    def _check_conditions(self) -> None:
+        for entry in [entry for entry in self._conditions if entry[0]()]:
+            self._conditions.remove(entry)
+            if not entry[1].done():
+                entry[1].set_result(None)
+
+    def _ask(self, command: Command, pending: _ActivityFuture | _Timer | None = None) -> int:
+        if self.evicting or self._closing:
+            return -1
+        self._asked.append((Asked(command, _where() if self._trace else ""), pending))
+        return len(self._asked) - 1
+
+    def _must_write(self, what: str) -> None:
+        if self._read_only:
+            raise ReadOnlyContextError(f"While in read-only function, action attempted: {what}")
+
+    def _schedule(self, call: ActivityCall) -> _ActivityFuture:
+        self._must_write("schedule activity")
+        self._activity_count += 1
+        future = _ActivityFuture(loop=self._loop)
+        future.run, future.call = self, call
+        future.activity_id = call.activity_id or str(self._activity_count)
+        command = ScheduleActivityTask(
+            activity_id=future.activity_id,
+            activity_type=call.activity_type,
+            task_queue=call.task_queue or self._started.task_queue,
+            input=call.input,
+            schedule_to_close_timeout_us=call.schedule_to_close_timeout_us,
+            schedule_to_start_timeout_us=call.schedule_to_start_timeout_us,
+            start_to_close_timeout_us=call.start_to_close_timeout_us,
+            heartbeat_timeout_us=call.heartbeat_timeout_us,
+            retry_policy=call.retry_policy,
+        )
+        future.index = self._ask(command, future)
+        return future
+
+    async def _result(self, future: _ActivityFuture) -> Any:
+        return self._decoded(await future, future.call)
+
+    def _decoded(self, result: list[Payload], call: ActivityCall) -> Any:
+        if not result:
+            return None
+        return self.converter.from_payloads(result, None if call.result_type is None else [call.result_type])[0]
+
+    def request_cancel(self, future: _ActivityFuture) -> None:
+        """Take back a call that is not sent yet, or ask the activity to end (once)."""
+        if not future.scheduled_event_id:
+            self._take_back(future.index)
+            return
+        if future.call.cancellation_type == ActivityCancellationType.TRY_CANCEL:
+            self._activities.pop(future.scheduled_event_id, None)
+        if not future.cancel_asked:
+            future.cancel_asked = True
+            self._ask(RequestCancelActivityTask(scheduled_event_id=future.scheduled_event_id))
+
+    def _take_back(self, index: int) -> None:
+        if 0 <= index < len(self._asked):
+            self._asked[index] = None
+
+    def activity_error(
+        self, message: str, future: _ActivityFuture, retry_state: RetryState, cause: BaseException
+    ) -> ActivityError:
+        error = ActivityError(
+            message,
+            scheduled_event_id=future.scheduled_event_id,
+            started_event_id=0,
+            identity="",
+            activity_type=future.call.activity_type,
+            activity_id=future.activity_id,
+            retry_state=retry_state,
+        )
+        error.__cause__ = cause
+        return error
+
+    # -- what its loop needs (LoopOwner)
+
+    def start_timer(self, delay_us: int, handle: WorkflowTimerHandle) -> None:
+        self._must_write("start timer")
+        self._timer_count += 1
+        timer = _Timer(handle, str(self._timer_count), -1)
+        timer.index = self._ask(StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us), timer)
+        self._timer_of[handle] = timer
+
+    def report(self, context: dict[str, Any]) -> None:
+        if not self.replaying:
+            logger.error(
+                "workflow %s: %s", self._started.workflow_id, context.get("message"), exc_info=context.get("exception")
+            )
+
+    def cancel_timer(self, handle: WorkflowTimerHandle) -> None:
+        timer = self._timer_of.pop(handle, None)
+        if timer is None:
+            return
+        if not timer.started_event_id:
+            self._take_back(timer.index)
+        elif self._timers.pop(timer.started_event_id, None) is not None:
+            self._ask(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id))
+
+    async def _run_main(self) -> None:
+        try:
+            args, kwargs = self.definition.signature.decode(self.converter, self._started.input)
+            first = () if self.definition.cls is None else (self._instance,)
+            result = await self.definition.run(*first, *args, **kwargs)
+            self._close(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))
+        except (WorkflowBeingEvicted, GeneratorExit):
+            raise
+        except BaseException as error:
+            self._escaped(error)
+
+    async def _run_signal(self, handling: Awaitable[None]) -> None:
+        try:
+            await handling
+        except (WorkflowBeingEvicted, GeneratorExit):
+            raise
+        except BaseException as error:
+            self._escaped(error)
+
+    def _escaped(self, error: BaseException) -> None:
+        """An exception left the workflow or a handler: it ends the run, or else fails the workflow task."""
+        if self.evicting:
+            return
+        if self._cancel_reason is not None and is_cancelled_exception(error):
+            self._close(CancelWorkflowExecution())
+        elif isinstance(error, self._failure_types):
+            self._close(FailWorkflowExecution(failure=self.converter.to_failure(error)))
+        elif isinstance(error, asyncio.CancelledError):
+            self._close(FailWorkflowExecution(failure=self.converter.to_failure(CancelledError("Cancelled"))))
+        elif self._error is None:
+            self._error = error
+
+    def _close(self, command: ClosingCommand) -> None:
+        self._ask(command)
+        self._closing = True
+
+    def _signal(self, event: WorkflowExecutionSignaled) -> None:
+        assert self._handlers is not None
+        handling = self._handlers.signal(event)
+        if handling is not None:
+            self._loop.create_task(self._run_signal(handling), name=f"signal-{event.signal_name}")
+
+    def _on_started(self, event: WorkflowExecutionStarted) -> None:
+        self._main = self._loop.create_task(self._run_main(), name="workflow")
+
+    def _on_cancel_requested(self, event: WorkflowExecutionCancelRequested) -> None:
+        self._cancel_reason = event.cause
+        if self._main is not None:
+            self._main.cancel()
+
+    def _on_timer_fired(self, event: TimerFired) -> None:
+        timer = self._timers.pop(event.started_event_id, None)
+        if timer is not None:
+            self._timer_of.pop(timer.handle, None)
+            self._loop.fire(timer.handle)
+
+    def _on_activity(self, event: Outcome) -> None:
+        future = self._activities.pop(event.scheduled_event_id, None)
+        if future is None or future.done():
+            return
+        if isinstance(event, ActivityTaskCompleted):
+            future.set_result(event.result)
+        elif isinstance(event, ActivityTaskCanceled) and not future.temporal_style:
+            future.cancel_now()
+        else:
+            future.fail(self.converter.from_failure(_activity_failure(future, event)))
+
+
+_JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
+    WorkflowExecutionStarted: Run._on_started,  # pyright: ignore[reportPrivateUsage]
+    WorkflowExecutionCancelRequested: Run._on_cancel_requested,  # pyright: ignore[reportPrivateUsage]
+    TimerFired: Run._on_timer_fired,  # pyright: ignore[reportPrivateUsage]
+    ActivityTaskCompleted: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
+    ActivityTaskFailed: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
+    ActivityTaskTimedOut: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
+    ActivityTaskCanceled: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
+}
+
+
+class Rebuilt(Struct, frozen=True):
+    """A run as its history left it; ``undelivered`` are the events that no completed workflow task has read yet."""
+
+    run: Run
+    state: State
+    undelivered: list[HistoryEvent]
+
+
+def rebuild(
+    definition: WorkflowDefinition, run_id: str, events: Sequence[HistoryEvent], environment: Environment
+) -> Rebuilt:
+    """Replay a history. Raises `NondeterminismError` when the code no longer does what it did."""
+    try:
+        return _replay(definition, run_id, events, environment, trace=False)
+    except NondeterminismError:
+        # Once more, now noting source lines, which costs too much to do always.
+        return _replay(definition, run_id, events, environment, trace=True)
+
+
+def _replay(
+    definition: WorkflowDefinition,
+    run_id: str,
+    events: Sequence[HistoryEvent],
+    environment: Environment,
+    *,
+    trace: bool,
+) -> Rebuilt:
+    started = events[0]
+    assert isinstance(started, WorkflowExecutionStarted)
+    run = Run(definition, started, run_id, environment, trace=trace)
+    undelivered: list[HistoryEvent] = []
+    at = 0
+    try:
+        while at < len(events):
+            event = events[at]
+            at += 1
+            if type(event) in _JOBS or isinstance(event, WorkflowExecutionSignaled):
+                undelivered.append(event)
+            elif isinstance(event, WorkflowTaskStarted):
+                completed = events[at] if at < len(events) else None
+                if isinstance(completed, WorkflowTaskCompleted):
+                    recorded = _answers(events, at + 1)
+                    _repeat(run, undelivered, Moment(event.time_us, event.id), completed.id, recorded)
+                    undelivered = []
+                    at += 1 + len(recorded)
+    except NondeterminismError:
+        run.evict()
+        raise
+    run.replaying = False
+    return Rebuilt(run, fold(State(), events), undelivered)
+
+
+def _repeat(
+    run: Run, events: Sequence[HistoryEvent], moment: Moment, completed_id: int, recorded: Sequence[CommandEvent]
+) -> None:
+    """One workflow task again, compared with its record."""
+    activation = run.activate(events, moment, replaying=True)
+    if activation.error is not None:
+        error = activation.error
+        raise NondeterminismError(
+            f"the code no longer fits the history: event {completed_id} completed a workflow task in which the code "
+            f"now raises {type(error).__name__}: {error}"
+        ) from error
+    mismatch = match(run.asked(), recorded, completed_id, run.waits_at())
+    if mismatch is not None:
+        raise NondeterminismError(str(mismatch))
+    run.bind(recorded)
+
+
+def _answers(events: Sequence[HistoryEvent], at: int) -> list[CommandEvent]:
+    """The events from ``at`` on that answer the commands of the task completed just before."""
+    answers: list[CommandEvent] = []
+    while at < len(events) and isinstance(event := events[at], CommandEvent):
+        answers.append(event)
+        at += 1
+    return answers
+
+
+def _activity_failure(future: _ActivityFuture, event: Outcome) -> Failure:
+    """The failure that the workflow sees: Temporal's ActivityError around the activity's own."""
+    retry_state = RetryState.CANCEL_REQUESTED
+    cause = Failure(message="Cancelled", source="durable", info=CanceledFailureInfo())
+    message, identity = "Activity cancelled", ""
+    if isinstance(event, ActivityTaskFailed | ActivityTaskTimedOut):
+        retry_state = RetryState(event.retry_state)
+        cause = event.failure
+        message = "Activity task failed" if isinstance(event, ActivityTaskFailed) else "Activity task timed out"
+    elif isinstance(event, ActivityTaskCanceled) and event.details:
+        cause = Failure(message="Cancelled", source="durable", info=CanceledFailureInfo(details=event.details))
+    if not isinstance(event, ActivityTaskTimedOut):
+        identity = event.identity
+    return Failure(
+        message=message,
+        source="durable",
+        cause=cause,
+        info=ActivityFailureInfo(
+            scheduled_event_id=event.scheduled_event_id,
+            started_event_id=event.started_event_id,
+            identity=identity,
+            activity_type=future.call.activity_type,
+            activity_id=future.activity_id,
+            retry_state=retry_state,
+        ),
+    )
+
+
+def _where() -> str:
+    """The innermost source line on the stack that is neither ours nor asyncio's."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if not _is_ours(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith((_OWN_FILES, _ASYNCIO))
+
+
+def _datetime(us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=us)

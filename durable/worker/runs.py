@@ -1,0 +1,336 @@
+"""Workflow tasks: find or rebuild runs, step them in batches on the workflow thread, commit, and act on the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from durable.history import attempts, codec
+from durable.history.database import Database
+from durable.history.messages import ActivityOutcome
+from durable.history.rules import Incoming, StartRequest
+from durable.history.transition import (
+    ActivityReport,
+    ActivityTask,
+    ClaimedRun,
+    Committed,
+    Outcome,
+    Refused,
+    Transition,
+)
+from durable.history.values import RunStatus
+from durable.worker.activities import Activities
+from durable.worker.registry import Registry
+from durable.worker.replay import Rebuilt
+from durable.worker.step import Job, Stepped, Stepping
+from durable.worker.watchdog import Stepper
+
+logger = logging.getLogger("durable.worker")
+
+BATCH_MAX = 200
+SHUN_FIRST = 1.0
+SHUN_MAX = 600.0
+
+
+class _Entry:
+    """A run that this worker holds: in memory (``rebuilt``), or about to be."""
+
+    __slots__ = ("busy", "local", "rebuilt", "run_id", "waiting", "workflow_type")
+
+    def __init__(self, run_id: str, workflow_type: str) -> None:
+        self.run_id = run_id
+        self.workflow_type = workflow_type
+        self.rebuilt: Rebuilt | None = None
+        self.local: list[Incoming] = []
+        self.busy = False
+        self.waiting = False
+
+
+class _Work(msgspec.Struct):
+    """A job on its way: stepped, then committed. ``answer`` is the starter who waits for the outcome."""
+
+    entry: _Entry
+    job: Job
+    answer: asyncio.Future[Outcome] | None = None
+
+
+class Runs:
+    """The runs of one life of a worker. ``look_again`` asks the poller to claim at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        stepping: Stepping,
+        stepper: Stepper[Job, Stepped],
+        activities: Activities,
+        *,
+        worker_id: str,
+        cached_max: int,
+        look_again: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._stepping = stepping
+        self._stepper = stepper
+        self._activities = activities
+        self._worker_id = worker_id
+        self._cached_max = cached_max
+        self._look_again = look_again
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._ready: list[_Work] = []
+        self._discarded: list[Rebuilt] = []
+        self._wake = asyncio.Event()
+        self._shunned: dict[str, float] = {}
+        self._in_flight = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self.cached: dict[str, int] = {}
+        """The runs in memory and their last event ids, as a claim needs to know them."""
+        self.busy: set[str] = set()
+        """The runs that are being worked on: a claim leaves them alone."""
+
+    # -- work comes in
+
+    def take(self, claimed: Sequence[ClaimedRun], waiting: Sequence[str]) -> None:
+        """Runs that were claimed, with their messages; ``waiting`` are busy ones that have messages too."""
+        for each in claimed:
+            self._take(each)
+        for run_id in waiting:
+            entry = self._entries.get(run_id)
+            if entry is not None:
+                entry.waiting = True
+
+    def _take(self, claimed: ClaimedRun) -> None:
+        run = claimed.run
+        entry = self._entries.get(run.run_id)
+        if entry is not None and entry.busy:
+            entry.waiting = True
+            return
+        if entry is None or entry.rebuilt is None or claimed.history is not None:
+            if entry is not None:
+                self._forget(entry)
+            if claimed.history is None:
+                self._look_again()  # evicted since the claim was made
+                return
+            entry = self._enter(run.run_id, run.workflow_type)
+        job = Job(
+            run_id=run.run_id, workflow_type=run.workflow_type, history=claimed.history, messages=claimed.messages
+        )
+        self._make_ready(entry, job)
+
+    def finished(self, task: ActivityTask, outcome: ActivityOutcome) -> None:
+        """An activity of this worker is over: straight into its run's next step, or into the run's inbox."""
+        now_us = self._database.store.now_us()
+        entry = self._entries.get(task.run_id)
+        incoming = Incoming(outcome, now_us, token=attempts.token(task))
+        if entry is None or (entry.rebuilt is None and not entry.busy):
+            self._send_outcome(incoming)
+            return
+        entry.local.append(incoming)
+        if not entry.busy:
+            self._make_ready(entry, Job(run_id=entry.run_id, workflow_type=entry.workflow_type))
+
+    def takes(self, request: StartRequest) -> bool:
+        """Can this start's first workflow task go into its own commit?"""
+        return request.workflow_type in self._registry.workflows
+
+    async def start(self, request: StartRequest, run_id: str) -> Outcome:
+        """Run the first workflow task now, and commit it with the start."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        entry = self._enter(run_id, request.workflow_type)
+        self._make_ready(entry, Job(run_id=run_id, workflow_type=request.workflow_type, start=request), answer)
+        return await answer
+
+    def owns(self, run_id: str) -> bool:
+        return run_id in self._entries
+
+    # -- the loop
+
+    async def work(self) -> None:
+        """Step what is ready, all of it at once, while the rest gathers; for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._ready or self._discarded:
+                await self._step_batch()
+
+    async def stop(self) -> None:
+        """Wait until everything that is on its way is committed or refused."""
+        await self._quiet.wait()
+
+    async def evict_all(self) -> None:
+        """Let go of all runs in memory."""
+        for entry in list(self._entries.values()):
+            self._forget(entry)
+        while self._discarded:
+            await self._step_batch()
+
+    async def _step_batch(self) -> None:
+        """All that is ready, up to a limit, in one hop to the workflow thread."""
+        batch, self._ready = self._ready[:BATCH_MAX], self._ready[BATCH_MAX:]
+        for work in batch:
+            entry = work.entry
+            work.job.rebuilt = entry.rebuilt
+            work.job.local, entry.local = entry.local, []
+        jobs = [work.job for work in batch] or [Job(run_id="", workflow_type="")]
+        jobs[0].discard, self._discarded = self._discarded, []
+        results = await self._stepper.run(jobs)
+        for work, stepped in zip(batch, results, strict=False):
+            self._stepped(work, stepped)
+
+    def _stepped(self, work: _Work, stepped: Stepped) -> None:
+        """The code has run; now commit what it amounts to."""
+        if stepped.trouble:
+            logger.warning(
+                "workflow task of %s failed: %s",
+                work.entry.run_id,
+                stepped.trouble,
+                extra={"__temporal_error_identifier": "WorkflowTaskFailure"},
+            )
+        if stepped.step is None:
+            self._shun(work)
+            return
+        transition = self._with_own_tasks(stepped.step.transition)
+
+        def done(outcome: Outcome | Exception) -> None:
+            self._committed(work, stepped, transition, outcome)
+
+        try:
+            self._database.submit(transition, done)
+        except RuntimeError as error:  # the client was closed under the worker
+            done(error)
+
+    def _with_own_tasks(self, transition: Transition) -> Transition:
+        """Activities that this worker can run itself are scheduled as claimed already."""
+        if not transition.tasks:
+            return transition
+        tasks = tuple(self._activities.reserve(task) or task for task in transition.tasks)
+        return msgspec.structs.replace(transition, tasks=tasks)
+
+    def _committed(self, work: _Work, stepped: Stepped, transition: Transition, outcome: Outcome | Exception) -> None:
+        own = [task for task in transition.tasks if task.owner is not None]
+        for _ in own:
+            self._activities.release()
+        if isinstance(outcome, Committed) and not outcome.existing:
+            self._went_on(work, stepped, transition, own)
+        else:
+            self._refused(work, stepped, outcome)
+        if work.answer is not None and not work.answer.done():
+            if isinstance(outcome, Exception):
+                work.answer.set_exception(outcome)
+            else:
+                work.answer.set_result(outcome)
+        self._landed()
+
+    def _went_on(self, work: _Work, stepped: Stepped, transition: Transition, own: Sequence[ActivityTask]) -> None:
+        entry = work.entry
+        assert stepped.step is not None
+        for line in stepped.log_lines:
+            line.logger.handle(line.record)
+        for task in own:
+            self._activities.begin(task)
+        for cancel in transition.cancelled_activities:
+            self._activities.cancel_requested(entry.run_id, cancel.scheduled_event_id)
+        state = stepped.step.state
+        entry.busy = False
+        self.busy.discard(entry.run_id)
+        entry.rebuilt = stepped.rebuilt
+        if entry.waiting:
+            entry.waiting = False
+            self._look_again()
+        if transition.status is not RunStatus.RUNNING:
+            self._activities.cancel_run(entry.run_id, list(state.activities))
+            self._forget(entry)
+        elif stepped.rebuilt is None:
+            self._forget(entry)
+        else:
+            self.cached[entry.run_id] = state.last_event_id
+            self._entries.move_to_end(entry.run_id)
+            if entry.local:
+                self._make_ready(entry, Job(run_id=entry.run_id, workflow_type=entry.workflow_type))
+            self._evict_surplus()
+
+    def _refused(self, work: _Work, stepped: Stepped, outcome: Outcome | Exception) -> None:
+        """Drop the copy: what it has done since the last commit never happened. The store knows what is true."""
+        entry = work.entry
+        if isinstance(outcome, Refused):
+            logger.debug("step of run %s refused: %s %s", entry.run_id, outcome.reason.value, outcome.detail)
+        elif isinstance(outcome, Exception):
+            logger.warning("step of run %s did not land: %s", entry.run_id, outcome)
+        if entry.rebuilt is None and stepped.rebuilt is not None:
+            entry.rebuilt = stepped.rebuilt
+        entry.busy = False
+        self._forget(entry)
+        for incoming in work.job.local:
+            self._send_outcome(incoming)
+        self._look_again()
+
+    def _shun(self, work: _Work) -> None:
+        """Nothing can be committed for a run that can't be read; it is tried again later, and harms no other."""
+        entry = work.entry
+        pause = min(SHUN_MAX, self._shunned.get(entry.run_id, SHUN_FIRST / 2) * 2)
+        self._shunned[entry.run_id] = pause
+        for incoming in work.job.local:
+            self._send_outcome(incoming)
+        entry.busy = False
+        self._forget(entry)
+        self.busy.add(entry.run_id)
+        asyncio.get_running_loop().call_later(pause, self.busy.discard, entry.run_id)
+        if work.answer is not None and not work.answer.done():
+            work.answer.set_exception(RuntimeError(f"run {entry.run_id} could not be stepped"))
+        self._landed()
+
+    def _landed(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._quiet.set()
+
+    def _send_outcome(self, incoming: Incoming) -> None:
+        """An outcome that could not join a step becomes a message."""
+        assert isinstance(incoming.message, ActivityOutcome)
+        assert incoming.token is not None
+        message = codec.pack(incoming.message, incoming.due_us)
+        self._activities.report(ActivityReport(token=incoming.token, what=message))
+
+    # -- entries
+
+    def _enter(self, run_id: str, workflow_type: str) -> _Entry:
+        entry = self._entries[run_id] = _Entry(run_id, workflow_type)
+        return entry
+
+    def _make_ready(self, entry: _Entry, job: Job, answer: asyncio.Future[Outcome] | None = None) -> None:
+        entry.busy = True
+        self.busy.add(entry.run_id)
+        self._in_flight += 1
+        self._quiet.clear()
+        self._ready.append(_Work(entry, job, answer))
+        self._wake.set()
+
+    def _evict_surplus(self) -> None:
+        surplus = len(self._entries) - self._cached_max
+        if surplus <= 0:
+            return
+        for entry in list(self._entries.values()):
+            if not entry.busy and not entry.local:
+                self._forget(entry)
+                surplus -= 1
+                if surplus <= 0:
+                    return
+
+    def _forget(self, entry: _Entry) -> None:
+        """Out of memory; the run stays owned, and is rebuilt from its history when a message comes."""
+        self._entries.pop(entry.run_id, None)
+        self.cached.pop(entry.run_id, None)
+        self.busy.discard(entry.run_id)
+        for incoming in entry.local:
+            self._send_outcome(incoming)
+        entry.local = []
+        if entry.rebuilt is not None:
+            self._discarded.append(entry.rebuilt)
+            entry.rebuilt = None
+            self._wake.set()

@@ -1,0 +1,182 @@
+"""Pure: one step of one run on the workflow thread: rebuild it if need be, read its messages, run its code, answer."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from durable.history import codec, rules
+from durable.history.commands import Command
+from durable.history.errors import CorruptHistory, IllegalTransition
+from durable.history.messages import QueryAnswer
+from durable.history.rules import Incoming, Received, StartRequest, Step
+from durable.history.state import State, fold
+from durable.history.transition import StoredMessage
+from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause
+from durable.worker.registry import Registry
+from durable.worker.replay import Environment, LogLine, Moment, Rebuilt, Run, rebuild
+from durable.worker.watchdog import DeadlockError
+from durable.workflow.errors import NondeterminismError
+
+
+class Job(Struct, kw_only=True):
+    """What to step: a cached run, one to rebuild from ``history``, or one to ``start``.
+
+    ``messages`` are from the inbox; ``local`` are outcomes of activities of this process that never were there.
+    ``discard`` are copies of runs to close before (here, because their code belongs to the workflow thread); a job
+    without a ``run_id`` does nothing else.
+    """
+
+    run_id: str
+    workflow_type: str
+    rebuilt: Rebuilt | None = None
+    history: list[bytes] | None = None
+    messages: Sequence[StoredMessage] = ()
+    local: Sequence[Incoming] = ()
+    start: StartRequest | None = None
+    discard: Sequence[Rebuilt] = ()
+
+
+class Stepped(Struct, kw_only=True):
+    """The step to commit (None: the history can't be read, nothing can be committed), and the run after it.
+
+    ``rebuilt`` None: the run's copy is spoilt or could not be made. ``trouble`` is what a person should read about it.
+    """
+
+    step: Step | None
+    rebuilt: Rebuilt | None
+    log_lines: list[LogLine]
+    trouble: str = ""
+
+
+class Stepping:
+    """Steps jobs for one worker. ``now_us`` is the store's clock."""
+
+    def __init__(self, registry: Registry, environment: Environment, worker_id: str, now_us: Callable[[], int]) -> None:
+        self._registry = registry
+        self._environment = environment
+        self._worker_id = worker_id
+        self._now_us = now_us
+
+    def step(self, job: Job) -> Stepped:
+        """Never raises for what user code, a history or a message is like."""
+        for copy in job.discard:
+            copy.run.evict()
+        if not job.run_id:
+            return Stepped(step=None, rebuilt=None, log_lines=[])
+        try:
+            if job.start is not None:
+                return self._first(job, job.start)
+            return self._next(job)
+        except (CorruptHistory, IllegalTransition) as error:
+            return Stepped(step=None, rebuilt=None, log_lines=[], trouble=f"run {job.run_id} can't be read: {error}")
+        except DeadlockError:
+            return self.stuck(job, "")
+        except Exception:
+            trouble = f"run {job.run_id} can't be stepped, which is a fault of the engine:\n{traceback.format_exc()}"
+            return Stepped(step=None, rebuilt=None, log_lines=[], trouble=trouble)
+
+    def stuck(self, job: Job, stack: str) -> Stepped:
+        """The job did not yield: its workflow task failed. What it had done so far is forgotten."""
+        error = RuntimeError(f"{deadlock_text()}\n{stack}".rstrip())
+        try:
+            state = State() if job.start is not None else self._state(job)
+            received = self._receive(job, state)
+            return self._parked(job, received, error, None)
+        except (CorruptHistory, IllegalTransition) as unreadable:
+            return Stepped(
+                step=None, rebuilt=None, log_lines=[], trouble=f"run {job.run_id} can't be read: {unreadable}"
+            )
+
+    def _first(self, job: Job, start: StartRequest) -> Stepped:
+        received = self._receive(job, State())
+        definition = self._registry.workflows[job.workflow_type]
+        started = received.events[0]
+        run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        return self._go_on(job, received, Rebuilt(run, State(), []))
+
+    def _next(self, job: Job) -> Stepped:
+        rebuilt = job.rebuilt
+        if rebuilt is None:
+            events = codec.decode_history(job.history or [])
+            definition = self._registry.workflows.get(job.workflow_type)
+            if definition is None:
+                error: Exception = LookupError(self._registry.missing_workflow(job.workflow_type))
+                return self._parked(job, self._receive(job, fold(State(), events)), error, None)
+            try:
+                rebuilt = rebuild(definition, job.run_id, events, self._environment)
+            except NondeterminismError as mismatch:
+                return self._parked(job, self._receive(job, fold(State(), events)), mismatch, None)
+        received = self._receive(job, rebuilt.state)
+        return self._go_on(job, received, rebuilt)
+
+    def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt) -> Stepped:
+        run = rebuilt.run
+        commands: list[Command] = []
+        undelivered = rebuilt.undelivered
+        if received.task:
+            moment = Moment(received.now_us, received.task_events[-1].id)
+            activation = run.activate([*undelivered, *received.events], moment, replaying=False)
+            if activation.error is not None:
+                return self._parked(job, received, activation.error, run)
+            commands, undelivered = activation.commands, []
+        answers = [(query.id, run.query(query)) for query in received.queries]
+        step = rules.complete(received, commands, self._now_us(), answers, start=job.start)
+        run.bind(step.command_events)
+        return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))
+
+    def _parked(self, job: Job, received: Received, error: BaseException, run: Run | None) -> Stepped:
+        """The code can't run on these events: its task failed; questions are answered with the reason."""
+        failure = _failure(error)
+        cause = TaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
+        if isinstance(error, NondeterminismError):
+            cause = TaskFailedCause.NON_DETERMINISTIC_ERROR
+        answers = [(query.id, QueryAnswer(failure=failure)) for query in received.queries]
+        step = rules.park(received, failure, cause, self._now_us(), answers, start=job.start)
+        log_lines: list[LogLine] = []
+        if run is not None:
+            log_lines = _taken(run)
+            run.evict()
+        return Stepped(step=step, rebuilt=None, log_lines=log_lines, trouble=failure.message if received.task else "")
+
+    def _state(self, job: Job) -> State:
+        if job.rebuilt is not None:
+            return job.rebuilt.state
+        return fold(State(), codec.decode_history(job.history or []))
+
+    def _receive(self, job: Job, state: State) -> Received:
+        if job.start is not None:
+            return rules.receive_start(job.start, job.run_id, self._worker_id, self._now_us())
+        incoming = [Incoming(codec.decode_message(each.body), each.due_us, each.id) for each in job.messages]
+        return rules.receive(state, job.run_id, self._worker_id, [*incoming, *job.local], self._now_us())
+
+
+def deadlock_text(seconds: float = 2) -> str:
+    """What the deadlock detector says; Temporal's words, which programs look for."""
+    return f"[TMPRL1101] Potential deadlock detected: workflow didn't yield within {seconds:g} second(s)."
+
+
+def _failure(error: BaseException) -> Failure:
+    """Why a workflow task failed, for the history and for ``parked``."""
+    if isinstance(error, NondeterminismError):
+        text, kind, stack = error.message, "NondeterminismError", ""
+    elif isinstance(error, DeadlockError):
+        text, kind, stack = deadlock_text(), "DeadlockError", ""
+    else:
+        text, kind = f"{type(error).__name__}: {error}", type(error).__name__
+        stack = "".join(traceback.format_tb(error.__traceback__)[-20:])
+    return Failure(
+        message=storable(text), source="durable", stack_trace=storable(stack), info=ApplicationFailureInfo(type=kind)
+    )
+
+
+def storable(text: str) -> str:
+    """``text`` as every database takes it: no NUL, no lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def _taken(run: Run) -> list[LogLine]:
+    lines, run.log_lines = run.log_lines, []
+    return lines

@@ -1,0 +1,150 @@
+"""The worker that programs make: what it runs, its settings, its start and its stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+from durable.client import Client
+from durable.client.client import DEFAULT_TASK_QUEUE
+from durable.worker.life import Life, Settings
+from durable.worker.registry import Registry
+
+LEASE = timedelta(seconds=5)
+DEADLOCK_TIMEOUT = 2.0
+
+
+class Worker:
+    """Runs workflows and activities of one task queue. ``async with Worker(…):``, or ``await worker.run()``.
+
+    Parameters beyond Temporal's: ``lease``, how long the others wait for a sign of life before they take over (the
+    operating system tells them sooner when the process is gone); ``activity_threads``, the size of the worker's own
+    pool for sync activities when no ``activity_executor`` is given.
+
+    ``max_cached_workflows`` runs stay in memory; others are rebuilt from their history when something happens to them.
+    ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
+    if their attempt had not begun. ``debug_mode`` switches the deadlock detector off.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str = DEFAULT_TASK_QUEUE,
+        activities: Sequence[Callable[..., Any]] = (),
+        workflows: Sequence[Any] = (),
+        activity_executor: Executor | None = None,
+        identity: str | None = None,
+        max_cached_workflows: int = 10_000,
+        max_concurrent_activities: int = 1000,
+        graceful_shutdown_timeout: timedelta = timedelta(),
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        debug_mode: bool = False,
+        lease: timedelta = LEASE,
+        activity_threads: int = 40,
+    ) -> None:
+        if not task_queue:
+            raise ValueError("task_queue can't be empty")
+        if max_concurrent_activities < 1 or activity_threads < 1 or max_cached_workflows < 0:
+            raise ValueError(
+                "max_concurrent_activities and activity_threads are 1 or more, max_cached_workflows 0 or more"
+            )
+        self._client = client
+        self._registry = Registry(workflows, activities)
+        self._settings = Settings(
+            task_queue=task_queue,
+            identity=identity or client.identity,
+            max_cached_workflows=max_cached_workflows,
+            max_concurrent_activities=max_concurrent_activities,
+            activity_executor=activity_executor,
+            activity_threads=activity_threads,
+            graceful_shutdown_timeout=graceful_shutdown_timeout.total_seconds(),
+            workflow_failure_exception_types=tuple(workflow_failure_exception_types),
+            deadlock_timeout=None if debug_mode else DEADLOCK_TIMEOUT,
+            lease_us=lease // timedelta(microseconds=1),
+        )
+        self._life: Life | None = None
+        self._stopping = False
+        self._running: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._stopping_asked = False
+
+    @property
+    def client(self) -> Client:
+        return self._client
+
+    @property
+    def task_queue(self) -> str:
+        return self._settings.task_queue
+
+    @property
+    def is_running(self) -> bool:
+        """Has it been started, and not stopped?"""
+        return self._life is not None and not self._stopping
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Has it been told to stop, and stopped?"""
+        return self._stopping and self._life is None
+
+    async def run(self) -> None:
+        """Work until `shutdown`; cancelled, it shuts down first. A worker runs once."""
+        if self._life is not None or self._stopping:
+            raise RuntimeError("a worker runs once; make a new one")
+        host = self._client.database.host
+        ended = False
+        try:
+            while not ended:
+                self._life = Life(self._client, self._registry, self._settings, host, self._ready.set)
+                ended = await self._live(self._life)
+        finally:
+            self._stopping = True
+            self._life = None
+
+    async def _live(self, life: Life) -> bool:
+        """One life, shut down in good order if this task is cancelled meanwhile."""
+        living = asyncio.ensure_future(life.live())
+        try:
+            return await asyncio.shield(living)
+        except asyncio.CancelledError:
+            life.end()
+            await asyncio.wait([living])
+            raise
+
+    async def shutdown(self) -> None:
+        """Stop taking work, let activities end within the grace period, hand back the rest, and wait for all that."""
+        self._stopping = True
+        if self._life is not None:
+            self._life.end()
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def __aenter__(self) -> Worker:
+        body = asyncio.current_task()
+
+        def ended(running: asyncio.Task[None]) -> None:
+            """A fatal error ends the body too; leaving the block then raises the error."""
+            if not self._stopping_asked and not running.cancelled() and running.exception() is not None and body:
+                body.cancel()
+
+        self._running = asyncio.ensure_future(self.run())
+        ready = asyncio.ensure_future(self._ready.wait())
+        await asyncio.wait([self._running, ready], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._running.done():
+            self._running.result()
+        self._running.add_done_callback(ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopping_asked = True
+        await self.shutdown()
+        assert self._running is not None
+        if not self._running.cancelled() and (failure := self._running.exception()) is not None:
+            raise failure

@@ -1,0 +1,21 @@
+"""What goes wrong in workflow code by breaking its rules."""
+
+from __future__ import annotations
+
+from durable.exceptions import TemporalError
+
+
+class NondeterminismError(TemporalError):
+    """The code no longer does what the run's history says it did. ``message`` tells event, record and code."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ReadOnlyContextError(TemporalError):
+    """A query tried to change something."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

@@ -1,0 +1,95 @@
+"""What a run may know of itself: `Info`, and the small questions around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from durable.context import maybe_workflow, this_workflow
+from durable.history.values import Payload
+
+
+@dataclass(frozen=True)
+class Info:
+    """The run that is running, as of its current workflow task. Temporal's `workflow.Info`."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    first_execution_run_id: str
+    workflow_type: str
+    task_queue: str
+    attempt: int
+    start_time: datetime
+    workflow_start_time: datetime
+    task_timeout: timedelta
+    headers: Mapping[str, Payload]
+    current_history_length: Callable[[], int] = field(repr=False, compare=False)
+
+    def get_current_history_length(self) -> int:
+        """The number of events up to the start of the current workflow task."""
+        return self.current_history_length()
+
+    def _logger_details(self) -> dict[str, Any]:
+        return {
+            "attempt": self.attempt,
+            "namespace": self.namespace,
+            "run_id": self.run_id,
+            "task_queue": self.task_queue,
+            "workflow_id": self.workflow_id,
+            "workflow_type": self.workflow_type,
+        }
+
+
+def info() -> Info:
+    """The current run's `Info`. Only in workflow code."""
+    return this_workflow().info()
+
+
+def instance() -> Any:
+    """The current run's object (class workflows), or None (function workflows). Only in workflow code."""
+    return this_workflow().instance()
+
+
+def in_workflow() -> bool:
+    """Is this workflow code?"""
+    return maybe_workflow() is not None
+
+
+def cancellation_reason() -> str | None:
+    """Why the run was asked to cancel; None when it was not, "" when no reason was given."""
+    return this_workflow().cancellation_reason()
+
+
+def is_failure_exception(err: BaseException) -> bool:
+    """Would ``err``, escaping from the workflow, fail the workflow? Other exceptions fail the workflow task."""
+    return this_workflow().is_failure(err)
+
+
+class unsafe:
+    """What most workflow code should leave alone (static methods, as in Temporal)."""
+
+    @staticmethod
+    def is_replaying() -> bool:
+        """Is this step a repetition of one that is in the history already?"""
+        return this_workflow().is_replaying()
+
+    @staticmethod
+    def is_read_only() -> bool:
+        """Is this a query, which may change nothing?"""
+        return this_workflow().is_read_only()
+
+    @staticmethod
+    @contextmanager
+    def imports_passed_through() -> Generator[None]:
+        """Nothing to do here: there is no sandbox that imports modules again. Kept so that programs port."""
+        yield
+
+    @staticmethod
+    @contextmanager
+    def sandbox_unrestricted() -> Generator[None]:
+        """Nothing to do here: there is no sandbox that imports modules again. Kept so that programs port."""
+        yield
