@@ -211,10 +211,10 @@ class Client:
             left = None if left is None else left - len(page)
 
     async def _start(self, request: StartRequest) -> str:
-        lost = 0
+        lost, alone = 0, False
         while True:
             try:
-                outcome = await self._submit_start(request)
+                outcome = await self._submit_start(request, alone)
             except UnknownOutcome:
                 # Its request id makes it happen once, however often it is sent.
                 lost += 1
@@ -231,6 +231,8 @@ class Client:
                     request = _with(request, replaces)
                 case Refused(reason=Refusal.FENCED) if _replacing(request):
                     request = _with(request, None)
+                case Refused(reason=Refusal.FENCED) if not alone:
+                    alone = True  # the worker of this process that took it has been declared dead
                 case Refused(reason=Refusal.IN_USE, run=run):
                     raise WorkflowAlreadyStartedError(
                         request.workflow_id, request.workflow_type, run_id=run.run_id if run else None
@@ -238,11 +240,12 @@ class Client:
                 case Refused(reason=reason, detail=detail):
                     raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")
 
-    async def _submit_start(self, request: StartRequest) -> Outcome:
+    async def _submit_start(self, request: StartRequest, alone: bool) -> Outcome:
+        """With its first workflow task by a worker of this process, unless ``alone``."""
         store = self.database.store
         run_id = store.new_id()
         for starter in self.database.starters:
-            if starter.takes(request):
+            if not alone and starter.takes(request):
                 return await starter.start(request, run_id)
         return await self.database.write(rules.start(request, run_id, store.now_us()).transition)
 

@@ -8,6 +8,7 @@ changed, which costs microseconds.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ from durable.history.transition import (
     Write,
 )
 from durable.history.values import RunStatus
+
+logger = logging.getLogger("durable.client")
 
 WATCH_INTERVAL = 0.025
 LOOK_INTERVAL = 1.0
@@ -60,7 +63,6 @@ class Database:
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._look_again = False
 
     async def open(self) -> Database:
         await self.store.__aenter__()
@@ -178,24 +180,23 @@ class Database:
             listener(at_us)
 
     async def _watching(self) -> None:
+        """Notice what other processes commit. A database that is away for a while is asked again; this never ends."""
         loop = asyncio.get_running_loop()
         looked = loop.time()
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            waiting = bool(self._closings or self._replies)
-            if not waiting and not self._listeners:
-                continue
-            changed = self.store.changed()
-            if changed:
-                self._due(0)
-            if waiting and (changed or self._look_again or loop.time() - looked > LOOK_INTERVAL):
-                looked = loop.time()
-                try:
+            try:
+                changed = self.store.changed()
+                if changed:
+                    self._due(0)
+                if changed or loop.time() - looked > LOOK_INTERVAL:
+                    looked = loop.time()
                     await self._look_for_closings(list(self._closings))
                     await self._look_for_replies(list(self._replies))
-                    self._look_again = False
-                except StoreUnavailable:
-                    self._look_again = True
+            except StoreUnavailable as error:
+                logger.warning("looking for changes failed: %s", error)
+                await asyncio.sleep(LOOK_INTERVAL)
+                looked = 0.0
 
     async def _look_for_closings(self, run_ids: list[str]) -> None:
         if not run_ids:

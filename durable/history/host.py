@@ -12,10 +12,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+_Task = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
 class Lane(Protocol):
@@ -67,16 +69,38 @@ class Host(Protocol):
 
 
 class ThreadLane:
-    """A lane that is a real thread."""
+    """A lane that is a real thread; a daemon, so that work that hangs does not keep the program from ending."""
 
     def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._work: SimpleQueue[_Task | None] = SimpleQueue()
+        threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     async def run(self, work: Callable[[], T], /) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._work.put((work, loop, answer))
+        return await answer
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True)
+        self._work.put(None)
+
+    def _serve(self) -> None:
+        while (task := self._work.get()) is not None:
+            work, loop, answer = task
+            try:
+                settle, value = answer.set_result, work()
+            except BaseException as error:
+                settle, value = answer.set_exception, error
+            try:
+                loop.call_soon_threadsafe(_settle, answer, settle, value)
+            except RuntimeError:
+                pass  # the loop that asked is closed
+            del task, work, loop, answer, settle, value
+
+
+def _settle(answer: asyncio.Future[Any], settle: Callable[[Any], None], value: Any) -> None:
+    if not answer.done():
+        settle(value)
 
 
 class ThreadAside:

@@ -187,11 +187,14 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     for each in incoming:
         message = each.message
         if isinstance(message, Query):
-            queries.append(message)
+            if now_us - each.due_us < REPLY_KEPT_US:  # nobody waits for an older one any more
+                queries.append(message)
         elif isinstance(message, WorkflowTaskDue):
             due, retries = True, max(retries, message.attempt)
         elif state.is_open:
-            events.extend(_message_events(seen, message, at_us))
+            became = _message_events(seen, message, at_us)
+            seen.last_us = at_us if became else seen.last_us
+            events.extend(became)
     after = fold(state, events)
     task = state.is_open and bool(events or (due and (state.task_scheduled or state.task_failed or _delayed(state))))
     return Received(
@@ -271,7 +274,8 @@ def park(
     """The code could not run on these events: they are kept, one WorkflowTaskFailed tells why, a retry is set.
 
     A run that is parked already gets no second WorkflowTaskFailed. The pending retry stays; one that is consumed is
-    followed by the next, twice as far away, 10 minutes at most.
+    followed by the next, twice as far away, 10 minutes at most. Nobody owns a parked run: the next worker that tries
+    it may have the code that fits.
     """
     events = list(received.events)
     messages: list[NewMessage] = []
@@ -305,7 +309,7 @@ def park(
         finished=_finished(received),
         messages=tuple(messages),
         replies=_replies(answers, max(now_us, received.now_us)),
-        new_owner=received.owner if received.state.is_open else None,
+        new_owner=received.owner if received.state.is_open and not parked else None,
         parked=parked,
     )
     return Step(transition=transition, state=fold(received.state, events), events=events, command_events=[])
@@ -414,7 +418,9 @@ def _finished(received: Received) -> tuple[AttemptToken, ...]:
 
 
 def _replies(answers: Sequence[tuple[str, QueryAnswer]], now_us: int) -> tuple[Reply, ...]:
-    return tuple(Reply(id=id, body=codec.encode(answer), expires_us=now_us + REPLY_KEPT_US) for id, answer in answers)
+    """One reply per question: one that was sent again, because its acknowledgement was lost, may be there twice."""
+    expires_us = now_us + REPLY_KEPT_US
+    return tuple(Reply(id=id, body=codec.encode(answer), expires_us=expires_us) for id, answer in dict(answers).items())
 
 
 class _Seen:

@@ -22,8 +22,8 @@ raises `UnknownOutcome`, all of it or nothing of it is written. Nothing is ackno
 
 Claiming sets owner, ``attempt + 1``, ``started_us`` and the deadline that `attempts.deadline_us` gives.
 
-**A worker is dead** when another one has declared it dead, which is final. Declaring needs that its lease has run out,
-or that the operating system says that its process is gone, and that the declarer's own last two renewals were on time.
+**A worker is dead** when another one has declared it dead, which is final. Declaring needs that the operating system
+says that its process is gone; or that its lease has run out, and the declarer's own last two renewals were on time.
 With the declaration, in one transaction, its runs lose their owner, and its attempts are ``lost`` and so overdue
 (``deadline_us`` = now; the owner stays, as part of the token).
 

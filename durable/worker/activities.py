@@ -83,6 +83,8 @@ class Activities:
         self._finished = finished
         self._freed = freed
         self._attempts: dict[Key, _Attempt] = {}
+        self._missing: set[Key] = set()
+        self._untold: set[AttemptToken] = set()
         self._reserved = 0
         self._sync_running = 0
         self._idle = asyncio.Event()
@@ -131,8 +133,15 @@ class Activities:
         self._finished(task, attempts.canceled(task, [], self.identity))
 
     def holds(self, token: AttemptToken) -> bool:
+        """Is the attempt under way here, or over without the store having heard of it?"""
+        if token in self._untold:
+            return True
         attempt = self._attempts.get((token.run_id, token.scheduled_event_id))
         return attempt is not None and attempt.task.attempt == token.attempt
+
+    def told(self, token: AttemptToken) -> None:
+        """The store knows how this attempt ended."""
+        self._untold.discard(token)
 
     def cancel_requested(self, run_id: str, scheduled_event_id: int) -> None:
         """The workflow asks an attempt to end; if it is here, tell it."""
@@ -147,6 +156,15 @@ class Activities:
         attempt = self._attempts.get(key)
         if attempt is not None:
             attempt.cancel(details)
+
+    def compare(self, booked: Sequence[AttemptToken]) -> None:
+        """Attempts that the store has twice in a row not known: their run is closed, or others took over."""
+        known = {(token.run_id, token.scheduled_event_id) for token in booked}
+        missing = self._attempts.keys() - known
+        for key in missing & self._missing:
+            self._attempts[key].disown()
+            self._cancel(key, ActivityCancellationDetails(not_found=True))
+        self._missing = missing
 
     async def stop(self, grace: float) -> None:
         """Let attempts end within ``grace`` seconds, cancel the rest, and wait for them. Those don't count."""
@@ -185,6 +203,8 @@ class Activities:
             self._sync_running -= 1
         if not self._attempts:
             self._idle.set()
+        if what is not None:
+            self._untold.add(attempts.token(attempt.task))
         if isinstance(what, ActivityOutcome):
             self._finished(attempt.task, what)
         elif what is not None:
@@ -197,7 +217,9 @@ class Activities:
         def answered(outcome: Outcome | Exception) -> None:
             if isinstance(outcome, HistoryError):
                 loop.call_later(REPORT_AGAIN_AFTER, submit)
-            elif isinstance(outcome, Exception):
+                return
+            self.told(report.token)
+            if isinstance(outcome, Exception):
                 logger.error("reporting on an activity failed: %r", outcome)
             elif done is not None:
                 done(outcome)

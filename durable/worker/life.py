@@ -148,13 +148,15 @@ class Life:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self._runs.work)
-                tasks.start_soon(self._poller.work)
+                polling = anyio.CancelScope()
+                tasks.start_soon(self._poll, polling)
                 tasks.start_soon(self._tick)
                 self._accepting = True
                 self._ready()
                 await self._over.wait()
                 self._accepting = False
                 stop_listening()
+                polling.cancel()
                 if self._dead:
                     self._activities.drop()
                 else:
@@ -199,6 +201,10 @@ class Life:
         except HistoryError as error:
             logger.warning("worker %s could not hand its work back; its lease will run out: %s", self.worker_id, error)
 
+    async def _poll(self, polling: anyio.CancelScope) -> None:
+        with polling:
+            await self._poller.work()
+
     async def _tick(self) -> None:
         while True:
             self._lease.tick()
@@ -217,12 +223,18 @@ class Life:
     def _note_strangers(self, booked: Sequence[AttemptToken]) -> None:
         """Attempts booked on this worker that it does not run, twice in a row: the reply of their claim was lost."""
         unknown = {token for token in booked if not self._activities.holds(token)}
-        for token in unknown & self._strangers:
+        for token in [token for token in booked if token in unknown & self._strangers]:
             self._tasks.start_soon(self._give_back, token)
         self._strangers = unknown
+        self._activities.compare(booked)
 
     async def _give_back(self, token: AttemptToken) -> None:
-        for task in await self._database.store.tasks(token.run_id):
+        try:
+            tasks = await self._database.store.tasks(token.run_id)
+        except HistoryError as error:
+            logger.warning("giving back an attempt of run %s failed: %s", token.run_id, error)
+            return  # a later renewal finds it again
+        for task in tasks:
             if attempts.token(task) == token and not self._activities.holds(token):
                 now_us = self._database.store.now_us()
                 self._activities.report(ActivityReport(token=token, what=attempts.handed_back(task, now_us)))

@@ -10,6 +10,7 @@ import asyncio
 import asyncio.tasks
 import contextlib
 import contextvars
+import ctypes
 import gc
 import math
 import sys
@@ -29,9 +30,6 @@ THROWS_MAX = 100
 
 # anyio knows its own cancellations by this beginning of their message (``is_anyio_cancellation``), and so do we.
 _ANYIO_CANCELLATION = "Cancelled via cancel scope "
-
-# Coroutines that swallowed every eviction. Freed, they would run once more and complain on stderr; kept, they do not.
-_unclosable: list[object] = []
 
 # The thread in which the cyclic garbage collector is at work. It finalizes things at moments that no replay repeats, so
 # no workflow code may run then. (CPython runs one collection at a time.)
@@ -220,7 +218,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._tasks: list[WorkflowTask[Any]] = []  # in order of creation; finished ones until the next sweep
         self._sweep_at = 8
         self._exception_handler: ExceptionHandler | None = None
-        # The handles that end the ready queue because anyio cancelled: their tasks' keys, the last one, the queue's length.
+        # The handles that anyio's cancelling put at the end of the queue: their keys, the last one, the queue's length.
         self._cancelled: list[int] = []
         self._cancelled_last: asyncio.Handle | None = None
         self._cancelled_length = 0
@@ -349,7 +347,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 coroutine.throw(WorkflowBeingEvicted("this run is being evicted from the worker's memory"))
         except BaseException:  # ended, by whatever
             return
-        _unclosable.append(coroutine)
+        # Freed, it would run once more, for ever if its loop is tight, and be it while the interpreter goes down.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
         name = getattr(coroutine, "__qualname__", "a coroutine")
         self._owner.report(
             {"message": f"{name} swallows BaseException in a loop, so it could not be evicted; its memory is lost"}

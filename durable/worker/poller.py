@@ -15,7 +15,7 @@ from durable.worker.runs import Runs
 
 logger = logging.getLogger("durable.worker")
 
-FLOOR = 2.0
+FLOOR = 5.0
 """Seconds after which the store is asked though nothing said that anything is due: alone it suffices."""
 RUNS_PER_CLAIM = 500
 AGAIN_FIRST = 0.1

@@ -205,6 +205,7 @@ class Run(WorkflowContext):
         self._read_only = False
         self._cancel_reason: str | None = None
         self._asked: list[tuple[Asked, _ActivityFuture | _Timer | None] | None] = []
+        self._over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
         self._closing = False
         self._error: BaseException | None = None
         self._activity_count = 0
@@ -222,6 +223,7 @@ class Run(WorkflowContext):
         self._first_task_us = self._first_task_us or moment.now_us
         self.replaying = replaying
         self._asked = []
+        self._over = {_answered(event) for event in events}
         with stepping(self):
             self._loop.set_time_us(moment.now_us)
             try:
@@ -429,7 +431,7 @@ class Run(WorkflowContext):
             return
         if future.call.cancellation_type == ActivityCancellationType.TRY_CANCEL:
             self._activities.pop(future.scheduled_event_id, None)
-        if not future.cancel_asked:
+        if not future.cancel_asked and future.scheduled_event_id not in self._over:
             future.cancel_asked = True
             self._ask(RequestCancelActivityTask(scheduled_event_id=future.scheduled_event_id))
 
@@ -473,7 +475,7 @@ class Run(WorkflowContext):
             return
         if not timer.started_event_id:
             self._take_back(timer.index)
-        elif self._timers.pop(timer.started_event_id, None) is not None:
+        elif self._timers.pop(timer.started_event_id, None) is not None and timer.started_event_id not in self._over:
             self._ask(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id))
 
     async def _run_main(self) -> None:
@@ -524,7 +526,8 @@ class Run(WorkflowContext):
     def _on_cancel_requested(self, event: WorkflowExecutionCancelRequested) -> None:
         self._cancel_reason = event.cause
         if self._main is not None:
-            self._main.cancel()
+            # The main task may not have begun; it shall, so that its code learns of the cancellation.
+            self._loop.call_soon(self._main.cancel)
 
     def _on_timer_fired(self, event: TimerFired) -> None:
         timer = self._timers.pop(event.started_event_id, None)
@@ -631,6 +634,17 @@ def _answers(events: Sequence[HistoryEvent], at: int) -> list[CommandEvent]:
         answers.append(event)
         at += 1
     return answers
+
+
+def _answered(event: HistoryEvent) -> int:
+    """The event that began what this one ends: an activity or a timer; 0 for other events."""
+    match event:
+        case TimerFired(started_event_id=begun):
+            return begun
+        case ActivityTaskCompleted() | ActivityTaskFailed() | ActivityTaskTimedOut() | ActivityTaskCanceled():
+            return event.scheduled_event_id
+        case _:
+            return 0
 
 
 def _activity_failure(future: _ActivityFuture, event: Outcome) -> Failure:

@@ -19,6 +19,7 @@ from durable.history.transition import (
     ClaimedRun,
     Committed,
     Outcome,
+    Refusal,
     Refused,
     Transition,
 )
@@ -34,6 +35,7 @@ logger = logging.getLogger("durable.worker")
 BATCH_MAX = 200
 SHUN_FIRST = 1.0
 SHUN_MAX = 600.0
+PAUSE = 0.5
 
 
 class _Entry:
@@ -193,7 +195,10 @@ class Runs:
                 extra={"__temporal_error_identifier": "WorkflowTaskFailure"},
             )
         if stepped.step is None:
-            self._shun(work)
+            self._shun(work.entry, work.job.local)
+            if work.answer is not None and not work.answer.done():
+                work.answer.set_exception(RuntimeError(stepped.trouble))
+            self._landed()
             return
         transition = self._with_own_tasks(stepped.step.transition)
 
@@ -216,7 +221,9 @@ class Runs:
         own = [task for task in transition.tasks if task.owner is not None]
         for _ in own:
             self._activities.release()
-        if isinstance(outcome, Committed) and not outcome.existing:
+        if self._entries.get(work.entry.run_id) is not work.entry:
+            pass  # this life is over, and the run let go of
+        elif isinstance(outcome, Committed) and not outcome.existing:
             self._went_on(work, stepped, transition, own)
         else:
             self._refused(work, stepped, outcome)
@@ -232,6 +239,8 @@ class Runs:
         assert stepped.step is not None
         for line in stepped.log_lines:
             line.logger.handle(line.record)
+        for token in transition.finished:
+            self._activities.told(token)
         for task in own:
             self._activities.begin(task)
         for cancel in transition.cancelled_activities:
@@ -258,6 +267,10 @@ class Runs:
     def _refused(self, work: _Work, stepped: Stepped, outcome: Outcome | Exception) -> None:
         """Drop the copy: what it has done since the last commit never happened. The store knows what is true."""
         entry = work.entry
+        if isinstance(outcome, Refused) and outcome.reason is Refusal.INVALID:
+            logger.error("step of run %s can't be stored: %s", entry.run_id, outcome.detail)
+            self._shun(entry, work.job.local)
+            return
         if isinstance(outcome, Refused):
             logger.debug("step of run %s refused: %s %s", entry.run_id, outcome.reason.value, outcome.detail)
         elif isinstance(outcome, Exception):
@@ -268,22 +281,25 @@ class Runs:
         self._forget(entry)
         for incoming in work.job.local:
             self._send_outcome(incoming)
-        self._look_again()
+        if isinstance(outcome, Exception):
+            asyncio.get_running_loop().call_later(PAUSE, self._look_again)
+        else:
+            self._look_again()
 
-    def _shun(self, work: _Work) -> None:
-        """Nothing can be committed for a run that can't be read; it is tried again later, and harms no other."""
-        entry = work.entry
+    def _shun(self, entry: _Entry, local: Sequence[Incoming]) -> None:
+        """Nothing can be committed for this run; it is tried again, later and later, and harms no other."""
         pause = min(SHUN_MAX, self._shunned.get(entry.run_id, SHUN_FIRST / 2) * 2)
         self._shunned[entry.run_id] = pause
-        for incoming in work.job.local:
+        for incoming in local:
             self._send_outcome(incoming)
         entry.busy = False
         self._forget(entry)
         self.busy.add(entry.run_id)
-        asyncio.get_running_loop().call_later(pause, self.busy.discard, entry.run_id)
-        if work.answer is not None and not work.answer.done():
-            work.answer.set_exception(RuntimeError(f"run {entry.run_id} could not be stepped"))
-        self._landed()
+        asyncio.get_running_loop().call_later(pause, self._try_again, entry.run_id)
+
+    def _try_again(self, run_id: str) -> None:
+        self.busy.discard(run_id)
+        self._look_again()
 
     def _landed(self) -> None:
         self._in_flight -= 1

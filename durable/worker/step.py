@@ -81,6 +81,8 @@ class Stepping:
     def stuck(self, job: Job, stack: str) -> Stepped:
         """The job did not yield: its workflow task failed. What it had done so far is forgotten."""
         error = RuntimeError(f"{deadlock_text()}\n{stack}".rstrip())
+        if job.rebuilt is not None:
+            job.rebuilt.run.evict()
         try:
             state = State() if job.start is not None else self._state(job)
             received = self._receive(job, state)

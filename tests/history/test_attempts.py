@@ -322,6 +322,15 @@ def test_a_delay_that_is_asked_for_gives_no_attempt_beyond_the_last() -> None:
     assert retry_state(attempts.failed(task, asking, "", HOUR)) is RetryState.MAXIMUM_ATTEMPTS_REACHED
 
 
+def test_no_attempt_is_planned_for_the_moment_at_which_time_is_up_or_later() -> None:
+    policy = RetryPolicy(initial_interval_us=SECOND)
+    in_time = running(a_spec(schedule_to_close_timeout_us=SECOND + 1, retry_policy=policy))
+    too_late = running(a_spec(schedule_to_close_timeout_us=SECOND, retry_policy=policy))
+
+    assert isinstance(attempts.failed(in_time, BOOM, "", HOUR), Retry)
+    assert retry_state(attempts.failed(too_late, BOOM, "", HOUR)) is RetryState.TIMEOUT
+
+
 def test_a_cancelled_activity_that_fails_is_not_tried_again() -> None:
     task = running(a_spec(), cancel_requested=True)
 
@@ -457,6 +466,12 @@ def test_an_attempt_handed_back_does_not_count_and_may_begin_at_once(task: Activ
     assert (back.attempt, back.due_us, back.progress) == (task.attempt, now_us, task.progress)
     again = attempts.begun(waiting(task.spec, due_us=back.due_us, attempt=back.attempt), "w2", now_us)
     assert again.attempt == held.attempt
+
+
+def test_what_an_attempt_has_done_so_far_is_handed_back_with_it() -> None:
+    progress = ActivityProgress(heartbeat_details=[Payload(data=b"half")], last_failure=BOOM)
+
+    assert attempts.handed_back(running(a_spec(), progress=progress), HOUR).progress == progress
 
 
 def test_handing_back_does_not_prolong_schedule_to_close() -> None:

@@ -17,8 +17,9 @@ from durable.history.errors import SchemaTooNew, StoreUnavailable, UnknownOutcom
 from durable.history.host import Machine
 from durable.history.migrations.upgrade import head, upgrade
 from durable.history.stores import open_store
-from durable.history.stores.sqlite import SqliteStatements, SqliteStore, statements
+from durable.history.stores.sqlite import SqliteStore
 from durable.history.stores.sqlite_file import prepare
+from durable.history.stores.sqlite_sql import SqliteStatements, statements
 from durable.history.stores.tables import SCHEMA
 from durable.history.transition import Committed
 from tests.history.worlds import (

@@ -28,6 +28,7 @@ from durable.history.transition import (
     RunInfo,
     Send,
     Transition,
+    Write,
 )
 from durable.history.values import RunStatus
 
@@ -88,6 +89,24 @@ class Plan:
     """Decided after ``tasks`` are there: whose, which task, what its outcome is when nobody works on it."""
     messages: list[Row] = field(default_factory=list[Row])
     replies: list[Row] = field(default_factory=list[Row])
+
+
+def turn(write: Write) -> int:
+    """When a write of a batch is decided: transitions first, then reports, then sends."""
+    match write:
+        case Transition():
+            return 0
+        case ActivityReport():
+            return 1
+        case Send():
+            return 2
+
+
+def concerns_others(write: Write, outcome: Outcome) -> bool:
+    """Is it written, and more than a heartbeat?"""
+    if not isinstance(outcome, Committed) or outcome.existing:
+        return False
+    return not (isinstance(write, ActivityReport) and isinstance(write.what, Beat))
 
 
 def needs(transitions: Iterable[Transition]) -> Needs:
@@ -256,6 +275,8 @@ def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
     elif status is not RunStatus.RUNNING:
         owner = parked = None
         plan.closed.append((run.run_id,))
+    elif events is None and parked is None:
+        parked = run.parked  # code that goes on leaves events; a question, or a stale message, ends no parking
     if events is not None or (owner, status, parked) != (run.owner, run.status, run.parked):
         size = run.history_bytes + (0 if events is None else len(events.data))
         plan.moved_runs.append((owner, last_event_id, size, int(status), closed_us, parked, run.run_id))
@@ -290,6 +311,11 @@ def _write_rest(transition: Transition, run: RunInfo | NewRun, plan: Plan) -> No
 
 def message_row(message: NewMessage, namespace: str, task_queue: str, run_id: str) -> Row:
     return (namespace, task_queue, run_id, int(message.kind), message.key, message.due_us, message.body)
+
+
+def taken_row(task: ActivityTask) -> Row:
+    """A task as its new owner holds it."""
+    return (task.owner, task.attempt, task.started_us, task.deadline_us, task.run_id, task.scheduled_event_id)
 
 
 def task_row(task: ActivityTask, namespace: str) -> Row:

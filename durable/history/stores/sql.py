@@ -20,6 +20,7 @@ from sqlalchemy import (
     null,
     select,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.engine.interfaces import Dialect
@@ -160,9 +161,10 @@ class Statements:
         self.due_messages = text(
             select(message.run_id, message.due_us, run.owner)
             .join(runs, run.run_id == message.run_id)
-            .where(*mine, message.due_us <= now)
+            .where(*mine, message.due_us >= given("since"), message.due_us <= now)
+            .where(~among(message.run_id, "decided"))
             .order_by(message.due_us),
-            *("ns", "queue", "now"),
+            *("ns", "queue", "since", "now", "decided"),
         )
         self.next_message = text(
             select(func.min(message.due_us)).where(*mine, message.due_us > now), *("ns", "queue", "now")
@@ -282,11 +284,29 @@ class Statements:
             select(*RUN_COLUMNS).where(*of_workflow).order_by(run.generation.desc()).limit(number(1)).offset(none),
             *("ns", "workflow"),
         )
-        newest = select(*RUN_COLUMNS).where(run.namespace == ns, run.run_id < given("before"))
-        page = newest.order_by(run.run_id.desc()).limit(given("limit")).offset(none)
-        self.list_runs = text(page, *("ns", "before", "limit"))
-        by_status = newest.where(run.status == given("status")).order_by(run.run_id.desc())
-        self.list_by_status = text(by_status.limit(given("limit")).offset(none), *("ns", "before", "status", "limit"))
+        self.list_by_status = text(
+            select(*RUN_COLUMNS)
+            .where(run.namespace == ns, run.run_id < given("before"), run.status == given("status"))
+            .order_by(run.run_id.desc())
+            .limit(given("limit"))
+            .offset(none),
+            *("ns", "before", "status", "limit"),
+        )
+        # The index knows runs by status: seven short walks, merged, need no other one.
+        of_status = [
+            select(run.run_id).where(
+                run.namespace == given(f"ns{status}"),
+                run.status == number(status),
+                run.run_id < given(f"before{status}"),
+            )
+            for status in STATUS
+        ]
+        newest = union_all(*of_status).order_by(literal_column("run_id").desc()).limit(given("limit")).offset(none)
+        self.list_runs = text(
+            select(*RUN_COLUMNS).where(run.run_id.in_(newest)).order_by(run.run_id.desc()),
+            *(name for status in STATUS for name in (f"ns{status}", f"before{status}")),
+            "limit",
+        )
         earlier = history.alias()
         first_row = select(func.max(earlier.c.first_id)).where(
             earlier.c.run_id == given("run2"), earlier.c.first_id <= given("next2")

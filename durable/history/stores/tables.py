@@ -90,7 +90,8 @@ inbox = Table(
     Column("body", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
-Index("durable_inbox_due", inbox.c.namespace, inbox.c.task_queue, inbox.c.due_us)
+# The run is there so that a claim passes over the messages of runs it can't take without reading them.
+Index("durable_inbox_due", inbox.c.namespace, inbox.c.task_queue, inbox.c.due_us, inbox.c.run_id)
 Index("durable_inbox_run", inbox.c.run_id, inbox.c.id)
 Index(
     "durable_inbox_timer",

@@ -66,7 +66,7 @@ def _history_and_inbox() -> None:
         sa.Column("body", sa.LargeBinary, nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index("durable_inbox_due", "durable_inbox", ["namespace", "task_queue", "due_us"])
+    op.create_index("durable_inbox_due", "durable_inbox", ["namespace", "task_queue", "due_us", "run_id"])
     op.create_index("durable_inbox_run", "durable_inbox", ["run_id", "id"])
     _partial("durable_inbox_timer", "durable_inbox", ["run_id", "key"], '"key" > 0')
 

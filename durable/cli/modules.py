@@ -1,0 +1,128 @@
+"""Modules named on the command line, imported; and the workflows and activities that they define."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from durable.activity import ActivityDefinition
+from durable.cli.refusal import CommandRefused
+from durable.workflow.definition import WorkflowDefinition
+
+OURS = str(Path(__file__).resolve().parent.parent)
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What a worker is given to run, by name."""
+
+    workflows: dict[str, Any] = field(default_factory=dict[str, Any])
+    activities: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
+
+
+def load(names: Iterable[str]) -> list[ModuleType]:
+    """Import each module, given as its dotted name or as the path of its file; the working directory is importable.
+
+    `CommandRefused` when there is none, or when importing it fails: with the line that fails.
+    """
+    _make_importable(Path.cwd())
+    return [_from_file(name) if name.endswith(".py") or os.sep in name else _import(name, name) for name in names]
+
+
+def collect(modules: Iterable[ModuleType]) -> Definitions:
+    """The definitions that are names of these modules, imported ones included; each once, however often it is named.
+
+    `CommandRefused` for a module without any, and for two definitions of one name.
+    """
+    found = Definitions()
+    places: dict[tuple[str, str], tuple[object, str]] = {}
+
+    def add(kind: str, name: str, definition: object, place: str) -> bool:
+        known, known_place = places.setdefault((kind, name), (definition, place))
+        if known is not definition:
+            raise CommandRefused(f"{known_place} and {place} are both {kind} {name!r}: rename one, or leave one out")
+        return True
+
+    for module in modules:
+        before = len(places)
+        any_found = False
+        for name, value in list(vars(module).items()):
+            if not issubclass(type(value), (FunctionType, MethodType, type)):
+                continue  # other objects may answer to any attribute, or fail when they are asked
+            place = f"{module.__name__}.{name}"
+            workflow = WorkflowDefinition.of(value)
+            activity = ActivityDefinition.of(value) if not isinstance(value, type) else None
+            if workflow is not None and add("workflow", workflow.name, workflow, place):
+                found.workflows[workflow.name] = value
+                any_found = True
+            if activity is not None and add("activity", activity.name, activity, place):
+                found.activities[activity.name] = value
+                any_found = True
+        if not any_found and len(places) == before:
+            raise CommandRefused(
+                f"module {module.__name__} has no workflow and no activity: "
+                "decorate functions or classes at its top level with @workflow.defn or @activity.defn"
+            )
+    return found
+
+
+def _from_file(name: str) -> ModuleType:
+    path = Path(name).absolute()
+    if not path.is_file():
+        raise CommandRefused(f"there is no file {path}: name a Python file, or a module as in `durable worker my_app.flows`")
+    root, parts = path.parent, [path.stem]
+    while (root / "__init__.py").is_file():
+        root, parts = root.parent, [root.name, *parts]
+    if any("." in part for part in parts):
+        raise CommandRefused(f"{path} can't be imported: a module's name has no dots; rename it")
+    _make_importable(root)
+    module = _import(".".join(parts), name)
+    if module.__file__ is None or Path(module.__file__).resolve() != path.resolve():
+        raise CommandRefused(
+            f"{path} would be imported as {module.__name__!r}, which is another module "
+            f"({module.__file__ or 'a part of Python'}): rename it"
+        )
+    return module
+
+
+def _import(module: str, asked: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise CommandRefused(
+                f"there is no module {asked!r} in {Path.cwd()} or among what is installed: "
+                "name it as in an import, or by its file"
+            ) from None
+        raise _failed(asked, error) from error
+    except SystemExit as error:
+        raise CommandRefused(
+            f"importing {asked} ends the program: put what it runs under `if __name__ == \"__main__\":`"
+        ) from error
+    except Exception as error:
+        raise _failed(asked, error) from error
+
+
+def _failed(asked: str, error: Exception) -> CommandRefused:
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):
+        return CommandRefused(f"importing {asked} failed: {told}")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<frozen", OURS)) and frame.filename != importlib.__file__
+    ]
+    where = f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return CommandRefused(f"importing {asked} failed{where}: {told}")
+
+
+def _make_importable(directory: Path) -> None:
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))

@@ -1,0 +1,31 @@
+"""From an address to a client: what a command may open, and what it may create."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from durable.cli.refusal import CommandRefused
+from durable.client import Client
+
+
+async def connect(address: str, namespace: str, *, create: bool = False, identity: str | None = None) -> Client:
+    """A client of the database at ``address``.
+
+    ``create``: a SQLite file that is missing is made; otherwise it is a mistake, and `CommandRefused`. So is a
+    temporary database, which nobody else could ever see. Raises `StoreUnavailable` for one that can't be used.
+    """
+    scheme, mark, rest = address.partition("://")
+    if mark and scheme.startswith("sqlite"):
+        if rest in ("", "/", "/:memory:"):
+            raise CommandRefused(f"{address} is a database that ends with this command: name a file, as sqlite:///app.db")
+        if rest.startswith("/") and not create:
+            _must_exist(address, Path(rest[1:]))
+    return await Client.connect(address, namespace=namespace, identity=identity)
+
+
+def _must_exist(address: str, path: Path) -> None:
+    if not path.exists():
+        raise CommandRefused(
+            f"there is no database file {path.absolute()} ({address}): "
+            "name another one with --address or DURABLE_ADDRESS; `durable worker` and `durable start` make one"
+        )

@@ -1,0 +1,80 @@
+"""A worker until it is told to stop by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+
+from durable.cli import reach
+from durable.cli.modules import Definitions
+from durable.cli.say import say
+from durable.worker import Worker
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+AT_ONCE = b"durable worker: stopped at once; others take over what it ran\n"
+
+
+async def serve(
+    definitions: Definitions,
+    *,
+    address: str,
+    namespace: str,
+    task_queue: str,
+    grace: timedelta,
+    max_activities: int,
+    identity: str | None,
+) -> None:
+    """Work until SIGINT or SIGTERM; then let activities end within ``grace``, and hand the rest back."""
+    with _told_to_stop() as stop:
+        async with await reach.connect(address, namespace, create=True, identity=identity) as client:
+            worker = Worker(
+                client,
+                task_queue=task_queue,
+                workflows=list(definitions.workflows.values()),
+                activities=list(definitions.activities.values()),
+                identity=identity,
+                max_concurrent_activities=max_activities,
+                graceful_shutdown_timeout=grace,
+            )
+            async with worker:
+                say(
+                    f"durable worker {client.identity} serves task queue {task_queue} of {address}: "
+                    f"workflows {_names(definitions.workflows)}; activities {_names(definitions.activities)}"
+                )
+                await stop.wait()
+                say("durable worker: stopping, and handing back what it runs; a second signal stops it at once")
+
+
+@contextmanager
+def _told_to_stop() -> Generator[asyncio.Event]:
+    """Set by the first signal; the second one ends the process there and then.
+
+    The handlers are Python's own and not the loop's: they run while an activity blocks the loop, too.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        if told:
+            os.write(2, AT_ONCE)
+            os._exit(128 + number)
+        told = True
+        loop.call_soon_threadsafe(stop.set)
+
+    before = {number: signal.signal(number, on_signal) for number in STOPS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _names(definitions: dict[str, object]) -> str:
+    return ", ".join(sorted(definitions)) or "none"

@@ -1,0 +1,44 @@
+"""Pure: which runs a claim takes, of those that have a message due."""
+
+from __future__ import annotations
+
+from durable.history.transition import Claim
+
+
+class Choice:
+    """What a claim takes, as it looks through the due messages of its queues, oldest first."""
+
+    def __init__(self, claim: Claim, *, now_us: int, alive: set[str], steal_after_us: int) -> None:
+        self.now_us = now_us
+        self.run_ids: dict[str, None] = {}
+        """The runs to load, in order."""
+        self.not_mine: list[str] = []
+        """Those of them that have to be taken first."""
+        self.busy: dict[str, None] = {}
+        self.later_us: list[int] = []
+        """When the runs of living owners may be stolen."""
+        self.more = False
+        self.decided: set[str] = set()
+        """All runs that were looked at; what else is due for them makes no difference."""
+        self._claim = claim
+        self._alive = alive
+        self._steal_after_us = steal_after_us
+
+    def consider(self, run_id: str, due_us: int, owner: str | None) -> bool:
+        """Decide about a run by its oldest due message. False: it would be taken, but there is no room for more."""
+        if run_id in self._claim.busy:
+            self.busy[run_id] = None
+        elif self._is_left_to(owner) and due_us + self._steal_after_us > self.now_us:
+            self.later_us.append(due_us + self._steal_after_us)
+        elif len(self.run_ids) >= self._claim.max_runs:
+            self.more = self._claim.max_runs > 0  # who has no room at all need not ask again at once
+            return False
+        else:
+            self.run_ids[run_id] = None
+            if owner != self._claim.worker_id:
+                self.not_mine.append(run_id)
+        self.decided.add(run_id)
+        return True
+
+    def _is_left_to(self, owner: str | None) -> bool:
+        return owner is not None and owner != self._claim.worker_id and owner in self._alive

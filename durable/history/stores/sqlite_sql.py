@@ -1,0 +1,50 @@
+"""The statements of a SQLite store: what every database is asked, and what only SQLite is asked in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+import msgspec
+from sqlalchemy import ColumnElement, Text, bindparam, func, select
+from sqlalchemy.dialects import sqlite as dialects
+
+from durable.history.stores.sql import RUN_COLUMNS, Statements
+from durable.history.stores.tables import activity_tasks, runs
+
+
+def _among(column: ColumnElement[str] | ColumnElement[int], name: str) -> ColumnElement[bool]:
+    each = func.json_each(bindparam(name, type_=Text())).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+class SqliteStatements(Statements):
+    """What only SQLite is asked, beside what every database is. Many values are one parameter: see `listed`."""
+
+    def __init__(self) -> None:
+        super().__init__(dialects.dialect(paramstyle="qmark"), _among)
+        run_columns = ", ".join(f"r.{column.name}" for column in RUN_COLUMNS)
+        # CROSS JOIN makes SQLite begin with the short list of what is wanted.
+        self.latest_runs = (
+            f"SELECT {run_columns} FROM json_each(?1) AS wanted CROSS JOIN {runs.name} AS r "
+            "ON r.namespace = ?2 AND r.workflow_id = wanted.value AND r.generation = "
+            f"(SELECT max(o.generation) FROM {runs.name} AS o WHERE o.namespace = ?2 AND o.workflow_id = wanted.value)"
+        )
+        self.held_by_key = (
+            "SELECT t.run_id, t.scheduled_event_id, t.owner, t.attempt, t.cancel_requested, t.namespace, "
+            f"t.workflow_task_queue FROM json_each(?1) AS wanted CROSS JOIN {activity_tasks.name} AS t "
+            "ON t.run_id = json_extract(wanted.value, '$[0]') "
+            "AND t.scheduled_event_id = json_extract(wanted.value, '$[1]')"
+        )
+        self.wall_clock_us = "SELECT CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
+
+
+@cache
+def statements() -> SqliteStatements:
+    """They are compiled when the first store is made."""
+    return SqliteStatements()
+
+
+def listed(values: Iterable[object]) -> str:
+    """Many values as one parameter."""
+    return msgspec.json.encode(list(values)).decode()

@@ -1,0 +1,119 @@
+"""What each benchmark measures, in which units, how much of it, and where it should be."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Figure(Struct, frozen=True):
+    """One number of a benchmark; ``target`` in its unit, None where none is set."""
+
+    key: str
+    label: str
+    unit: str
+    target: float | None = None
+    more_is_better: bool = False
+
+
+class Sizes(Struct, frozen=True, kw_only=True):
+    """How much is done. ``rounds`` is how often each benchmark runs, each time in a process of its own."""
+
+    rounds: int = 3
+    w1_runs: int = 200
+    w2_workflows: int = 2000
+    w2_in_flight: int = 200
+    w3_activities: int = 1000
+    w4_activities: int = 1000
+    w5_workflows: int = 500
+    w5_activities: int = 10
+    w6_workflows: int = 5000
+    w6_sleep_s: float = 5.0
+    replay_activities: int = 2000
+    parked_runs: int = 10_000
+    idle_s: float = 10.0
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    rounds=1,
+    w1_runs=50,
+    w2_workflows=600,
+    w3_activities=300,
+    w4_activities=300,
+    w5_workflows=50,
+    w6_workflows=500,
+    w6_sleep_s=1.0,
+    replay_activities=500,
+    parked_runs=1000,
+    idle_s=3.0,
+)
+
+_MEMORY = Figure("peak_mib", "peak memory", "MiB")
+
+FIGURES: dict[str, tuple[Figure, ...]] = {
+    "floor": (
+        Figure("p50_ms", "one at a time, p50", "ms"),
+        Figure("per_s", "workflows", "/s", more_is_better=True),
+        Figure("cpu_us", "CPU a workflow", "µs"),
+        _MEMORY,
+    ),
+    "W1": (
+        Figure("p50_ms", "p50", "ms", 2.5),
+        Figure("p95_ms", "p95", "ms"),
+        Figure("p99_ms", "p99", "ms"),
+        Figure("cpu_us", "CPU a workflow", "µs"),
+        _MEMORY,
+    ),
+    "W2": (
+        Figure("per_s", "workflows", "/s", 3000, more_is_better=True),
+        Figure("cpu_us", "CPU a workflow", "µs", 320),
+        Figure("batch", "workflows a commit", "", more_is_better=True),
+        Figure("statements", "statements a commit", ""),
+        Figure("rows", "rows written a workflow", ""),
+        _MEMORY,
+    ),
+    "W3": (
+        Figure("per_s", "activities", "/s", 1000, more_is_better=True),
+        Figure("cpu_us", "CPU an activity", "µs"),
+        _MEMORY,
+    ),
+    "W4": (
+        Figure("per_s", "activities", "/s", 5000, more_is_better=True),
+        Figure("cpu_us", "CPU an activity", "µs"),
+        _MEMORY,
+    ),
+    "W5": (
+        Figure("from_kill_s", "all resumed, from the SIGKILL", "s", 1),
+        Figure("from_ready_s", "from when the new worker is up", "s"),
+    ),
+    "W6": (
+        Figure("beyond_s", "all ended, beyond the sleep", "s", 1),
+        Figure("late_s", "after the last was due", "s"),
+        Figure("cpu_us", "CPU a workflow", "µs"),
+        _MEMORY,
+    ),
+    "replay": (
+        Figure("per_s", "events of a long history", "/s", 100_000, more_is_better=True),
+        Figure("short_per_s", "of one a tenth as long", "/s", more_is_better=True),
+    ),
+    "parked": (
+        Figure("kib", "memory of a cached run", "KiB", 20),
+        Figure("cpu_percent", "CPU of the idle worker", "% of a core", 1),
+        Figure("statements_per_s", "statements, data_version apart", "/s", 5),
+    ),
+}
+
+TITLES = {
+    "floor": "the bare shape: six events and two commits a workflow, group commit, nothing else",
+    "W1": "start to result, one at a time, one activity",
+    "W2": "workflows of one activity, many in flight",
+    "W3": "one workflow, its activities one after another",
+    "W4": "one workflow, its activities all at once",
+    "W5": "workflows parked after some activities, their worker killed, another one started",
+    "W6": "workflows of one durable sleep",
+    "replay": "a history read and replayed",
+    "parked": "a worker that holds parked runs",
+}
+
+AGAINST_THE_FLOOR = {("W1", "p50_ms"): "p50_ms", ("W2", "per_s"): "per_s", ("W2", "cpu_us"): "cpu_us"}
+"""Which figures of ours have one of the floor to be compared with."""

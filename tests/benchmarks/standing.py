@@ -1,0 +1,94 @@
+"""What costs without anything happening: the memory of parked runs, an idle worker; and the way back, replay."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from durable.converter import DataConverter
+from durable.history import codec
+from durable.worker.replay import Environment, rebuild
+from durable.workflow.definition import WorkflowDefinition
+from tests.benchmarks.definitions import in_sequence, sleeper
+from tests.benchmarks.figures import Sizes
+from tests.benchmarks.meters import Cpu, in_flight, resident_kib
+from tests.benchmarks.workloads import running
+
+A_DAY_S = 86_400.0
+STARTS_AT_ONCE = 200
+SETTLE_S = 2.5
+"""Longer than the poller's longest wait: what starting the runs set going is over then."""
+
+
+async def replay(sizes: Sizes, directory: Path) -> dict[str, float]:
+    """Stored rows to a run that can go on: decoded, replayed, compared."""
+    async with running(directory) as client:
+        return {
+            "per_s": await _rate(client, sizes.replay_activities),
+            "short_per_s": await _rate(client, max(1, sizes.replay_activities // 10)),
+        }
+
+
+async def _rate(client: Any, activities: int) -> float:
+    handle = await client.start_workflow(in_sequence, activities, id=f"long-{activities}")
+    await handle.result()
+    rows = await client.database.store.history(handle.result_run_id)
+    environment = Environment(namespace="default", converter=DataConverter.default)
+    definition = WorkflowDefinition.must_be(in_sequence)
+    cpu = Cpu()
+    events = codec.decode_history(rows)
+    rebuilt = rebuild(definition, handle.result_run_id, events, environment)
+    elapsed_s = cpu.elapsed_s
+    rebuilt.run.evict()
+    return len(events) / elapsed_s
+
+
+async def parked(sizes: Sizes, directory: Path) -> dict[str, float]:
+    """Runs in a sleep of a day, in a worker's memory; then the worker left alone."""
+    with _statements() as statements:
+        return await _parked(sizes, directory, statements)
+
+
+async def _parked(sizes: Sizes, directory: Path, statements: list[None]) -> dict[str, float]:
+    async with running(directory) as client:
+
+        async def start(number: int) -> None:
+            await client.start_workflow(sleeper, A_DAY_S, id=f"parked-{number}")
+
+        before = resident_kib()
+        await in_flight(start, sizes.parked_runs, STARTS_AT_ONCE)
+        after = resident_kib()
+        await asyncio.sleep(min(SETTLE_S, sizes.idle_s))
+        cpu, before_count = Cpu(), len(statements)
+        await asyncio.sleep(sizes.idle_s)
+        return {
+            "kib": (after - before) / sizes.parked_runs,
+            "cpu_percent": 100 * cpu.used_s / cpu.elapsed_s,
+            "statements_per_s": (len(statements) - before_count) / cpu.elapsed_s,
+        }
+
+
+@contextmanager
+def _statements() -> Iterator[list[None]]:
+    """Grows with each statement that a connection made meanwhile executes, ``PRAGMA data_version`` apart."""
+    counted: list[None] = []
+    connect = sqlite3.connect
+
+    def count(statement: str) -> None:
+        if statement != "PRAGMA data_version":
+            counted.append(None)
+
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(count)
+        return connection
+
+    sqlite3.connect = traced  # type: ignore[assignment]
+    try:
+        yield counted
+    finally:
+        sqlite3.connect = connect

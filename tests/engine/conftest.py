@@ -1,0 +1,74 @@
+"""What the engine's tests share: a real client on a real store, and a short way to make real workers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Protocol
+
+import pytest
+
+from durable import Client, Worker
+from durable.activity import ActivityDefinition
+from durable.workflow.definition import WorkflowDefinition
+from tests.engine.histories import assert_replays, assert_sound
+
+LONG_LEASE = timedelta(minutes=5)
+"""No test that uses it wants anybody to be declared dead because the machine is busy."""
+
+
+class MakeWorker(Protocol):
+    """``make(workflow, activity, …, option=…)``: a worker for these, not yet begun."""
+
+    def __call__(self, *definitions: Any, **options: Any) -> Worker: ...
+
+
+class Execute(Protocol):
+    """Run a workflow to its end; its history must then be sound, and replay."""
+
+    async def __call__(self, workflow: Any, *args: Any, using: tuple[Any, ...] = ()) -> Any: ...
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with await Client.connect("sqlite://") as client:
+        yield client
+
+
+def worker_for(client: Client, *definitions: Any, **options: Any) -> Worker:
+    return Worker(
+        client,
+        workflows=[each for each in definitions if WorkflowDefinition.of(each)],
+        activities=[each for each in definitions if ActivityDefinition.of(each)],
+        **{"lease": LONG_LEASE, **options},
+    )
+
+
+@pytest.fixture
+def make_worker(client: Client) -> MakeWorker:
+    def make(*definitions: Any, **options: Any) -> Worker:
+        return worker_for(client, *definitions, **options)
+
+    return make
+
+
+@pytest.fixture(params=[10_000, 0], ids=["cached", "uncached"])
+def max_cached(request: pytest.FixtureRequest) -> int:
+    """Runs stay in memory, or are rebuilt from their history for every workflow task."""
+    return int(request.param)
+
+
+@pytest.fixture
+def execute(client: Client, make_worker: MakeWorker, max_cached: int) -> Execute:
+    async def run(workflow: Any, *args: Any, using: tuple[Any, ...] = ()) -> Any:
+        start = getattr(workflow, "run", workflow)
+        async with make_worker(workflow, *using, max_cached_workflows=max_cached):
+            handle = await client.start_workflow(start, args=args, id="the-run")
+            try:
+                return await handle.result()
+            finally:
+                history = await handle.fetch_history()
+                assert_sound(history.events)
+                await assert_replays(workflow, history)
+
+    return run

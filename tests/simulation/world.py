@@ -1,0 +1,557 @@
+"""One simulated world: processes on one SQLite file, what goes wrong with them, and a client that wants its results.
+
+A seed decides everything. `simulate` raises `Broken`, which names the seed and the way to see it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from durable import Client, Worker
+from durable.client import WorkflowHandle
+from durable.converter import DataConverter
+from durable.history.database import Database
+from durable.history.errors import HistoryError
+from durable.history.events import (
+    ClosingEvent,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionTerminated,
+)
+from durable.history.stores.sqlite import SqliteStore
+from durable.history.stores.sqlite_file import prepare
+from durable.service import RPCError, RPCStatusCode
+from durable.worker.replay import Environment, rebuild
+from durable.workflow.definition import WorkflowDefinition
+from tests.simulation.grammar import ACTIVITIES, Author, Interpreter, Program, Step, at_most_once_keys, expected, fits
+from tests.simulation.host import Faults, SimHost
+from tests.simulation.invariants import Violation, Watcher
+from tests.simulation.scheduler import Scheduler, SimLoop, Stuck
+
+T = TypeVar("T")
+
+LEASE_S = 1.0
+STEAL_AFTER_US = 2_500_000
+AFTERMATH_US = 90_000_000
+"""By then, after the last fault, everything must be over."""
+STOPPING_US = 30_000_000
+AGAIN_AFTER_S = 0.05
+INTERPRETER = WorkflowDefinition.must_be(Interpreter)
+
+
+class Broken(AssertionError):
+    """What a seed has found."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a seed. ``digest`` is of every row of every table."""
+
+    seed: int
+    digest: str
+    rows: list[tuple[Any, ...]]
+    steps: int
+    commits: int
+    virtual_s: float
+    happened: dict[str, int]
+    log: list[str]
+
+
+def simulate(seed: int) -> Report:
+    """Live through one seed; raises `Broken` when something does not hold."""
+    with tempfile.TemporaryDirectory(prefix="durable-simulation-", dir=_fast_directory()) as directory:
+        logging.disable(logging.CRITICAL)
+        world = World(seed, Path(directory) / "world.db")
+        try:
+            return world.live()
+        except Exception as error:
+            where = "" if isinstance(error, Violation) else "".join(traceback.format_exception(error))
+            raise Broken(
+                f"{where}{world.tail()}\nseed {seed}: {type(error).__name__}: {error}\n"
+                f"To see it again: python -m tests.simulation {seed}"
+            ) from error
+        finally:
+            world.close()
+            logging.disable(logging.NOTSET)
+
+
+def _fast_directory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@cache
+def _template() -> bytes:
+    """An empty database with today's tables."""
+    with tempfile.TemporaryDirectory(prefix="durable-simulation-", dir=_fast_directory()) as directory:
+        path = Path(directory) / "template.db"
+        prepare(path, synchronous="OFF", busy_timeout_s=1)
+        return path.read_bytes()
+
+
+class Errand(msgspec.Struct, kw_only=True):
+    """What the client wants of one workflow, and how far it has got: on paper, so that it survives a crash.
+
+    ``tasks`` are done in order: ("signal", n), ("query",), ("look",), ("cancel",), ("terminate",), ("pause", s).
+    """
+
+    workflow_id: str
+    program: Program
+    tasks: list[tuple[Any, ...]]
+    done: int = 0
+    run_id: str = ""
+    signals_told: int = 0
+    over: bool = False
+    cancel_asked: bool = False
+    terminate_asked: bool = False
+
+    def request_id(self, number: int) -> str:
+        return f"{self.workflow_id}-signal-{number}"
+
+
+class Process(SimHost):
+    """A simulated process: a client, and a worker if it has ``work``; the errands are run by the one that is to."""
+
+    def __init__(self, world: World, name: str, seed: int, *, work: bool, errands: bool) -> None:
+        super().__init__(world, name, seed)
+        self._world = world
+        self._work = work
+        self._errands = errands
+        self._asked_to_stop = asyncio.Event()
+        self.store = SqliteStore(str(world.path), self, steal_after_us=STEAL_AFTER_US)
+        self.has_errands = errands
+        self.works = work
+        self.task = self.main.create_task(self._live())
+
+    def stop(self) -> None:
+        """A graceful end."""
+        self.main.call_soon(self._asked_to_stop.set)
+
+    def kill(self) -> None:
+        """Everything stops; the operating system closes the process's files, and so drops its locks."""
+        self.die()
+        self.store._close()
+
+    async def _live(self) -> None:
+        database = await Database(self.store, self).open()
+        try:
+            client = Client(database, identity=self.name)
+            if not self._work:
+                await self._run_errands(client)
+                return
+            worker = Worker(
+                client,
+                workflows=[Interpreter],
+                activities=ACTIVITIES,
+                identity=self.name,
+                lease=timedelta(seconds=LEASE_S),
+                debug_mode=True,
+                max_cached_workflows=self._world.cached_max,
+                max_concurrent_activities=self._world.slots,
+                graceful_shutdown_timeout=timedelta(seconds=self._world.grace_s),
+            )
+            async with worker:
+                await self._run_errands(client)
+        finally:
+            await database.close()
+
+    async def _run_errands(self, client: Client) -> None:
+        if not self._errands:
+            await self._asked_to_stop.wait()
+            return
+        runners = [asyncio.ensure_future(self._run(client, errand)) for errand in self._world.errands]
+        for runner in runners:
+            await runner
+        await self._asked_to_stop.wait()
+
+    async def _run(self, client: Client, errand: Errand) -> None:
+        """Do what is left of one errand; whatever was not acknowledged is asked for again."""
+        if errand.over:
+            return
+        handle: WorkflowHandle[Any] = await self._until_told(
+            lambda: client.start_workflow(
+                Interpreter.run,
+                args=[errand.program.steps, errand.program.ending],
+                id=errand.workflow_id,
+                request_id=f"{errand.workflow_id}-start",
+            )
+        )
+        assert handle.result_run_id is not None
+        errand.run_id = handle.result_run_id
+        self._world.watcher.acknowledge_start(errand.workflow_id, errand.run_id, f"{errand.workflow_id}-start")
+        while errand.done < len(errand.tasks):
+            await self._do(handle, errand, errand.tasks[errand.done])
+            errand.done += 1
+        await self._until_told(lambda: client.database.closing_event(errand.run_id))
+        await self._query(handle, errand)
+        errand.over = True
+
+    async def _do(self, handle: WorkflowHandle[Any], errand: Errand, task: tuple[Any, ...]) -> None:
+        match task:
+            case ("pause", seconds):
+                await asyncio.sleep(seconds)
+            case ("signal", number):
+                await self._signal(handle, errand, number)
+            case ("query",):
+                await self._query(handle, errand)
+            case ("look",):
+                await self._until_told(handle.describe)
+                history = await self._until_told(handle.fetch_history)
+                self._world.watcher.history_fetched(errand.run_id, list(history.events))
+            case ("cancel",):
+                errand.cancel_asked = True
+                await self._until_told(lambda: handle.cancel(reason="enough"))
+            case ("terminate",):
+                errand.terminate_asked = True
+                await self._unless_closed(lambda: handle.terminate(reason="at once"))
+            case _:
+                raise ValueError(f"no such task: {task}")
+
+    async def _signal(self, handle: WorkflowHandle[Any], errand: Errand, number: int) -> None:
+        request_id = errand.request_id(number)
+        sent = self._world.watcher.signals_sent.setdefault(errand.workflow_id, [])
+        if request_id not in sent:
+            sent.append(request_id)
+        if await self._unless_closed(lambda: handle.signal(Interpreter.put, number, request_id=request_id)):
+            errand.signals_told = number + 1
+            self._world.watcher.acknowledge(errand.run_id, request_id)
+
+    async def _query(self, handle: WorkflowHandle[Any], errand: Errand) -> None:
+        while True:
+            told, calm = errand.signals_told, self._world.calm
+            try:
+                read = await self._until_told(lambda: handle.query(Interpreter.read))
+            except RPCError as error:
+                # While things go wrong a question may go unanswered; afterwards not.
+                if calm or error.status is not RPCStatusCode.DEADLINE_EXCEEDED:
+                    raise
+                self._world.note("unanswered query")
+                continue
+            self._world.watcher.query_answered(errand.run_id, read, told)
+            return
+
+    async def _unless_closed(self, ask: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await self._until_told(ask)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def _until_told(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer, as a program would whose database fails now and then."""
+        while True:
+            try:
+                return await ask()
+            except HistoryError:
+                self._world.note("client asks again")
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+
+class World:
+    """Everything there is in one simulation. Implements `tests.simulation.host.Overseer`."""
+
+    def __init__(self, seed: int, path: Path) -> None:
+        self.seed = seed
+        self.path = path
+        path.write_bytes(_template())
+        plot = random.Random(f"plot {seed}")
+        self.chance = random.Random(f"faults {seed}")
+        self.scheduler = Scheduler(random.Random(f"order {seed}"))
+        self.watcher = Watcher(path, self.scheduler.wall_us)
+        self.happened: Counter[str] = Counter()
+        self.log: list[str] = []
+        self.calm = self._ending = False
+        self._begun: Counter[tuple[str, int]] = Counter()
+        self._ended: set[tuple[str, int]] = set()
+        self._trouble: Exception | None = None
+        self._processes: list[Process] = []
+        self._outside = SimLoop(self.scheduler, self._set_trouble_text)
+        self._plot = plot
+        self.faults = _faults(plot)
+        self.cached_max = plot.choice([0, 1, 100, 100])
+        self.slots = plot.choice([1, 3, 100, 100])
+        self.grace_s = plot.choice([0.0, 1.0])
+        self._fates = plot.choice([0.0, 0.3, 0.8])
+        self._faulty_us = round(plot.uniform(1, 6) * 1e6)
+        self._workers_wanted = plot.randint(1, 2)
+        self._client_works = plot.random() < 0.6
+        self.errands = [_errand(plot, number) for number in range(plot.randint(1, 4))]
+
+    # A life. ----------------------------------------------------------------------------------------------------------
+
+    def live(self) -> Report:
+        """From the first process to the last row."""
+        self._spawn(work=self._client_works, errands=True)
+        for _ in range(self._workers_wanted):
+            self._spawn(work=True, errands=False)
+        self._run(lambda: self.scheduler.now_us >= self._faulty_us or self._all_over(), self._faulty_us)
+        self._calm_down()
+        try:
+            self._run(self._all_over, self.scheduler.now_us + AFTERMATH_US)
+        except Stuck as error:
+            open_errands = [errand.workflow_id for errand in self.errands if not errand.over]
+            raise Violation(f"{', '.join(open_errands)} did not get to the end: {error}") from error
+        self._ending = True
+        for process in self._living():
+            process.stop()
+        self._run(lambda: not self._living(), self.scheduler.now_us + STOPPING_US)
+        self._check_end()
+        rows = self.watcher.rows()
+        return Report(
+            seed=self.seed,
+            digest=hashlib.sha256(repr(rows).encode()).hexdigest(),
+            rows=rows,
+            steps=self.scheduler.steps,
+            commits=self.watcher.looks,
+            virtual_s=self.scheduler.now_us / 1e6,
+            happened=dict(self.happened),
+            log=self.log,
+        )
+
+    def close(self) -> None:
+        for process in self._processes:
+            if not process.dead:
+                process.kill()
+            process.bury()
+        self.watcher.close()
+
+    def tail(self) -> str:
+        """What happened last, and where the errands are that are not over."""
+        lines = self.log[-40:]
+        for errand in self.errands:
+            if not errand.over:
+                left = errand.tasks[errand.done :]
+                lines.append(f"{errand.workflow_id}, run {errand.run_id}: {errand.program}, left to do: {left}")
+                lines += self.watcher.about(errand.run_id)
+        return "\n".join(lines)
+
+    def note(self, what: str, detail: str = "") -> None:
+        self.happened[what] += 1
+        self.log.append(f"{self.scheduler.now_us / 1e6:10.6f} {what} {detail}".rstrip())
+
+    def _run(self, over: Callable[[], bool], until_us: int) -> None:
+        def over_or_broken() -> bool:
+            if self._trouble is not None:
+                raise self._trouble
+            return over()
+
+        # A limit that is part of the plan is no trouble: `over` knows it too.
+        self.scheduler.run(over_or_broken, until_us + 1_000_000)
+
+    def _all_over(self) -> bool:
+        return all(errand.over for errand in self.errands)
+
+    def _living(self) -> list[Process]:
+        return [process for process in self._processes if not process.dead]
+
+    # Processes. -------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, *, work: bool, errands: bool) -> None:
+        if self._ending:
+            return
+        process = Process(
+            self, f"p{len(self._processes) + 1}", self._plot.getrandbits(64), work=work, errands=errands
+        )
+        self._processes.append(process)
+        self.note("start", f"{process} {'with' if work else 'without'} a worker")
+        process.task.add_done_callback(lambda task: self._ended_by_itself(process, task))
+        if self.calm or self._plot.random() >= self._fates:
+            return
+        kinds = ["crash", "pause"] if errands else ["crash", "pause", "stop"]
+        fate = self._plot.choice(kinds)
+        process.steps_left = int(10 ** self._plot.uniform(0.5, 3.5))
+        process.fate = lambda: self._strike(process, fate)
+
+    def _strike(self, process: Process, fate: str) -> None:
+        if self.calm or process.dead:
+            return
+        if fate == "crash":
+            self.crash(process, "between two callbacks")
+        elif fate == "pause":
+            self.pause(process, "between two callbacks")
+        else:
+            self.note("stop", str(process))
+            process.stop()
+            self._replace(process)
+
+    def crash(self, process: SimHost, where: str) -> None:
+        assert isinstance(process, Process)
+        if process.dead:
+            return
+        self.note("crash", f"{process} {where}")
+        process.kill()
+        self._replace(process)
+
+    def pause(self, process: SimHost, where: str) -> None:
+        if process.paused or process.dead:
+            return
+        seconds = self.chance.choice([0.3, 1.2, 3.0]) * LEASE_S * (0.5 + self.chance.random())
+        self.note("pause", f"{process} for {seconds:.3f} s {where}")
+        process.hold(True)
+        self._later(seconds, lambda: self._resume(process))
+
+    def _resume(self, process: SimHost) -> None:
+        if process.paused and not process.dead:
+            self.note("resume", str(process))
+            process.hold(False)
+
+    def _replace(self, process: Process) -> None:
+        """Somebody notices, sooner or later, and starts another one."""
+        self._later(
+            self._plot.uniform(0, 1.5),
+            lambda: self._spawn(work=process.works, errands=process.has_errands),
+        )
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        self._outside.call_later(seconds, what)
+
+    def _set_trouble_text(self, text: str) -> None:
+        self._trouble = self._trouble or Violation(text)
+
+    def _ended_by_itself(self, process: Process, task: asyncio.Task[None]) -> None:
+        """A process that ends because of an error of the store is started again; any other error is a fault."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, HistoryError):
+            self.note("gave up", f"{process}: {error!r}")
+            if self.calm:
+                self._trouble = self._trouble or Violation(f"{process} gave up though nothing was wrong: {error!r}")
+            process.kill()
+            self._replace(process)
+        elif error is not None:
+            self._trouble = self._trouble or (error if isinstance(error, Exception) else Violation(repr(error)))
+        else:
+            self.note("end", str(process))
+            process.kill()
+
+    def _calm_down(self) -> None:
+        """From here on nothing goes wrong any more, and somebody lives who can finish it all."""
+        self.calm = True
+        self.faults.stop()
+        self.note("calm")
+        for process in self._living():
+            self._resume(process)
+        self._spawn(work=True, errands=False)
+
+    # What the processes tell. ---------------------------------------------------------------------------------------------
+
+    def worked(self, process: SimHost, lane: str) -> None:
+        try:
+            self.watcher.look()
+        except Violation as violation:
+            self._trouble = self._trouble or Violation(f"{violation} (seen when {process} had done: {lane})")
+        except Exception as error:
+            self._trouble = self._trouble or error
+
+    def complain(self, process: SimHost, text: str) -> None:
+        self._set_trouble_text(f"asyncio in {process}: {text}")
+
+    def begun(self, workflow_id: str, key: int, attempt: int) -> None:
+        self._begun[workflow_id, key] += 1
+
+    def ended(self, workflow_id: str, key: int, attempt: int) -> None:
+        self._ended.add((workflow_id, key))
+
+    # The end. -------------------------------------------------------------------------------------------------------------
+
+    def _check_end(self) -> None:
+        self.watcher.check_end()
+        for errand in self.errands:
+            events = self.watcher.events[errand.run_id]
+            closing = events[-1]
+            assert isinstance(closing, ClosingEvent)
+            self._check_result(errand, closing)
+            for key in [key for step in errand.program.steps for key in at_most_once_keys(step)]:
+                times = self._begun[errand.workflow_id, key]
+                _must(times <= 1, f"activity {key} of {errand.workflow_id} may begin once, and began {times} times")
+            rebuilt = rebuild(INTERPRETER, errand.run_id, events, _ENVIRONMENT)
+            rebuilt.run.evict()
+
+    def _check_result(self, errand: Errand, closing: ClosingEvent) -> None:
+        """A run ends as its model does, or as somebody asked."""
+        where = f"{errand.workflow_id} {errand.program.steps}"
+        self.happened[type(closing).__name__] += 1
+        match closing:
+            case WorkflowExecutionCompleted(result=result):
+                answer = _ENVIRONMENT.converter.from_payloads(result)[0]
+                model = [expected(step) for step in errand.program.steps]
+                _must(errand.program.ending != "fail", f"{where} completed, and should fail")
+                _must(fits(answer, model), f"{where} answered {answer}, and should answer {model}")
+                for key in _acts(errand.program.steps):
+                    _must((errand.workflow_id, key) in self._ended, f"activity {key} of {where} has no effect")
+            case WorkflowExecutionFailed(failure=failure):
+                expected_failure = errand.program.ending == "fail" and failure.message == "as written"
+                _must(expected_failure, f"{where} failed: {failure}")
+            case WorkflowExecutionCanceled():
+                _must(errand.cancel_asked, f"{where} was cancelled, which nobody wanted")
+            case WorkflowExecutionTerminated():
+                _must(errand.terminate_asked, f"{where} was terminated, which nobody wanted")
+
+
+_ENVIRONMENT = Environment(namespace="default", converter=DataConverter.default)
+
+
+def _must(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Violation(otherwise)
+
+
+def _acts(steps: list[Step]) -> list[int]:
+    """The activities that must have had their effect when the steps are done."""
+    keys: list[int] = []
+    for step in steps:
+        match step:
+            case ["act" | "slow" | "beat", key, *_]:
+                keys.append(key)
+            case ["saga", done, _]:
+                keys += done + [-key for key in done]
+            case ["seq" | "par", inner]:
+                keys += _acts(inner)
+            case _:
+                pass
+    return keys
+
+
+def _faults(plot: random.Random) -> Faults:
+    """Each seed has some kinds of faults, not all: a world in which everything fails tests little else."""
+
+    def some(chances: list[float]) -> float:
+        return plot.choice([0.0, 0.0, *chances])
+
+    return Faults(
+        crash=some([0.002, 0.01, 0.04]),
+        pause=some([0.002, 0.01, 0.03]),
+        fail=some([0.02, 0.2]),
+        lose=some([0.02, 0.2]),
+        slow=some([0.01, 0.1]),
+    )
+
+
+def _errand(plot: random.Random, number: int) -> Errand:
+    program = Author(random.Random(plot.getrandbits(64))).program()
+    tasks: list[tuple[Any, ...]] = [("signal", n) for n in range(program.signals_read + plot.choice([0, 0, 1, 2]))]
+    for extra in [("query",), ("look",), ("query",)]:
+        if plot.random() < 0.5:
+            tasks.insert(plot.randint(0, len(tasks)), extra)
+    end = plot.choices([None, ("cancel",), ("terminate",)], [6, 3, 1])[0]
+    if program.ending == "clean":
+        end = ("cancel",)
+    if end is not None:
+        tasks.insert(plot.randint(0, len(tasks)), end)
+    with_pauses: list[tuple[Any, ...]] = []
+    for task in tasks:
+        with_pauses += [("pause", plot.choice([0, 0.01, 0.2, 1])), task]
+    return Errand(workflow_id=f"w{number}", program=program, tasks=with_pauses)
