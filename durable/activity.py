@@ -354,7 +354,7 @@ def cancellation_details() -> ActivityCancellationDetails | None:
 
 def shield_thread_cancel_exception() -> AbstractContextManager[None]:
     """A block in which a sync activity gets no cancel exception; a pending one is raised at its end."""
-    return _context().shield_thread_cancel()  # type: ignore[no-any-return]
+    return _context().shield_thread_cancel()
 
 
 def is_worker_shutdown() -> bool:

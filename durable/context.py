@@ -12,7 +12,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,11 @@ class ActivityContext(ABC):
     def cancellation_details(self) -> activity.ActivityCancellationDetails | None: ...
 
     @abstractmethod
-    def shield_thread_cancel(self) -> Any:
+    def asleep(self) -> AbstractContextManager[None]:
+        """A block in which the attempt only waits for time to pass, so that a test's time may be skipped."""
+
+    @abstractmethod
+    def shield_thread_cancel(self) -> AbstractContextManager[None]:
         """A context manager under which no cancel exception is raised in the thread."""
 
 

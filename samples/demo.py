@@ -184,13 +184,16 @@ async def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--orders", type=int, default=300, help="how many orders to place (default: 300)")
     parser.add_argument("--kills", type=int, default=3, help="how many times to kill the worker (default: 3)")
     parser.add_argument(
         "--folder", type=Path, default=Path("demo"), help="where to leave the databases (default: demo)"
     )
+    arguments = parser.parse_args()
+    if arguments.orders < 5 * arguments.kills:
+        parser.error(f"{arguments.kills} kills in the middle of the work need {5 * arguments.kills} orders or more")
     try:
-        sys.exit(asyncio.run(main(parser.parse_args())))
+        sys.exit(asyncio.run(main(arguments)))
     except* DemoFailed as failed:
         sys.exit("\n".join(str(error) for error in failed.exceptions))

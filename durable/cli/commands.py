@@ -6,23 +6,20 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 import durable
-from durable.cli import arguments, modules, reach, refusal, show
-from durable.cli.logs import to_stderr
+from durable.cli import arguments, reach, refusal, show
 from durable.cli.say import say
-from durable.cli.serve import serve
 from durable.client import Client, WorkflowExecution, WorkflowFailureError, WorkflowHandle
 from durable.client.client import DEFAULT_ADDRESS, DEFAULT_TASK_QUEUE
-from durable.common import WorkflowIDConflictPolicy
 from durable.converter.errors import ConversionError
 from durable.exceptions import TemporalError
 from durable.history.errors import HistoryError
-from durable.history.values import RunStatus
+from durable.history.values import IdConflictPolicy, RunStatus
 
 T = TypeVar("T")
 
@@ -43,7 +40,7 @@ app = typer.Typer(
 TAKES_VALUES = {"ignore_unknown_options": True}
 
 
-class ConflictPolicy(str, Enum):
+class ConflictPolicy(StrEnum):
     """`WorkflowIDConflictPolicy`, as it is written on the command line."""
 
     FAIL = "fail"
@@ -51,7 +48,7 @@ class ConflictPolicy(str, Enum):
     TERMINATE_EXISTING = "terminate-existing"
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """`WorkflowExecutionStatus`, as it is written on the command line."""
 
     RUNNING = "running"
@@ -73,7 +70,9 @@ WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id
 RunId = Annotated[str | None, typer.Option(help="One of its runs; the latest one by default.", show_default=False)]
 Values = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ARG]...", help="Arguments, each as JSON: 42, '\"text\"', '{\"a\": 1}'.", show_default=False),
+    typer.Argument(
+        metavar="[ARG]...", help="Arguments, each as JSON: 42, '\"text\"', '{\"a\": 1}'.", show_default=False
+    ),
 ]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wait = Annotated[
@@ -117,6 +116,11 @@ def worker(
     ] = None,
 ) -> None:
     """Run the workflows and activities of these modules until SIGINT or SIGTERM."""
+    # The other commands begin sooner without all that runs code.
+    from durable.cli import modules
+    from durable.cli.logs import to_stderr
+    from durable.cli.serve import serve
+
     patience = arguments.seconds(grace)
     try:
         definitions = modules.collect(modules.load(module))
@@ -165,7 +169,7 @@ def start(
             id=client.database.store.new_id() if id is None else id,
             task_queue=task_queue,
             start_delay=delay,
-            id_conflict_policy=WorkflowIDConflictPolicy[id_conflict_policy.name],
+            id_conflict_policy=IdConflictPolicy[id_conflict_policy.name],
         )
         if wait:
             say(f"started {handle.id} (run {handle.result_run_id}); waiting for its result")

@@ -44,14 +44,12 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
     found = Definitions()
     places: dict[tuple[str, str], tuple[object, str]] = {}
 
-    def add(kind: str, name: str, definition: object, place: str) -> bool:
+    def check(kind: str, name: str, definition: object, place: str) -> None:
         known, known_place = places.setdefault((kind, name), (definition, place))
         if known is not definition:
             raise CommandRefused(f"{known_place} and {place} are both {kind} {name!r}: rename one, or leave one out")
-        return True
 
     for module in modules:
-        before = len(places)
         any_found = False
         for name, value in list(vars(module).items()):
             if not issubclass(type(value), (FunctionType, MethodType, type)):
@@ -59,13 +57,14 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
             place = f"{module.__name__}.{name}"
             workflow = WorkflowDefinition.of(value)
             activity = ActivityDefinition.of(value) if not isinstance(value, type) else None
-            if workflow is not None and add("workflow", workflow.name, workflow, place):
+            if workflow is not None:
+                check("workflow", workflow.name, workflow, place)
                 found.workflows[workflow.name] = value
-                any_found = True
-            if activity is not None and add("activity", activity.name, activity, place):
+            if activity is not None:
+                check("activity", activity.name, activity, place)
                 found.activities[activity.name] = value
-                any_found = True
-        if not any_found and len(places) == before:
+            any_found = any_found or workflow is not None or activity is not None
+        if not any_found:
             raise CommandRefused(
                 f"module {module.__name__} has no workflow and no activity: "
                 "decorate functions or classes at its top level with @workflow.defn or @activity.defn"
@@ -76,7 +75,9 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
 def _from_file(name: str) -> ModuleType:
     path = Path(name).absolute()
     if not path.is_file():
-        raise CommandRefused(f"there is no file {path}: name a Python file, or a module as in `durable worker my_app.flows`")
+        raise CommandRefused(
+            f"there is no file {path}: name a Python file, or a module as in `durable worker my_app.flows`"
+        )
     root, parts = path.parent, [path.stem]
     while (root / "__init__.py").is_file():
         root, parts = root.parent, [root.name, *parts]
@@ -104,7 +105,7 @@ def _import(module: str, asked: str) -> ModuleType:
         raise _failed(asked, error) from error
     except SystemExit as error:
         raise CommandRefused(
-            f"importing {asked} ends the program: put what it runs under `if __name__ == \"__main__\":`"
+            f'importing {asked} ends the program: put what it runs under `if __name__ == "__main__":`'
         ) from error
     except Exception as error:
         raise _failed(asked, error) from error

@@ -17,7 +17,9 @@ async def connect(address: str, namespace: str, *, create: bool = False, identit
     scheme, mark, rest = address.partition("://")
     if mark and scheme.startswith("sqlite"):
         if rest in ("", "/", "/:memory:"):
-            raise CommandRefused(f"{address} is a database that ends with this command: name a file, as sqlite:///app.db")
+            raise CommandRefused(
+                f"{address} is a database that ends with this command: name a file, as sqlite:///app.db"
+            )
         if rest.startswith("/") and not create:
             _must_exist(address, Path(rest[1:]))
     return await Client.connect(address, namespace=namespace, identity=identity)

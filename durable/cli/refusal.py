@@ -33,6 +33,8 @@ def lines(error: BaseException) -> list[str]:
                     "or another --id-conflict-policy"
                 )
             ]
+        case UnicodeEncodeError():
+            return [visible.text(f"{error.object!r} is no text that can be stored: it is not valid Unicode")]
         case OSError():
             return [visible.text(f"the operating system refuses: {error}")]
         case _:

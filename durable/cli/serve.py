@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -76,5 +76,5 @@ def _told_to_stop() -> Generator[asyncio.Event]:
             signal.signal(number, handler)
 
 
-def _names(definitions: dict[str, object]) -> str:
+def _names(definitions: Iterable[str]) -> str:
     return ", ".join(sorted(definitions)) or "none"

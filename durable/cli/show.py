@@ -34,7 +34,7 @@ NOTE_MAX = 100
 
 _TOLD = frozenset(
     "workflow_type activity_type activity_id signal_name timer_id attempt cause reason input result details failure "
-    "last_failure start_to_fire_timeout_us scheduled_event_id".split()
+    "last_failure start_to_fire_timeout_us".split()
 )
 """The attributes of events that a person looks for; the rest is in the JSON."""
 
@@ -150,8 +150,9 @@ def _time(at: datetime | None, precision: str = "seconds") -> str:
 def _details(event: HistoryEvent) -> str:
     told: list[str] = []
     for name in event.__struct_fields__:
-        if name in _TOLD and (found := _detail(getattr(event, name))):
-            told.append(f"{name.removesuffix('_us')}={found if not name.endswith('_us') else _seconds(found)}")
+        value = getattr(event, name)
+        if name in _TOLD and (name, value) != ("attempt", 1) and (found := _detail(value)):
+            told.append(f"{name.removesuffix('_us')}={_seconds(found) if name.endswith('_us') else found}")
     return " ".join(told)
 
 

@@ -51,7 +51,8 @@ class StartOptions(TypedDict, total=False):
 class Client:
     """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
 
-    It belongs to the event loop on which it was connected.
+    It belongs to the event loop on which it was connected. ``failure_exception_types`` are exceptions that fail a
+    workflow, besides Temporal's, on every worker of this client.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class Client:
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         identity: str | None = None,
+        failure_exception_types: Sequence[type[BaseException]] = (),
     ) -> None:
+        self.failure_exception_types = tuple(failure_exception_types)
         self.database = database
         self.namespace = namespace
         self.data_converter = data_converter
@@ -74,6 +77,7 @@ class Client:
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         identity: str | None = None,
+        failure_exception_types: Sequence[type[BaseException]] = (),
     ) -> Client:
         """Open the database at ``target_host``, an URL; a new SQLite file gets its tables by itself.
 
@@ -84,7 +88,13 @@ class Client:
         host = Machine()
         store = open_store(target_host or os.environ.get("DURABLE_ADDRESS") or DEFAULT_ADDRESS, host)
         database = await Database(store, host).open()
-        return Client(database, namespace=namespace, data_converter=data_converter, identity=identity)
+        return Client(
+            database,
+            namespace=namespace,
+            data_converter=data_converter,
+            identity=identity,
+            failure_exception_types=failure_exception_types,
+        )
 
     async def close(self) -> None:
         """Commit what waits, and let go of the database. Close workers first."""
@@ -157,7 +167,7 @@ class Client:
         run_id = await self._start(request)
         if result_type is None and definition is not None:
             result_type = definition.signature.return_hint
-        return WorkflowHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
+        return self._started(id, run_id, result_type)
 
     @overload
     async def execute_workflow(
@@ -209,6 +219,10 @@ class Client:
                 return
             before = page[-1].run_id
             left = None if left is None else left - len(page)
+
+    def _started(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
+        """The handle of a workflow that this client has just started."""
+        return WorkflowHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
 
     async def _start(self, request: StartRequest) -> str:
         lost, alone = 0, False

@@ -177,7 +177,8 @@ class WorkflowHandle(Generic[R]):
     # -- the inside
 
     async def _closing_event(self) -> ClosingEvent:
-        run_id = self._run_id or self._result_run_id
+        # A start knows its run; one that a caller names may not be there, and would be waited for in vain.
+        run_id = None if self._run_id else self._result_run_id
         if run_id is None:
             run_id = (await self._run()).run_id
         return await self._client.database.closing_event(run_id)

@@ -33,7 +33,7 @@ def token(task: ActivityTask) -> AttemptToken:
 
 
 def waiting_deadline_us(task: ActivityTask) -> int | None:
-    """When an unclaimed task's wait is over: the earlier of schedule-to-start (first attempt) and schedule-to-close."""
+    """When an unclaimed task's wait is over: the earlier of schedule-to-start and schedule-to-close."""
     spec = task.spec
     ends = [spec.scheduled_us + spec.schedule_to_close_timeout_us] if spec.schedule_to_close_timeout_us else []
     if spec.schedule_to_start_timeout_us:

@@ -29,6 +29,7 @@ class Committer:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._open = False
+        self._under_way = False
 
     async def __aenter__(self) -> Committer:
         self._open = True
@@ -42,6 +43,11 @@ class Committer:
         self._rouse()
         if self._task is not None:
             await self._task
+
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing waiting, and nothing under way?"""
+        return not self._waiting and not self._under_way
 
     def submit(self, write: Write, done: Done) -> None:
         """Write with the next commit; ``done`` is called on the loop with the outcome, or with why there is none.
@@ -81,7 +87,9 @@ class Committer:
                     return
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
+            self._under_way = True
             await self._commit(self._next())
+            self._under_way = False
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:

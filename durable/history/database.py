@@ -36,6 +36,7 @@ logger = logging.getLogger("durable.client")
 WATCH_INTERVAL = 0.025
 LOOK_INTERVAL = 1.0
 RECENT_MAX = 1000
+NEVER = 1 << 62
 
 Due = Callable[[int], None]
 
@@ -48,6 +49,10 @@ class Starter(Protocol):
     async def start(self, request: StartRequest, run_id: str) -> Outcome: ...
 
     def owns(self, run_id: str) -> bool: ...
+
+    def quiet_until(self) -> int | None:
+        """When the next thing that it knows of falls due (µs, `NEVER` if nothing); None while it is at work."""
+        ...
 
 
 class Database:
@@ -101,6 +106,18 @@ class Database:
         if isinstance(outcome, Committed) and not outcome.existing:
             self._committed(write)
         return outcome
+
+    def quiet_until(self) -> int | None:
+        """When the next thing falls due, if neither a commit nor a worker of this process is at work; else None."""
+        if not self._committer.is_idle:
+            return None
+        moments = [starter.quiet_until() for starter in self.starters]
+        known = [moment for moment in moments if moment is not None]
+        return min(known, default=NEVER) if len(known) == len(moments) else None
+
+    def look(self) -> None:
+        """Let everybody ask at once whether something is due: the clock was moved."""
+        self._due(0)
 
     # -- waking
 

@@ -82,8 +82,8 @@ class Store(Protocol):
         be new."""
         ...
 
-    async def unpark(self, namespace: str, task_queues: Sequence[str]) -> int:
-        """Make the parked runs of these queues due now; how many."""
+    async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
+        """Make the parked runs of these queues due now, and this worker's, so that its code is tried; how many."""
         ...
 
     async def renew(self, worker: WorkerInfo) -> Renewal:

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -84,11 +84,17 @@ class Activities:
         self._freed = freed
         self._attempts: dict[Key, _Attempt] = {}
         self._missing: set[Key] = set()
-        self._untold: set[AttemptToken] = set()
+        # Attempts that are this worker's though none of them runs: about to begin, or over and the store not told.
+        self._absent: set[AttemptToken] = set()
         self._reserved = 0
         self._sync_running = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def at_work(self) -> int:
+        """How many attempts are under way, but for those that only wait for time to pass (test environments)."""
+        return len(self._attempts) - sum(attempt.sleeps for attempt in self._attempts.values())
 
     # -- slots
 
@@ -110,16 +116,23 @@ class Activities:
         ):
             return None
         self._reserved += 1
-        return attempts.begun(task, self._worker_id, self.database.store.now_us())
+        begun = attempts.begun(task, self._worker_id, self.database.store.now_us())
+        self._absent.add(attempts.token(begun))
+        return begun
 
-    def release(self) -> None:
+    def release(self, task: ActivityTask) -> None:
         """A reserved task was not scheduled after all, or begins now."""
         self._reserved -= 1
+        self._absent.discard(attempts.token(task))
 
     # -- attempts
 
     def begin(self, task: ActivityTask) -> None:
-        """Run an attempt that this worker has claimed."""
+        """Run an attempt that this worker has claimed; one that comes when it is stopping is handed back unbegun."""
+        if self.shutdown.is_set():
+            now_us = self.database.store.now_us()
+            self.report(ActivityReport(token=attempts.token(task), what=attempts.handed_back(task, now_us)))
+            return
         found = self._registry.activities.get(task.spec.activity_type)
         attempt = _Attempt(self, task, found)
         self._attempts[attempt.key] = attempt
@@ -133,15 +146,15 @@ class Activities:
         self._finished(task, attempts.canceled(task, [], self.identity))
 
     def holds(self, token: AttemptToken) -> bool:
-        """Is the attempt under way here, or over without the store having heard of it?"""
-        if token in self._untold:
+        """Is the attempt under way here, about to begin, or over without the store having heard of it?"""
+        if token in self._absent:
             return True
         attempt = self._attempts.get((token.run_id, token.scheduled_event_id))
         return attempt is not None and attempt.task.attempt == token.attempt
 
     def told(self, token: AttemptToken) -> None:
         """The store knows how this attempt ended."""
-        self._untold.discard(token)
+        self._absent.discard(token)
 
     def cancel_requested(self, run_id: str, scheduled_event_id: int) -> None:
         """The workflow asks an attempt to end; if it is here, tell it."""
@@ -204,7 +217,7 @@ class Activities:
         if not self._attempts:
             self._idle.set()
         if what is not None:
-            self._untold.add(attempts.token(attempt.task))
+            self._absent.add(attempts.token(attempt.task))
         if isinstance(what, ActivityOutcome):
             self._finished(attempt.task, what)
         elif what is not None:
@@ -259,7 +272,8 @@ class _Attempt(ActivityContext):
         self._beat_due: asyncio.TimerHandle | None = None
         self._heartbeat_error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
-        self._thread: _Thread | None = None
+        self._thread: AttemptThread | None = None
+        self.sleeps = False
 
     # -- what the code may ask (ActivityContext)
 
@@ -287,13 +301,22 @@ class _Attempt(ActivityContext):
         else:
             self._beat(self.converter.to_payloads(details))
 
-    def shield_thread_cancel(self) -> Any:
+    def shield_thread_cancel(self) -> AbstractContextManager[None]:
         return self._thread.shield() if self._thread is not None else _nothing()
+
+    @contextmanager
+    def asleep(self) -> Generator[None]:
+        self.sleeps = True
+        try:
+            yield
+        finally:
+            self.sleeps = False
 
     # -- its life
 
     def begin(self) -> None:
         self._work = self._loop.create_task(self._run(), name=f"activity-{self.task.spec.activity_type}")
+        self._work.add_done_callback(self._never_ran)
         self._watch_deadline()
 
     def cancel(self, details: ActivityCancellationDetails) -> None:
@@ -309,6 +332,11 @@ class _Attempt(ActivityContext):
     def disown(self) -> None:
         """Whatever comes of it is nobody's business any more."""
         self._owned = False
+
+    def _never_ran(self, work: asyncio.Task[None]) -> None:
+        """A task cancelled before its first step runs none of its code: the attempt is over all the same."""
+        if work.cancelled():
+            self._over(self._ended_by(asyncio.CancelledError()))
 
     async def _run(self) -> None:
         current_activity.set(self)
@@ -329,7 +357,7 @@ class _Attempt(ActivityContext):
         args, kwargs = definition.signature.decode(self.converter, self.task.spec.input)
         if definition.is_async:
             return await self._found.fn(*args, **kwargs)
-        thread = self._thread = _Thread(raises=not definition.no_thread_cancel_exception)
+        thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
         call = self._found.fn
         return await self._activities.run_in_thread(
             contextvars.copy_context(), lambda: thread.run(lambda: call(*args, **kwargs))
@@ -345,12 +373,15 @@ class _Attempt(ActivityContext):
         if self._heartbeat_error is not None:
             error, cancelled = self._heartbeat_error, False
         if cancelled and details is not None:
-            if details.worker_shutdown:
+            if details.worker_shutdown and self.task.spec.retry_policy.maximum_attempts != 1:
                 return attempts.handed_back(self.task, now_us)
-            if details.cancel_requested:
+            if details.worker_shutdown:  # it has begun, and may begin only once
+                error = ApplicationError("the worker stopped while the activity ran", type="WorkerShutdown")
+            elif details.cancel_requested:
                 payloads = self.converter.to_payloads(error.details) if isinstance(error, CancelledError) else []
                 return attempts.canceled(self.task, payloads, self._activities.identity)
-            return None
+            else:
+                return None
         if isinstance(error, asyncio.CancelledError) and self._work is not None and self._work.cancelling():
             return None  # the program is going down: the attempt is not over, another worker takes it
         failure = self.converter.to_failure(error)
@@ -435,7 +466,7 @@ class _Attempt(ActivityContext):
             self.cancel(ActivityCancellationDetails(cancel_requested=True))
 
 
-class _Thread:
+class AttemptThread:
     """A sync attempt's thread, in which a cancelled attempt gets an exception unless it is shielded."""
 
     def __init__(self, *, raises: bool) -> None:

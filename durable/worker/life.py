@@ -76,7 +76,7 @@ class Life:
             Environment(
                 namespace=client.namespace,
                 converter=client.data_converter,
-                failure_exception_types=settings.workflow_failure_exception_types,
+                failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
             ),
             self.worker_id,
             database.store.now_us,
@@ -144,7 +144,7 @@ class Life:
         self._database.starters.append(self)
         self._lease.begin()
         try:
-            await store.unpark(self._namespace, (self._settings.task_queue,))
+            await store.unpark(self._namespace, (self._settings.task_queue,), self.worker_id)
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self._runs.work)
@@ -190,6 +190,11 @@ class Life:
     def owns(self, run_id: str) -> bool:
         return self._accepting and self._runs.owns(run_id)
 
+    def quiet_until(self) -> int | None:
+        if not self._runs.is_quiet or self._activities.at_work:
+            return None
+        return self._poller.quiet_until()
+
     # -- the inside
 
     async def _hand_back(self) -> None:
@@ -222,7 +227,7 @@ class Life:
 
     def _note_strangers(self, booked: Sequence[AttemptToken]) -> None:
         """Attempts booked on this worker that it does not run, twice in a row: the reply of their claim was lost."""
-        unknown = {token for token in booked if not self._activities.holds(token)}
+        unknown = {token for token in booked if not self._activities.holds(token) and not self._poller.claiming}
         for token in [token for token in booked if token in unknown & self._strangers]:
             self._tasks.start_soon(self._give_back, token)
         self._strangers = unknown

@@ -190,6 +190,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     ``seed`` (48 bits, from the run) sets the hashes of tasks and futures, so that a set of them iterates alike in every
     process; different runs have different seeds, because asyncio keeps all runs' tasks in one WeakSet.
+    Not covered, because they are hashed by address: coroutines given to asyncio.as_completed (tasks are fine), and
+    gather's own future in a set. workflow.as_completed and workflow.wait keep the order of a list.
     ``before_task`` is called before each new task, and raises to refuse it (read-only contexts).
 
     Exceptions: one that escapes a callback is put in ``failures`` and halts the loop for good: the owner fails the
@@ -326,7 +328,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         # A task made by a ``finally`` block joins the list while it is walked; it never started, so it ends at once.
         for task in self._tasks:
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 self._close_task(task)
         self._tasks.clear()
 
@@ -502,7 +503,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     # Exceptions.
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Hand asyncio's complaint to the handler that the workflow set, else to the default one."""
+        """Hand asyncio's complaint to the handler that the workflow set, else to the default one.
+
+        None after eviction began: that is what keeps "Task was destroyed but it is pending!" quiet.
+        """
         if self._evicted:
             return
         if self._exception_handler is None or not self._in_step():

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from durable.history import attempts
-from durable.history.database import Database
+from durable.history.database import NEVER, Database
 from durable.history.errors import HistoryError, WorkerDead
 from durable.history.transition import Claim, Claimed
 from durable.worker.activities import Activities
@@ -47,12 +47,20 @@ class Poller:
         self._dead = dead
         self._due_us: int | None = 0
         self._roused = asyncio.Event()
+        self.claiming = False
+        """A claim is under way: what it has booked may not be known here yet."""
 
     def due(self, at_us: int) -> None:
         """Something may fall due at ``at_us``; 0 is now."""
         if self._due_us is None or at_us < self._due_us:
             self._due_us = at_us
             self._roused.set()
+
+    def quiet_until(self) -> int | None:
+        """When the next thing that it knows of falls due (µs); None while it asks, or has to."""
+        if self.claiming or (self._due_us is not None and self._due_us <= self._database.store.now_us()):
+            return None
+        return NEVER if self._due_us is None else self._due_us
 
     async def work(self) -> None:
         """Claim whenever something is due; for ever."""
@@ -61,17 +69,20 @@ class Poller:
             await self._wait()
             self._due_us = None
             try:
+                self.claiming = True
                 claimed = await self._claim()
             except WorkerDead:
                 self._dead()
                 return
             except HistoryError as error:
+                self.claiming = False
                 logger.warning("asking for work failed, again in %g s: %s", pause, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, AGAIN_MAX)
                 self.due(0)
                 continue
             pause = AGAIN_FIRST
+            self.claiming = False
             self._hand_over(claimed)
 
     async def _wait(self) -> None:

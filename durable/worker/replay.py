@@ -206,6 +206,7 @@ class Run(WorkflowContext):
         self._cancel_reason: str | None = None
         self._asked: list[tuple[Asked, _ActivityFuture | _Timer | None] | None] = []
         self._over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
+        self._cancels: list[int] = []
         self._closing = False
         self._error: BaseException | None = None
         self._activity_count = 0
@@ -240,7 +241,8 @@ class Run(WorkflowContext):
                     if apply is not None:
                         apply(self, event)
                 self._run_dry()
-            except Exception as error:
+                self._ask_cancels()
+            except BaseException as error:  # SystemExit in workflow code is no reason to stop the worker
                 self._escaped(error)
         return Activation([entry[0].command for entry in self._asked if entry is not None], self._error)
 
@@ -389,8 +391,15 @@ class Run(WorkflowContext):
     def _ask(self, command: Command, pending: _ActivityFuture | _Timer | None = None) -> int:
         if self.evicting or self._closing:
             return -1
+        self._ask_cancels()
         self._asked.append((Asked(command, _where() if self._trace else ""), pending))
         return len(self._asked) - 1
+
+    def _ask_cancels(self) -> None:
+        """Ask for the cancellations of one go, by age: anyio cancels nested scopes in no fixed order."""
+        cancels, self._cancels = sorted(self._cancels), []
+        for event_id in cancels:
+            self._ask(RequestCancelActivityTask(scheduled_event_id=event_id))
 
     def _must_write(self, what: str) -> None:
         if self._read_only:
@@ -433,7 +442,7 @@ class Run(WorkflowContext):
             self._activities.pop(future.scheduled_event_id, None)
         if not future.cancel_asked and future.scheduled_event_id not in self._over:
             future.cancel_asked = True
-            self._ask(RequestCancelActivityTask(scheduled_event_id=future.scheduled_event_id))
+            self._cancels.append(future.scheduled_event_id)
 
     def _take_back(self, index: int) -> None:
         if 0 <= index < len(self._asked):

@@ -11,6 +11,7 @@ import msgspec
 
 from durable.history import attempts, codec
 from durable.history.database import Database
+from durable.history.errors import UnknownOutcome
 from durable.history.messages import ActivityOutcome
 from durable.history.rules import Incoming, StartRequest
 from durable.history.transition import (
@@ -88,6 +89,7 @@ class Runs:
         self._discarded: list[Rebuilt] = []
         self._wake = asyncio.Event()
         self._shunned: dict[str, float] = {}
+        self._starters: set[asyncio.Future[Outcome]] = set()
         self._in_flight = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -146,7 +148,16 @@ class Runs:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         entry = self._enter(run_id, request.workflow_type)
         self._make_ready(entry, Job(run_id=run_id, workflow_type=request.workflow_type, start=request), answer)
-        return await answer
+        self._starters.add(answer)
+        try:
+            return await answer
+        finally:
+            self._starters.discard(answer)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Is nothing ready, being stepped or being committed?"""
+        return self._quiet.is_set()
 
     def owns(self, run_id: str) -> bool:
         return run_id in self._entries
@@ -166,7 +177,9 @@ class Runs:
         await self._quiet.wait()
 
     async def evict_all(self) -> None:
-        """Let go of all runs in memory."""
+        """Let go of all runs in memory. Whoever still waits for a start learns that nobody knows what became of it."""
+        for answer in [each for each in self._starters if not each.done()]:
+            answer.set_exception(UnknownOutcome("the worker that was to begin the run has ended: start it again"))
         for entry in list(self._entries.values()):
             self._forget(entry)
         while self._discarded:
@@ -219,8 +232,8 @@ class Runs:
 
     def _committed(self, work: _Work, stepped: Stepped, transition: Transition, outcome: Outcome | Exception) -> None:
         own = [task for task in transition.tasks if task.owner is not None]
-        for _ in own:
-            self._activities.release()
+        for task in own:
+            self._activities.release(task)
         if self._entries.get(work.entry.run_id) is not work.entry:
             pass  # this life is over, and the run let go of
         elif isinstance(outcome, Committed) and not outcome.existing:

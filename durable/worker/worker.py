@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -11,10 +12,14 @@ from typing import Any
 
 from durable.client import Client
 from durable.client.client import DEFAULT_TASK_QUEUE
+from durable.history.errors import HistoryError
 from durable.worker.life import Life, Settings
 from durable.worker.registry import Registry
 
+logger = logging.getLogger("durable.worker")
+
 LEASE = timedelta(seconds=5)
+PAUSE = 1.0
 DEADLOCK_TIMEOUT = 2.0
 
 
@@ -98,9 +103,15 @@ class Worker:
         host = self._client.database.host
         ended = False
         try:
-            while not ended:
+            while not (ended or self._stopping):
                 self._life = Life(self._client, self._registry, self._settings, host, self._ready.set)
-                ended = await self._live(self._life)
+                try:
+                    ended = await self._live(self._life)
+                except HistoryError as error:
+                    if not self._ready.is_set():
+                        raise  # it never began: the caller learns why
+                    logger.warning("the worker could not begin anew, again in %g s: %s", PAUSE, error)
+                    await asyncio.sleep(PAUSE)
         finally:
             self._stopping = True
             self._life = None

@@ -277,6 +277,15 @@ async def test_a_closed_run_answers_a_query(store: Store) -> None:
     assert (await info(store, RUN), await store.inbox(RUN)) == (closed, [])
 
 
+async def test_an_answer_of_a_closed_run_leaves_nothing_in_it(store: Store) -> None:
+    await done(store, close(await owned(store)))
+    run = await info(store, RUN)
+
+    await done(store, step(run, events=None, messages=(timer(5, BEGINNING_US),), tasks=(task(RUN, 5),)))
+
+    assert await store.inbox(RUN) == [] and await store.tasks(RUN) == []
+
+
 async def test_a_run_may_be_born_closed(store: Store) -> None:
     await done(store, start(status=RunStatus.COMPLETED, closed_us=BEGINNING_US, new_owner="w1"))
 
@@ -590,6 +599,21 @@ async def test_a_busy_run_is_left_alone_and_named(store: Store) -> None:
     assert (taken(found), found.waiting) == ([], [RUN])
 
 
+async def test_a_flood_of_messages_for_runs_that_are_left_alone_hides_no_other(store: Store, host: ClockedHost) -> None:
+    for owner, name in (("w2", "foreign"), ("w1", "busy"), ("w1", "mine")):
+        await owned(store, owner, name)
+    flood = [send(signal(f"s{i}", BEGINNING_US + i), name) for i in range(300) for name in ("foreign", "busy", "mine")]
+    await store.commit(flood)
+    await done(store, start("late", messages=(due(BEGINNING_US + 300),)))
+    host.pass_time(1)
+
+    found = await store.claim(claim("w1", busy={"run of busy"}))
+
+    assert (taken(found), found.waiting) == (["run of mine", "run of late"], ["run of busy"])
+    assert found.next_due_us == BEGINNING_US + 10 * SECOND_US and not found.more
+    assert len(found.runs[0].messages) == 300
+
+
 async def test_history_is_read_only_when_the_copy_in_memory_is_behind(store: Store) -> None:
     await owned(store)
     await done(store, send(signal("a", BEGINNING_US)))
@@ -621,16 +645,27 @@ async def test_a_parked_run_keeps_its_reason_until_it_goes_on(store: Store) -> N
     assert (parked.parked, (await info(store, RUN)).parked) == ("the code no longer fits", None)
 
 
-async def test_unparking_makes_parked_runs_of_the_queue_due_at_once(store: Store) -> None:
+async def test_a_step_without_events_ends_no_parking(store: Store) -> None:
+    run = await owned(store)
+    await done(store, step(run, parked="no such step", new_owner=None))
+
+    await done(store, step(await info(store, RUN), events=None, new_owner="w2"))
+
+    parked = await info(store, RUN)
+    assert (parked.parked, parked.owner) == ("no such step", "w2")
+
+
+async def test_unparking_makes_parked_runs_of_the_queue_due_at_once_for_the_worker_that_asks(store: Store) -> None:
     later = due(BEGINNING_US + 600 * SECOND_US)
     for name, parked in (("a", "broken"), ("b", "broken"), ("c", None)):
         await done(store, start(name, messages=(later,), parked=parked))
     await done(store, start("d", queue="other", messages=(later,), parked="broken"))
 
-    assert await store.unpark(NAMESPACE, [QUEUE]) == 2
+    assert await store.unpark(NAMESPACE, [QUEUE], "w1") == 2
 
+    assert taken(await store.claim(claim("w2"))) == []
     assert sorted(taken(await store.claim(claim()))) == ["run of a", "run of b"]
-    assert await store.unpark(NAMESPACE, [QUEUE]) == 0
+    assert await store.unpark(NAMESPACE, [QUEUE], "w1") == 0
 
 
 # Timers. ----------------------------------------------------------------------------------------------------------
@@ -977,6 +1012,20 @@ async def test_runs_are_listed_newest_first_by_pages(store: Store) -> None:
     assert [run.run_id for run in page + rest] == ["id-4", "id-3", "id-2", "id-1", "id-0"]
     assert [run.run_id for run in closed] == ["id-2"]
     assert await store.list_runs("staging") == []
+
+
+async def test_runs_of_all_statuses_are_listed_together_and_each_namespace_alone(store: Store) -> None:
+    for i in range(6):
+        await done(store, start(f"order-{i}", f"run {i}", namespace="staging" if i == 3 else NAMESPACE))
+    await done(store, terminate(await info(store, "run 1")))
+    await done(store, close(await info(store, "run 4")))
+
+    listed = await store.list_runs(NAMESPACE)
+    page = await store.list_runs(NAMESPACE, limit=2, before="run 4")
+
+    assert [run.run_id for run in listed] == ["run 5", "run 4", "run 2", "run 1", "run 0"]
+    assert [run.run_id for run in page] == ["run 2", "run 1"]
+    assert [run.run_id for run in await store.list_runs("staging")] == ["run 3"]
 
 
 async def test_runs_are_found_by_id_in_any_number(store: Store) -> None:

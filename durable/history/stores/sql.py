@@ -11,6 +11,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Table,
+    Text,
     bindparam,
     delete,
     false,
@@ -301,7 +302,8 @@ class Statements:
             )
             for status in STATUS
         ]
-        newest = union_all(*of_status).order_by(literal_column("run_id").desc()).limit(given("limit")).offset(none)
+        last_first = literal_column("run_id", Text()).desc()
+        newest = union_all(*of_status).order_by(last_first).limit(given("limit")).offset(none)
         self.list_runs = text(
             select(*RUN_COLUMNS).where(run.run_id.in_(newest)).order_by(run.run_id.desc()),
             *(name for status in STATUS for name in (f"ns{status}", f"before{status}")),

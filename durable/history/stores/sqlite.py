@@ -113,8 +113,10 @@ class SqliteStore:
             return []
         return await self._writing.run(lambda: sqlite_commit.commit(self._db, writes, self.now_us))
 
-    async def unpark(self, namespace: str, task_queues: Sequence[str]) -> int:
-        return await self._writing.run(lambda: sqlite_commit.unpark(self._db, namespace, task_queues, self.now_us))
+    async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
+        return await self._writing.run(
+            lambda: sqlite_commit.unpark(self._db, namespace, task_queues, worker_id, self.now_us)
+        )
 
     async def claim(self, claim: Claim) -> Claimed:
         return await self._writing.run(lambda: sqlite_claim.take(self._db, claim, self.now_us, self._steal_after_us))

@@ -47,8 +47,10 @@ def commit(db: Connection, writes: Sequence[Write], now_us: Callable[[], int]) -
     return [outcomes[place] for place in range(len(writes))]
 
 
-def unpark(db: Connection, namespace: str, task_queues: Sequence[str], now_us: Callable[[], int]) -> int:
-    """Make the parked runs of these queues due now; how many."""
+def unpark(
+    db: Connection, namespace: str, task_queues: Sequence[str], worker_id: str, now_us: Callable[[], int]
+) -> int:
+    """Make the parked runs of these queues due now, for this worker first; how many."""
     sql = statements()
     unparked: set[str] = set()
     with db.writing():
@@ -57,6 +59,7 @@ def unpark(db: Connection, namespace: str, task_queues: Sequence[str], now_us: C
             waiting = db.read(sql.parked_due, (namespace, queue, due_us)).fetchall()
             unparked.update(run_id for _, run_id in waiting)
             db.write_many(sql.set_due, [(due_us, message_id) for message_id, _ in waiting])
+        db.write_many(sql.take_run, [(worker_id, run_id) for run_id in unparked])
         if unparked:
             db.add_pulse()
     return len(unparked)

@@ -1,0 +1,173 @@
+"""`ActivityEnvironment`: runs an activity's function by itself, with everything that it may ask for at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import inspect
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, ParamSpec, TypeVar
+
+from durable.activity import ActivityCancellationDetails, ActivityDefinition, Flag, Info
+from durable.common import RetryPolicy
+from durable.context import ActivityContext, current_activity
+from durable.converter import DataConverter
+from durable.worker.activities import AttemptThread
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ActivityEnvironment:
+    """A world for one activity: set ``info`` and ``on_heartbeat``, then `run` a function, decorated or not."""
+
+    def __init__(self, *, data_converter: DataConverter = DataConverter.default) -> None:
+        self.info = self.default_info()
+        self.on_heartbeat: Callable[..., None] = lambda *details: None
+        self.data_converter = data_converter
+        self._running: list[_Context] = []
+        self._cancelled: ActivityCancellationDetails | None = None
+        self._shut_down = False
+
+    @staticmethod
+    def default_info() -> Info:
+        """What ``info`` begins with; change it with `dataclasses.replace`."""
+        return Info(
+            activity_id="test",
+            activity_type="unknown",
+            attempt=1,
+            current_attempt_scheduled_time=_EPOCH,
+            heartbeat_details=[],
+            heartbeat_timeout=None,
+            is_local=False,
+            namespace="default",
+            schedule_to_close_timeout=timedelta(seconds=1),
+            scheduled_time=_EPOCH,
+            start_to_close_timeout=timedelta(seconds=1),
+            started_time=_EPOCH,
+            task_queue="test",
+            task_token=b"test",
+            workflow_id="test",
+            workflow_run_id="test-run",
+            workflow_type="test",
+            retry_policy=RetryPolicy(),
+        )
+
+    def cancel(self, cancellation_details: ActivityCancellationDetails | None = None) -> None:
+        """Ask what runs here to end, as a worker would: an exception in the coroutine, or in the calling thread.
+
+        By default because its cancellation was requested.
+        """
+        self._cancelled = cancellation_details or ActivityCancellationDetails(cancel_requested=True)
+        for context in list(self._running):
+            context.cancel(self._cancelled)
+
+    def worker_shutdown(self) -> None:
+        """Tell what runs here that its worker begins to stop."""
+        self._shut_down = True
+        for context in list(self._running):
+            context.worker_shutdown.set()
+
+    def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``fn`` as an attempt would: the result of a sync function, or a coroutine to await."""
+        definition = ActivityDefinition.of(fn)
+        call = definition.fn if definition is not None and not definition.is_method else fn
+        context = _Context(self)
+        if definition is not None and self.info.activity_type == "unknown":
+            context.attempt = dataclasses.replace(self.info, activity_type=definition.name)
+        if inspect.iscoroutinefunction(call):
+            return self._run_async(context, call, args, kwargs)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+        return contextvars.copy_context().run(self._run_sync, context, lambda: call(*args, **kwargs))  # type: ignore[no-any-return]
+
+    async def _run_async(
+        self, context: _Context, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        async def attempt() -> Any:
+            current_activity.set(context)
+            return await call(*args, **kwargs)
+
+        with self._present(context):
+            context.task = asyncio.ensure_future(attempt())
+            self._catch_up(context)
+            return await context.task
+
+    def _run_sync(self, context: _Context, call: Callable[[], Any]) -> Any:
+        current_activity.set(context)
+        with self._present(context):
+            context.thread = AttemptThread(raises=True)
+            self._catch_up(context)
+            return context.thread.run(call)
+
+    def _catch_up(self, context: _Context) -> None:
+        if self._shut_down:
+            context.worker_shutdown.set()
+        if self._cancelled is not None:
+            context.cancel(self._cancelled)
+
+    @contextmanager
+    def _present(self, context: _Context) -> Generator[None]:
+        self._running.append(context)
+        try:
+            yield
+        finally:
+            self._running.remove(context)
+
+
+class _Context(ActivityContext):
+    """What the function sees."""
+
+    def __init__(self, environment: ActivityEnvironment) -> None:
+        self.converter = environment.data_converter
+        self.attempt = environment.info
+        self.task: asyncio.Task[Any] | None = None
+        self.thread: AttemptThread | None = None
+        self._on_heartbeat = environment.on_heartbeat
+        self._cancelled = Flag()
+        self._shutdown = Flag()
+        self._details: ActivityCancellationDetails | None = None
+        self._lock = threading.Lock()
+
+    def info(self) -> Info:
+        return self.attempt
+
+    def heartbeat(self, details: Sequence[Any]) -> None:
+        self._on_heartbeat(*details)
+
+    @property
+    def cancelled(self) -> Flag:
+        return self._cancelled
+
+    @property
+    def worker_shutdown(self) -> Flag:
+        return self._shutdown
+
+    def cancellation_details(self) -> ActivityCancellationDetails | None:
+        return self._details
+
+    def asleep(self) -> AbstractContextManager[None]:
+        return _nothing()
+
+    def shield_thread_cancel(self) -> AbstractContextManager[None]:
+        return self.thread.shield() if self.thread is not None else _nothing()
+
+    def cancel(self, details: ActivityCancellationDetails) -> None:
+        with self._lock:
+            if self._details is not None:
+                return
+            self._details = details
+        self._cancelled.set()
+        if self.thread is not None:
+            self.thread.cancel()
+        elif self.task is not None:
+            self.task.cancel("Activity cancelled")
+
+
+@contextmanager
+def _nothing() -> Generator[None]:
+    yield

@@ -1,0 +1,112 @@
+"""`WorkflowEnvironment`: a client on a database of its own, in this process, with real time or time that skips."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from types import TracebackType
+
+from durable.client import Client
+from durable.client.description import moment
+from durable.context import current_activity
+from durable.converter import DataConverter
+from durable.history.database import Database
+from durable.history.stores import open_store
+from durable.testing.skipping import SkippingClient, SkippingHost, TimeSkipper
+
+
+class WorkflowEnvironment:
+    """Where a test runs its workflows: ``async with await WorkflowEnvironment.start_time_skipping() as env:``.
+
+    ``env.client`` is the client to start workflows and make workers with. In an environment that was started here, an
+    `AssertionError` in a workflow fails the workflow, so that the test sees it (elsewhere it fails the workflow task).
+    """
+
+    def __init__(self, client: Client, *, owned: bool, skipper: TimeSkipper | None = None) -> None:
+        self._client = client
+        self._owned = owned
+        self._skipper = skipper
+        self._skipping = asyncio.ensure_future(skipper.work()) if skipper is not None else None
+
+    @staticmethod
+    def from_client(client: Client) -> WorkflowEnvironment:
+        """An environment around a client that somebody else connected, and closes."""
+        return WorkflowEnvironment(client, owned=False)
+
+    @staticmethod
+    async def start_local(
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        identity: str | None = None,
+    ) -> WorkflowEnvironment:
+        """A new database that is gone afterwards, and real time."""
+        client = await Client.connect(
+            "sqlite://",
+            namespace=namespace,
+            data_converter=data_converter,
+            identity=identity,
+            failure_exception_types=(AssertionError,),
+        )
+        return WorkflowEnvironment(client, owned=True)
+
+    @staticmethod
+    async def start_time_skipping(
+        *, data_converter: DataConverter = DataConverter.default, identity: str | None = None
+    ) -> WorkflowEnvironment:
+        """A new database that is gone afterwards, and time that skips.
+
+        It skips while the result of a workflow that ``env.client`` started, or `sleep`, is awaited, whenever no
+        workflow and no activity is at work: straight to the next timer, retry or timeout. Thirty days take
+        milliseconds.
+        """
+        host = SkippingHost()
+        database = await Database(open_store("sqlite://", host), host).open()
+        client = SkippingClient(
+            database, data_converter=data_converter, identity=identity, failure_exception_types=(AssertionError,)
+        )
+        client.skipper = TimeSkipper(database, host)
+        return WorkflowEnvironment(client, owned=True, skipper=client.skipper)
+
+    @property
+    def client(self) -> Client:
+        return self._client
+
+    @property
+    def supports_time_skipping(self) -> bool:
+        return self._skipper is not None
+
+    async def shutdown(self) -> None:
+        """Close what was started here."""
+        if self._skipping is not None:
+            self._skipping.cancel()
+            await asyncio.wait([self._skipping])
+        if self._owned:
+            await self._client.close()
+
+    async def __aenter__(self) -> WorkflowEnvironment:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    async def sleep(self, duration: timedelta | float) -> None:
+        """Let time pass, in a test or in an activity: skipping if this environment can, else really."""
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if self._skipper is None:
+            await asyncio.sleep(seconds)
+            return
+        activity = current_activity.get()
+        with activity.asleep() if activity is not None else nullcontext():
+            await self._skipper.sleep_until(self._client.database.store.now_us() + round(seconds * 1_000_000))
+
+    async def get_current_time(self) -> datetime:
+        """The environment's time: aware, UTC."""
+        return moment(self._client.database.store.now_us())
+
+    def auto_time_skipping_disabled(self) -> AbstractContextManager[None]:
+        """A block in which awaiting results does not skip time."""
+        return self._skipper.disabled() if self._skipper is not None else nullcontext()

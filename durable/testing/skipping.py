@@ -1,0 +1,114 @@
+"""Time that skips: it runs as everywhere, and jumps to the next thing that falls due while somebody awaits a result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import anyio
+
+from durable.client import Client, WorkflowHandle
+from durable.history.database import NEVER, Database
+from durable.history.host import Machine
+
+R = TypeVar("R")
+
+LOOK_INTERVAL = 0.001
+QUIET_LOOKS = 2
+
+
+class SkippingHost(Machine):
+    """This machine, with a clock that can be moved forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._skipped_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self._skipped_us
+
+    def skip_to(self, at_us: int) -> None:
+        """It is ``at_us`` now, if it is not later already."""
+        self._skipped_us += max(0, at_us - self.now_us())
+
+
+class TimeSkipper:
+    """Moves the clock while it is unlocked and nothing is at work: no commit, no workflow, no activity."""
+
+    def __init__(self, database: Database, host: SkippingHost) -> None:
+        self._database = database
+        self._host = host
+        self._unlocked = 0
+        self._disabled = 0
+        self._wake = asyncio.Event()
+        self._skipped = asyncio.Event()
+        self._sleepers: list[int] = []
+
+    @contextmanager
+    def unlocked(self) -> Generator[None]:
+        """Time may skip in this block."""
+        self._unlocked += 1
+        self._wake.set()
+        try:
+            yield
+        finally:
+            self._unlocked -= 1
+
+    @contextmanager
+    def disabled(self) -> Generator[None]:
+        """Time does not skip in this block, whoever waits."""
+        self._disabled += 1
+        try:
+            yield
+        finally:
+            self._disabled -= 1
+            self._wake.set()
+
+    async def sleep_until(self, at_us: int) -> None:
+        """Until it is ``at_us``; skipping there when nothing is at work and nothing falls due before."""
+        self._sleepers.append(at_us)
+        try:
+            with self.unlocked():
+                while (wait_us := at_us - self._host.now_us()) > 0:
+                    self._skipped.clear()
+                    with anyio.move_on_after(wait_us / 1_000_000):
+                        await self._skipped.wait()
+        finally:
+            self._sleepers.remove(at_us)
+
+    async def work(self) -> None:
+        """Skip whenever it may; for ever."""
+        looks = 0
+        while True:
+            if not self._unlocked or self._disabled:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            until = self._database.quiet_until()
+            looks = looks + 1 if until is not None else 0
+            if until is not None and looks >= QUIET_LOOKS:
+                looks = 0
+                at_us = min([until, *self._sleepers])
+                if at_us < NEVER:
+                    self._host.skip_to(at_us)
+                    self._skipped.set()
+                    self._database.look()
+            await asyncio.sleep(LOOK_INTERVAL)
+
+
+class SkippingClient(Client):
+    """A client in whose tests time skips while the result of a workflow that it started is awaited."""
+
+    skipper: TimeSkipper
+
+    def _started(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
+        return _SkippingHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
+
+
+class _SkippingHandle(WorkflowHandle[R]):
+    async def result(self, **options: Any) -> R:
+        assert isinstance(self._client, SkippingClient)
+        with self._client.skipper.unlocked():
+            return await super().result(**options)

@@ -1,0 +1,122 @@
+"""Replays stored histories against today's code: what a deploy should be checked with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from durable.client import WorkflowHistory
+from durable.converter import DataConverter
+from durable.history.errors import HistoryError
+from durable.history.events import HistoryEvent, WorkflowExecutionStarted
+from durable.history.host import Host, Machine
+from durable.worker.registry import Registry
+from durable.worker.replay import Environment, rebuild
+from durable.workflow.errors import NondeterminismError
+
+
+@dataclass(frozen=True)
+class WorkflowReplayResult:
+    """One history's outcome. ``replay_failure`` None: the code does what the history says."""
+
+    history: WorkflowHistory
+    replay_failure: Exception | None
+
+
+@dataclass(frozen=True)
+class WorkflowReplayResults:
+    """Many histories' outcome: the failures, by run id."""
+
+    replay_failures: Mapping[str, Exception]
+
+
+class Replayer:
+    """Replays histories on ``workflows``, without a database and without running any activity.
+
+    Histories come from `WorkflowHandle.fetch_history`, or from JSON (`WorkflowHistory.from_json`), ours or Temporal's.
+    A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
+    workflow, an unreadable event) is a `RuntimeError`. ValueError without workflows.
+    """
+
+    def __init__(
+        self,
+        *,
+        workflows: Sequence[Any],
+        namespace: str = "ReplayNamespace",
+        data_converter: DataConverter = DataConverter.default,
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        host: Host | None = None,
+    ) -> None:
+        if not workflows:
+            raise ValueError("At least one workflow must be specified")
+        self._registry = Registry(workflows, ())
+        self._environment = Environment(
+            namespace=namespace,
+            converter=data_converter,
+            failure_exception_types=tuple(workflow_failure_exception_types),
+        )
+        self._host = host or Machine()
+
+    async def replay_workflow(
+        self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True
+    ) -> WorkflowReplayResult:
+        """Replay one history; its failure is raised, or is in the result."""
+        async with self.workflow_replay_iterator(_one(history)) as results:
+            result = await anext(results)
+        if raise_on_replay_failure and result.replay_failure is not None:
+            raise result.replay_failure
+        return result
+
+    async def replay_workflows(
+        self, histories: AsyncIterator[WorkflowHistory], *, raise_on_replay_failure: bool = True
+    ) -> WorkflowReplayResults:
+        """Replay many; the first failure is raised, or all are in the result."""
+        failures: dict[str, Exception] = {}
+        async with self.workflow_replay_iterator(histories) as results:
+            async for result in results:
+                if result.replay_failure is None:
+                    continue
+                if raise_on_replay_failure:
+                    raise result.replay_failure
+                failures[result.history.run_id] = result.replay_failure
+        return WorkflowReplayResults(failures)
+
+    @asynccontextmanager
+    async def workflow_replay_iterator(
+        self, histories: AsyncIterator[WorkflowHistory]
+    ) -> AsyncGenerator[AsyncIterator[WorkflowReplayResult]]:
+        """One result after the other, as the histories come."""
+        # Workflow code is never stepped from within a task: it gets a thread, as in a worker.
+        lane = self._host.lane("durable-replay")
+
+        async def results() -> AsyncGenerator[WorkflowReplayResult]:
+            async for history in histories:
+                failure = await lane.run(lambda events=history.events: self._failure(events))  # type: ignore[misc]
+                yield WorkflowReplayResult(history, failure)
+
+        try:
+            yield results()
+        finally:
+            lane.close()
+
+    def _failure(self, events: Sequence[HistoryEvent]) -> Exception | None:
+        started = events[0] if events else None
+        if not isinstance(started, WorkflowExecutionStarted):
+            return RuntimeError("this is no history of a run: it does not begin with WorkflowExecutionStarted")
+        definition = self._registry.workflows.get(started.workflow_type)
+        if definition is None:
+            return RuntimeError(self._registry.missing_workflow(started.workflow_type))
+        try:
+            rebuilt = rebuild(definition, started.original_execution_run_id, events, self._environment)
+        except NondeterminismError as error:
+            return error
+        except HistoryError as error:
+            return RuntimeError(f"run {started.original_execution_run_id} of {started.workflow_id!r}: {error}")
+        rebuilt.run.evict()
+        return None
+
+
+async def _one(history: WorkflowHistory) -> AsyncGenerator[WorkflowHistory]:
+    yield history

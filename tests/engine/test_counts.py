@@ -1,0 +1,141 @@
+"""What workflows cost, exactly: commits, statements and rows, client and worker in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+
+from durable import Client, activity, workflow
+from durable.history.stores.sqlite import SqliteStore
+from durable.history.stores.sqlite_file import Counters
+from tests.engine.conftest import MakeWorker
+
+
+@activity.defn
+async def step(number: int) -> int:
+    return number
+
+
+@workflow.defn
+async def none() -> None:
+    pass
+
+
+@workflow.defn
+async def sequential(steps: int) -> None:
+    for number in range(steps):
+        await step(number)
+
+
+@workflow.defn
+async def parallel(steps: int) -> None:
+    await asyncio.gather(*[step(number) for number in range(steps)])
+
+
+async def cost(client: Client, run: Callable[[str], Awaitable[Any]], times: int = 5) -> Counters:
+    """What one ``run(id)`` costs. The least of several: the worker's own look-round every 2 s is not the run's."""
+    store = client.database.store
+    assert isinstance(store, SqliteStore)
+    costs: list[Counters] = []
+    numbers = count()
+    for _ in range(times):
+        before = msgspec.structs.replace(store.counters)
+        await run(f"run-{next(numbers)}")
+        after = store.counters
+        costs.append(
+            Counters(
+                commits=after.commits - before.commits,
+                statements=after.statements - before.statements,
+                rows_written=after.rows_written - before.rows_written,
+            )
+        )
+    return min(costs, key=lambda each: (each.commits, each.statements))
+
+
+async def test_a_workflow_without_activities_costs_one_commit(client: Client, make_worker: MakeWorker) -> None:
+    async with make_worker(none, step):
+        spent = await cost(client, lambda id: client.execute_workflow(none, id=id))
+    assert spent.commits == 1
+
+
+async def test_a_workflow_of_one_activity_costs_two_commits_and_few_rows(
+    client: Client, make_worker: MakeWorker
+) -> None:
+    async with make_worker(sequential, step):
+        spent = await cost(client, lambda id: client.execute_workflow(sequential, 1, id=id))
+    assert spent.commits == 2
+    # Rows: the run's (inserted, updated), two of history, the activity task's (inserted, deleted).
+    assert spent.rows_written == ROWS_OF_ONE_ACTIVITY
+    assert spent.statements == STATEMENTS_OF_ONE_ACTIVITY
+
+
+ROWS_OF_ONE_ACTIVITY = 6
+STATEMENTS_OF_ONE_ACTIVITY = 20
+
+
+@pytest.mark.parametrize("steps", [2, 5, 20])
+async def test_n_activities_in_sequence_cost_n_plus_one_commits(
+    client: Client, make_worker: MakeWorker, steps: int
+) -> None:
+    async with make_worker(sequential, step):
+        spent = await cost(client, lambda id: client.execute_workflow(sequential, steps, id=id))
+    assert spent.commits == steps + 1
+
+
+@pytest.mark.parametrize("steps", [10, 100])
+async def test_n_activities_side_by_side_cost_a_few_commits(
+    client: Client, make_worker: MakeWorker, steps: int
+) -> None:
+    async with make_worker(parallel, step):
+        spent = await cost(client, lambda id: client.execute_workflow(parallel, steps, id=id))
+    assert spent.commits <= 5
+
+
+async def test_hundreds_of_workflows_at_once_share_their_commits(client: Client, make_worker: MakeWorker) -> None:
+    async def crowd(prefix: str) -> None:
+        await asyncio.gather(*[client.execute_workflow(sequential, 1, id=f"{prefix}-{n}") for n in range(300)])
+
+    async with make_worker(sequential, step):
+        spent = await cost(client, crowd, times=3)
+    assert spent.commits <= 100
+
+
+async def test_a_signal_costs_one_commit_to_send_and_one_to_read(client: Client, make_worker: MakeWorker) -> None:
+    async with make_worker(Told):
+
+        async def tell(id: str) -> None:
+            handle = await client.start_workflow(Told.run, id=id)
+            await handle.signal(Told.tell)
+            await handle.result()
+
+        spent = await cost(client, tell)
+    assert spent.commits == 3
+
+
+@workflow.defn
+class Told:
+    def __init__(self) -> None:
+        self.told = False
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self.told)
+
+    @workflow.signal
+    def tell(self) -> None:
+        self.told = True
+
+
+async def test_an_idle_worker_writes_nothing(client: Client, make_worker: MakeWorker) -> None:
+    async with make_worker(Told):
+        await client.start_workflow(Told.run, id="waiting")
+
+        async def a_second(id: str) -> None:
+            await asyncio.sleep(0.3)
+
+        assert (await cost(client, a_second, times=1)).commits == 0

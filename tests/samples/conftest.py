@@ -1,0 +1,86 @@
+"""Samples are run as a user runs them: as scripts, in an empty folder, with nothing set."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable import Client
+from durable.client import WorkflowHistory
+from durable.converter import DataConverter
+from durable.history import export
+from durable.history.values import RunStatus
+from durable.worker.registry import Registry
+from durable.worker.replay import Environment, rebuild
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+sys.path.insert(0, str(SAMPLES))
+
+
+class Folder:
+    """An empty folder in which samples are run, and what they leave there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def start(self, name: str, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        inherited = {key: value for key, value in os.environ.items() if key not in ("DURABLE_ADDRESS", "SHOP_DB")}
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(SAMPLES / f"{name}.py"),
+            *arguments,
+            cwd=self.path,
+            env={**inherited, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run(self, name: str, *arguments: str, **environment: str) -> str:
+        """What the sample prints, run to its end; an assertion error, with its own, when it fails."""
+        code, output, errors = await self.end(await self.start(name, *arguments, **environment))
+        assert code == 0, output + errors
+        return output
+
+    async def end(self, process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+        """Exit code, output and errors of a process that was started here, once it has ended."""
+        output, errors = await process.communicate()
+        return process.returncode, output.decode(), errors.decode()
+
+    async def client(self, database: str = "durable.db") -> Client:
+        return await Client.connect(f"sqlite:///{self.path / database}")
+
+    async def histories(self, database: str = "durable.db") -> list[WorkflowHistory]:
+        """Of all runs, the oldest first."""
+        async with await self.client(database) as client:
+            runs = [run async for run in client.list_workflows()]
+            return [await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history() for run in runs[::-1]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def replay() -> Callable[..., None]:
+    """Replay histories of closed runs, by way of their JSON, with today's code."""
+
+    def replay_all(histories: list[WorkflowHistory], *workflows: Any) -> None:
+        registry = Registry(workflows, [])
+        assert histories
+        for history in histories:
+            events = export.from_json(history.to_json())
+            definition = registry.workflows[events[0].workflow_type]  # type: ignore[union-attr]
+            environment = Environment(namespace="default", converter=DataConverter.default)
+            rebuilt = rebuild(definition, history.run_id, events, environment)
+            assert rebuilt.state.status is not RunStatus.RUNNING
+            assert not rebuilt.undelivered
+            rebuilt.run.evict()
+
+    return replay_all
