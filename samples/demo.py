@@ -19,10 +19,9 @@ from typing import TypeVar
 
 import demo_audit
 from demo_report import Screen, show
-from order import COUNTRIES, Order, ProcessOrder
-
 from durable import Client
 from durable.client import WorkflowFailureError
+from order import COUNTRIES, Order, ProcessOrder
 
 T = TypeVar("T")
 

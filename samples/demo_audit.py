@@ -10,9 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from order import COUNTRIES, Order
-from shop import EFFECTS
-
 from durable import Client
 from durable.history.events import (
     ActivityTaskCanceled,
@@ -26,6 +23,8 @@ from durable.history.events import (
     WorkflowExecutionFailed,
     WorkflowExecutionStarted,
 )
+from order import COUNTRIES, Order
+from shop import EFFECTS
 
 AFTER_DEATH = "its worker died before it was recorded"
 AFTER_LOST_REPLY = "the shop's reply was lost"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from demo_audit import Report
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from demo_audit import Report
 
 PROBLEMS_SHOWN = 20
 LINES = 10  # progress lines where there is no terminal to draw a bar in

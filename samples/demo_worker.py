@@ -4,7 +4,6 @@ import asyncio
 import logging
 
 import order
-
 from durable import Client, Worker
 
 

@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Any
 
 import shop
-
 from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.client import WorkflowFailureError, WorkflowHandle
 from durable.exceptions import ApplicationError

@@ -106,7 +106,9 @@ class Runs:
             self._take(each)
         for run_id in waiting:
             entry = self._entries.get(run_id)
-            if entry is not None:
+            if run_id not in self.busy:
+                self._look_again()  # its step has landed since the claim was made
+            elif entry is not None:
                 entry.waiting = True
 
     def _take(self, claimed: ClaimedRun) -> None:
@@ -261,6 +263,7 @@ class Runs:
         state = stepped.step.state
         entry.busy = False
         self.busy.discard(entry.run_id)
+        self._shunned.pop(entry.run_id, None)
         entry.rebuilt = stepped.rebuilt
         if entry.waiting:
             entry.waiting = False

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from approval import Approval
-from transfer import transfer
-
 from tests.samples.conftest import Folder
+from transfer import transfer
 
 
 async def test_expenses_are_decided_once_or_run_out_of_time(folder: Folder, replay: Callable[..., None]) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 import demo
 import demo_audit
-import pytest
 from order import ProcessOrder
-
 from tests.samples.conftest import Folder
 
 

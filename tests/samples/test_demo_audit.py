@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from demo_audit import (
     AFTER_ANYTHING_ELSE,
     AFTER_DEATH,
@@ -17,8 +18,6 @@ from demo_audit import (
     audit,
     record,
 )
-from order import Order
-
 from durable.history.events import (
     ActivityTaskCompleted,
     ActivityTaskScheduled,
@@ -26,6 +25,7 @@ from durable.history.events import (
     HistoryEvent,
     WorkflowExecutionCompleted,
 )
+from order import Order
 
 TEA = Order(item="tea", units=3, cents=1200, country="Japan")
 NOWHERE = replace(TEA, country="Atlantis")

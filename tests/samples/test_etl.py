@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import etl
 import pytest
 
+import etl
 from durable.history.events import ActivityTaskScheduled
 from tests.samples.conftest import Folder
 

@@ -8,10 +8,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from hello import hello
-
 from durable.client import WorkflowHistory
 from durable.history.events import TimerFired, TimerStarted
+from hello import hello
 from tests.samples.conftest import SAMPLES, Folder
 
 

@@ -9,13 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 import shop
 from approval import Approval
-from order import ProcessOrder
-
 from durable.history.events import ActivityTaskStarted
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import NondeterminismError
+from order import ProcessOrder
 from tests.samples.conftest import Folder
 
 SHIPPED = {"reserve": (3, 0), "charge": (0, 1200), "ship": (-3, -1200)}
