@@ -204,10 +204,9 @@ class WorkflowHandle(Generic[R]):
         return self._client.data_converter.from_payloads(payloads, None if hint is None else [hint])[0]
 
     async def _run(self) -> RunInfo:
-        run_id = self._run_id or self._result_run_id
-        run = await self._client.database.store.find(self._client.namespace, self._id, run_id)
+        run = await self._client.database.store.find(self._client.namespace, self._id, self._run_id)
         if run is None:
-            raise self._not_found(run_id)
+            raise self._not_found(self._run_id)
         return run
 
     def _not_found(self, run_id: str | None = None) -> RPCError:
@@ -248,7 +247,7 @@ class WorkflowHandle(Generic[R]):
             namespace=self._client.namespace,
             workflow_id=self._id,
             run_id=self._run_id,
-            first_execution_run_id=self._first_execution_run_id,
+            first_execution_run_id=self._first_execution_run_id if isinstance(message, CancelRequest) else None,
             message=codec.pack(message, database.store.now_us()),
         )
         for attempt in range(RESEND_MAX):
@@ -281,6 +280,8 @@ class WorkflowHandle(Generic[R]):
         details = self._client.data_converter.to_payloads(args)
         while True:
             run = await self._run()
+            if self._first_execution_run_id not in (None, run.first_execution_run_id):
+                raise self._not_found(self._first_execution_run_id)
             if run.closed_us is not None:
                 raise self._closed()
             outcome = await self._client.database.write(await self._termination(run, reason, details))

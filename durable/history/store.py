@@ -91,7 +91,8 @@ class Store(Protocol):
         ...
 
     async def release(self, worker_id: str) -> None:
-        """Hand all back at once: runs lose this owner, tasks too (their attempt under way does not count)."""
+        """Hand all back at once: runs lose this owner, tasks too (their attempt under way does not count, but for
+        an activity that may begin only once: that attempt is ``lost``)."""
         ...
 
     def changed(self) -> bool:

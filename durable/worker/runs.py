@@ -203,8 +203,10 @@ class Runs:
     def _stepped(self, work: _Work, stepped: Stepped) -> None:
         """The code has run; now commit what it amounts to."""
         if stepped.trouble:
-            logger.warning(
-                "workflow task of %s failed: %s",
+            logger.log(
+                logging.DEBUG if stepped.again else logging.WARNING,
+                "workflow task of %s (run %s) failed, and the run is parked: %s",
+                work.entry.workflow_type,
                 work.entry.run_id,
                 stepped.trouble,
                 extra={"__temporal_error_identifier": "WorkflowTaskFailure"},

@@ -49,6 +49,8 @@ class Stepped(Struct, kw_only=True):
     rebuilt: Rebuilt | None
     log_lines: list[LogLine]
     trouble: str = ""
+    again: bool = False
+    """The trouble is that of a run that was parked already."""
 
 
 class Stepping:
@@ -141,7 +143,9 @@ class Stepping:
         if run is not None:
             log_lines = _taken(run)
             run.evict()
-        return Stepped(step=step, rebuilt=None, log_lines=log_lines, trouble=failure.message if received.task else "")
+        trouble = failure.message if received.task else ""
+        again = received.state.task_failed
+        return Stepped(step=step, rebuilt=None, log_lines=log_lines, trouble=trouble, again=again)
 
     def _state(self, job: Job) -> State:
         if job.rebuilt is not None:
@@ -162,13 +166,13 @@ def deadlock_text(seconds: float = 2) -> str:
 
 def _failure(error: BaseException) -> Failure:
     """Why a workflow task failed, for the history and for ``parked``."""
+    stack = "".join(traceback.format_tb(error.__traceback__)[-20:])
     if isinstance(error, NondeterminismError):
         text, kind, stack = error.message, "NondeterminismError", ""
     elif isinstance(error, DeadlockError):
-        text, kind, stack = deadlock_text(), "DeadlockError", ""
+        text, kind = deadlock_text(), "DeadlockError"
     else:
         text, kind = f"{type(error).__name__}: {error}", type(error).__name__
-        stack = "".join(traceback.format_tb(error.__traceback__)[-20:])
     return Failure(
         message=storable(text), source="durable", stack_trace=storable(stack), info=ApplicationFailureInfo(type=kind)
     )

@@ -86,6 +86,6 @@ async def assert_replays(workflow: Any, history: WorkflowHistory) -> None:
 
 async def until(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until the answer is true-like; for what can only be seen by looking. The test's own timeout bounds it."""
-    while not (answer := await ask()):
+    while not (answer := await ask()):  # noqa: ASYNC110 (what changes it may be another process)
         await asyncio.sleep(0.01)
     return answer

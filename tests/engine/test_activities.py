@@ -207,7 +207,9 @@ async def error_of(client: Client, name: str, *args: Any, **options: Any) -> Act
 # Retries. -------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_activity_is_tried_again_until_it_succeeds(client: Client, make_worker: MakeWorker, work: Work) -> None:
+async def test_an_activity_is_tried_again_until_it_succeeds(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
     async with make_worker(call, *work.all):
         assert await called(client, "flaky", 3) == "attempt 4"
         (started,) = of_type(await client.get_workflow_handle("call").fetch_history(), ActivityTaskStarted)
@@ -495,7 +497,9 @@ async def test_a_shield_keeps_the_exception_back_until_it_ends(
     assert work.seen == ["shielded part ended", "cancelled"]
 
 
-async def test_a_sync_activity_may_do_without_the_exception(client: Client, make_worker: MakeWorker, work: Work) -> None:
+async def test_a_sync_activity_may_do_without_the_exception(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
     kind = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
     async with make_worker(Cancelling, *work.all):
         assert await cancelled(client, work, "polite", kind) == ["result", "asked: True"]
@@ -556,7 +560,7 @@ async def test_what_a_stopping_worker_hands_back_has_not_counted(
     client: Client, make_worker: MakeWorker, work: Work
 ) -> None:
     async with make_worker(call, *work.all):
-        handle = await client.start_workflow(call, args=["hang", [], {"maximum_attempts": 1}], id="call")
+        handle = await client.start_workflow(call, args=["hang", [], {"maximum_attempts": 2}], id="call")
         await work.begun.wait()
     assert [details.worker_shutdown for details in work.seen] == [True]
     work.release.set()
@@ -566,6 +570,19 @@ async def test_what_a_stopping_worker_hands_back_has_not_counted(
         (started,) = of_type(await handle.fetch_history(), ActivityTaskStarted)
     assert work.attempts == [1, 1]
     assert started.attempt == 1 and completed.started_event_id == started.id
+
+
+async def test_an_attempt_that_may_run_once_is_not_handed_back(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
+    async with make_worker(call, *work.all):
+        handle = await client.start_workflow(call, args=["hang", [], {"maximum_attempts": 1}], id="call")
+        await work.begun.wait()
+    async with make_worker(call, *work.all):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+    assert work.attempts == [1]
+    assert "the worker stopped while the activity ran" in str(caught.value.cause.__cause__)
 
 
 async def test_another_worker_of_the_queue_may_run_the_activity(
@@ -595,9 +612,7 @@ async def test_no_more_attempts_run_at_once_than_there_are_slots(
 
 @workflow.defn
 async def crowd(size: int) -> None:
-    await asyncio.gather(
-        *[workflow.execute_activity("counted", start_to_close_timeout=HOUR) for _ in range(size)]
-    )
+    await asyncio.gather(*[workflow.execute_activity("counted", start_to_close_timeout=HOUR) for _ in range(size)])
 
 
 async def _true(value: object) -> bool:

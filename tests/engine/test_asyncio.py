@@ -220,7 +220,7 @@ async def conditions() -> list[str]:
     trace.append(f"at {state['n']}")
     try:
         await workflow.wait_condition(lambda: False, timeout=TICK)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         trace.append("timeout")
     await workflow.wait_condition(lambda: True, timeout=timedelta(seconds=LONG))
     await counting

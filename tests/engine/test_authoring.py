@@ -246,7 +246,7 @@ async def clock() -> list[int]:
     times = [workflow.time_ns()]
     await double(1)
     times.append(workflow.time_ns())
-    assert workflow.time() == times[-1] / 1e9
+    assert workflow.time() == pytest.approx(times[-1] / 1e9)
     assert workflow.now() == datetime.fromtimestamp(0, UTC) + timedelta(microseconds=times[-1] // 1000)
     assert asyncio.get_running_loop().time() * 1e9 == pytest.approx(times[-1])
     return times
@@ -426,8 +426,8 @@ async def catching() -> list[str]:
     try:
         await refuse(["a", "b"])
     except ActivityError as error:
-        assert isinstance(error.cause, ApplicationError)
-        return [str(error.cause), *error.cause.details, error.activity_type]
+        details = error.cause.details if isinstance(error.cause, ApplicationError) else ()
+        return [str(error.cause), *details, error.activity_type]
     return []
 
 

@@ -177,19 +177,20 @@ async def test_a_workflow_id_has_a_length(client: Client, id: str) -> None:
         await client.start_workflow(ordering, Order([]), id=id)
 
 
-@pytest.mark.parametrize("id", ["with space", "emoji \N{SNOWMAN}", "'; DROP TABLE durable_runs; --", "nul\x00inside"])
+@pytest.mark.parametrize("id", ["with space", "emoji \N{SNOWMAN}", "'; DROP TABLE durable_runs; --"])
 async def test_any_other_text_is_a_workflow_id(client: Client, make_worker: MakeWorker, id: str) -> None:
     async with make_worker(ordering, take):
         assert await client.execute_workflow(ordering, Order([]), id=id) == 0
         assert (await client.get_workflow_handle(id).describe()).id == id
 
 
+@pytest.mark.parametrize("id", ["lone \ud800 surrogate", "nul\x00inside"], ids=["surrogate", "nul"])
 async def test_an_id_that_no_database_can_hold_is_refused_and_harms_nobody(
-    client: Client, make_worker: MakeWorker
+    client: Client, make_worker: MakeWorker, id: str
 ) -> None:
     async with make_worker(ordering, take):
-        with pytest.raises(ValueError, match="refuses"):
-            await client.start_workflow(ordering, Order([]), id="lone \ud800 surrogate")
+        with pytest.raises(ValueError, match="refuse"):
+            await client.start_workflow(ordering, Order([]), id=id)
         assert await client.execute_workflow(ordering, Order([]), id="good") == 0
 
 

@@ -14,10 +14,10 @@ from durable.client import WorkflowFailureError, WorkflowQueryFailedError
 from durable.common import WorkflowIDConflictPolicy as Conflict
 from durable.common import WorkflowIDReusePolicy as Reuse
 from durable.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
+from durable.history import codec
 from durable.history.events import WorkflowExecutionSignaled
 from durable.history.messages import MessageKind, Signal
 from durable.history.transition import Committed, Send
-from durable.history import codec
 from durable.history.values import RunStatus
 from durable.service import RPCError, RPCStatusCode
 from tests.engine.conftest import MakeWorker, worker_for

@@ -69,13 +69,10 @@ async def test_a_workflow_of_one_activity_costs_two_commits_and_few_rows(
     async with make_worker(sequential, step):
         spent = await cost(client, lambda id: client.execute_workflow(sequential, 1, id=id))
     assert spent.commits == 2
-    # Rows: the run's (inserted, updated), two of history, the activity task's (inserted, deleted).
-    assert spent.rows_written == ROWS_OF_ONE_ACTIVITY
-    assert spent.statements == STATEMENTS_OF_ONE_ACTIVITY
-
-
-ROWS_OF_ONE_ACTIVITY = 6
-STATEMENTS_OF_ONE_ACTIVITY = 20
+    # The run's row (inserted, updated), two of history, the activity task's (inserted, deleted), and with each commit
+    # the pulse that tells other processes.
+    assert spent.rows_written == 8
+    assert spent.statements <= 24
 
 
 @pytest.mark.parametrize("steps", [2, 5, 20])

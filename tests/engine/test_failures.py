@@ -109,7 +109,7 @@ async def expected(how: str) -> None:
         case "own":
             raise Expected("foreseen")
         case "timeout":
-            raise asyncio.TimeoutError("slow")
+            raise TimeoutError("slow")
         case "cancelled":
             raise asyncio.CancelledError
         case _:
@@ -428,5 +428,3 @@ async def test_compensation_is_shielded_from_cancellation(client: Client, make_w
 
 async def _has_done(what: str) -> bool:
     return what in done
-
-

@@ -249,7 +249,9 @@ async def test_a_query_leaves_no_trace(client: Client, make_worker: MakeWorker) 
         assert types(await handle.fetch_history()) == BEGIN
 
 
-@pytest.mark.parametrize("run", [nothing, one_activity, unused_timer, refused, cancelling], ids=lambda run: run.__name__)
+@pytest.mark.parametrize(
+    "run", [nothing, one_activity, unused_timer, refused, cancelling], ids=lambda run: run.__name__
+)
 async def test_a_history_goes_to_json_and_comes_back(client: Client, make_worker: MakeWorker, run: Any) -> None:
     history = await history_of(client, make_worker, run)
     text = history.to_json()

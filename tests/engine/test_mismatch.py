@@ -182,8 +182,9 @@ def spinning(*, mended: bool) -> Any:
 def sleeping(*, mended: bool) -> Any:
     @workflow.defn(name="sleeping")
     async def run() -> str:
+        await ship()
         if not mended:
-            time.sleep(10)  # blocks here
+            time.sleep(10)  # noqa: ASYNC251 (this is what blocks)
         return "mended"
 
     return run
@@ -191,7 +192,7 @@ def sleeping(*, mended: bool) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "make", "line"),
-    [("spinning", spinning, "while not mended:"), ("sleeping", sleeping, "time.sleep(10)  # blocks here")],
+    [("spinning", spinning, "while not mended:"), ("sleeping", sleeping, "time.sleep(10)  # noqa")],
     ids=["spins", "sleeps"],
 )
 async def test_code_that_does_not_yield_is_stopped_named_and_harms_no_other_run(
@@ -210,5 +211,5 @@ async def test_code_that_does_not_yield_is_stopped_named_and_harms_no_other_run(
     lines = {f"line {line_of(line)}", f"line {line_of(line) + 1}"}
     assert any(each in told for each in lines)
     assert any(each in f"{failure.message}\n{failure.stack_trace}" for each in lines)
-    async with make_worker(make(mended=True)):
+    async with make_worker(make(mended=True), *ACTIVITIES):
         assert await handle.result() == "mended"

@@ -322,6 +322,14 @@ def test_a_timer_never_seems_to_fire_before_it_was_due() -> None:
     assert {event.time_us for event in [*received.events, *received.task_events]} == {due_us}
 
 
+def test_a_timer_that_is_told_of_twice_fires_once() -> None:
+    told = begun(NAP)
+    told.now_us += 7 * SECOND_US
+    told.do(TimerDue(started_event_id=5), TimerDue(started_event_id=5))
+
+    assert told.names(5) == ["TimerFired", *TASK]
+
+
 def test_a_cancelled_timer_is_taken_out_of_the_inbox_and_fires_no_more() -> None:
     told = begun(NAP)
     told.do(Signal(name="stop"), commands=(CancelTimer(timer_id="1", started_event_id=5),))
@@ -400,6 +408,15 @@ def test_a_wake_up_that_nothing_waits_for_does_nothing() -> None:
     told = begun()
 
     assert told.do(WorkflowTaskDue()).events is None
+
+
+def test_a_clock_that_was_set_back_turns_no_history_back() -> None:
+    told = begun(NAP)
+    told.now_us -= 5 * SECOND_US
+    told.do(Signal(name="go"), commands=(CHARGE,))
+    told.keep(rules.terminate(told.state, RUN, [], told.now_us))
+
+    assert {event.time_us for event in told.history} == {BEGINNING_US}
 
 
 # Parked. ----------------------------------------------------------------------------------------------------------
@@ -531,7 +548,7 @@ class Life(RuleBasedStateMachine):
             assert len(step.events) == (1 if delay_us else 2)
             self.keep(step, [])
 
-    @rule(span_us=spans_us)
+    @rule(span_us=spans_us | st.just(-SECOND_US))
     def time_passes(self, span_us: int) -> None:
         self.now_us += span_us
 
@@ -551,6 +568,11 @@ class Life(RuleBasedStateMachine):
     def hears_of_what_may_not_be(self, event_id: int, ended: Any) -> None:
         self.send(TimerDue(started_event_id=event_id))
         self.send(ActivityOutcome(scheduled_event_id=event_id, outcome=ended))
+
+    @precondition(lambda self: self.timers)
+    @rule(data=st.data())
+    def a_timer_is_told_of_again(self, data: st.DataObject) -> None:
+        self.send(TimerDue(started_event_id=data.draw(st.sampled_from(sorted(self.timers)))))
 
     @precondition(lambda self: self.activities)
     @rule(data=st.data(), ended=outcomes, started=st.booleans(), ago_us=spans_us)
@@ -639,7 +661,7 @@ class Life(RuleBasedStateMachine):
             self.fails(received, start)
             return
         commands = self.commands(data) if received.task else []
-        self.now_us += data.draw(spans_us)
+        self.now_us += data.draw(spans_us | st.just(-SECOND_US))
         step = rules.complete(received, commands, self.now_us, start=start)
         scheduled = [] if self.state.task_scheduled else [WorkflowTaskScheduled]
         task = [*scheduled, WorkflowTaskStarted, WorkflowTaskCompleted] if received.task else []
@@ -695,13 +717,13 @@ class Life(RuleBasedStateMachine):
         """What the commands leave behind beside their events; and what is pending from now on."""
         made, pairs = step.transition, list(zip(commands, step.command_events, strict=True))
         timers: list[tuple[int, int]] = []
-        tasks: list[int] = []
+        tasks: list[tuple[int, int]] = []
         for command, event in pairs:
             match command:
                 case StartTimer(start_to_fire_timeout_us=span_us):
                     timers.append((event.id, event.time_us + span_us))
                 case ScheduleActivityTask():
-                    tasks.append(event.id)
+                    tasks.append((event.id, event.time_us))
                 case CancelTimer(started_event_id=event_id):
                     self.timers.remove(event_id)
                     assert event_id in made.cancelled_timers
@@ -711,12 +733,12 @@ class Life(RuleBasedStateMachine):
                 case _:
                     self.closed = True
         assert [(message.key, message.due_us) for message in made.messages] == timers
-        assert [(task.scheduled_event_id, task.due_us) for task in made.tasks] == [(id, self.now_us) for id in tasks]
+        assert [(task.scheduled_event_id, task.due_us) for task in made.tasks] == tasks
         assert len(made.cancelled_timers) == sum(isinstance(command, CancelTimer) for command in commands)
         assert len(made.cancelled_activities) == sum(isinstance(c, RequestCancelActivityTask) for c in commands)
         assert isinstance(commands[-1], ClosingCommand) if self.closed and commands else True
         self.timers |= {event_id for event_id, _ in timers}
-        self.activities |= set(tasks)
+        self.activities |= {event_id for event_id, _ in tasks}
 
     def keep(self, step: Step, incoming: list[Incoming]) -> None:
         """What is true of every transition; then it is committed."""

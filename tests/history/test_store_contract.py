@@ -745,6 +745,31 @@ async def test_a_late_attempt_is_refused_by_its_token(store: Store) -> None:
     assert await store.inbox(RUN) == []
 
 
+async def test_an_earlier_attempt_of_the_same_worker_is_refused_by_its_token(store: Store) -> None:
+    run = await scheduled(store)
+    first = (await store.claim(claim("w1"))).activities[0]
+    again = Retry(due_us=BEGINNING_US, deadline_us=None, progress=ActivityProgress(), attempt=1)
+    await done(store, attempts.report(first, again, BEGINNING_US))
+    await store.claim(claim("w1"))
+
+    late = attempts.report(first, attempts.completed(first, [], "w1"), BEGINNING_US)
+
+    assert (await refused(store, late)).reason is Refusal.MISSING
+    assert (await refused(store, step(run, finished=(attempts.token(first),)))).reason is Refusal.MISSING
+
+
+async def test_an_attempt_that_was_handed_back_is_over_within_the_same_batch(store: Store) -> None:
+    await scheduled(store)
+    held = (await store.claim(claim("w1"))).activities[0]
+    again = Retry(due_us=BEGINNING_US, deadline_us=None, progress=ActivityProgress(), attempt=1)
+    ended = attempts.completed(held, [], "w1")
+
+    answers = await store.commit([attempts.report(held, what, BEGINNING_US) for what in (again, ended)])
+
+    assert [type(answer) for answer in answers] == [Committed, Refused]
+    assert [(each.owner, each.attempt) for each in await store.tasks(RUN)] == [(None, 1)]
+
+
 async def test_an_outcome_counts_once(store: Store) -> None:
     await scheduled(store)
     held = (await store.claim(claim("w2"))).activities[0]

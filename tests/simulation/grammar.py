@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -324,4 +325,4 @@ async def hang(key: int) -> None:
         await asyncio.sleep(FOR_EVER)
 
 
-ACTIVITIES = [act, act_once, bad, slow, beat, hang]
+ACTIVITIES: list[Callable[..., Any]] = [act, act_once, bad, slow, beat, hang]

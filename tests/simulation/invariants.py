@@ -188,7 +188,8 @@ class Watcher:
                     # I2: whoever appends owned the run before, and was alive.
                     owner = worker if before is None else before.owner
                     self._must(owner == worker, f"{worker} moved run {run_id}, which belonged to {owner}")
-                    self._must(worker in self._seen.alive, f"{worker}, which is dead, moved run {run_id}")
+                    alive = before is None or worker in self._seen.alive
+                    self._must(alive, f"{worker}, which is dead, moved run {run_id}")
                 case TimerFired(started_event_id=started_id):
                     self._check_timer(run_id, event, history[started_id - 1])
                 case ActivityTaskStarted() if not self._came_as_message(run_id, event.scheduled_event_id):
@@ -250,12 +251,14 @@ class Watcher:
             return
         outcomes = [message.scheduled_event_id for message in inbox if isinstance(message, ActivityOutcome)]
         there = Counter([*tasks, *outcomes])
-        self._must(there == Counter(list(state.activities)), f"{run}: {dict(there)} are there, {state.activities} pending")
+        pending = list(state.activities)
+        self._must(there == Counter(pending), f"{run}: activities {dict(there)} are there, {pending} pending")
         for event_id, row in tasks.items():
             held = row.owner is None or row.owner in seen.alive or row.lost
             self._must(held, f"activity {event_id} of {run_id} belongs to somebody who is not alive: {row}")
         timers = Counter(message.started_event_id for message in inbox if isinstance(message, TimerDue))
-        self._must(timers == Counter(list(state.timers)), f"{run}: timers {dict(timers)} are set, {state.timers} pending")
+        pending = list(state.timers)
+        self._must(timers == Counter(pending), f"{run}: timers {dict(timers)} are set, {pending} pending")
 
     def _check_messages(self, seen: Seen) -> None:
         """I3: what has left an inbox is in the history."""
@@ -288,7 +291,8 @@ class Watcher:
             self._must(isinstance(events[-1], ClosingEvent), f"run {run_id} is open")
             ids = [each.request_id for each in events if isinstance(each, WorkflowExecutionSignaled)]
             sent = self.signals_sent.get(started.workflow_id, [])
-            self._must(ids == [each for each in sent if each in ids], f"signals of {run_id} came as {ids}, sent: {sent}")
+            in_order = ids == [each for each in sent if each in ids]
+            self._must(in_order, f"signals of {run_id} came as {ids}, sent: {sent}")
             cancels = [each.request_id for each in events if isinstance(each, WorkflowExecutionCancelRequested)]
             self._must(len(cancels) == len(set(cancels)), f"a cancel request of {run_id} came twice")
             self._check_outcomes(run_id, events)

@@ -292,7 +292,7 @@ class World:
         self._client_works = plot.random() < 0.6
         self.errands = [_errand(plot, number) for number in range(plot.randint(1, 4))]
 
-    # A life. ----------------------------------------------------------------------------------------------------------
+    # A life. ---------------------------------------------------------------------------------------------------------
 
     def live(self) -> Report:
         """From the first process to the last row."""
@@ -361,14 +361,12 @@ class World:
     def _living(self) -> list[Process]:
         return [process for process in self._processes if not process.dead]
 
-    # Processes. -------------------------------------------------------------------------------------------------------
+    # Processes. ------------------------------------------------------------------------------------------------------
 
     def _spawn(self, *, work: bool, errands: bool) -> None:
         if self._ending:
             return
-        process = Process(
-            self, f"p{len(self._processes) + 1}", self._plot.getrandbits(64), work=work, errands=errands
-        )
+        process = Process(self, f"p{len(self._processes) + 1}", self._plot.getrandbits(64), work=work, errands=errands)
         self._processes.append(process)
         self.note("start", f"{process} {'with' if work else 'without'} a worker")
         process.task.add_done_callback(lambda task: self._ended_by_itself(process, task))
@@ -447,7 +445,7 @@ class World:
             self._resume(process)
         self._spawn(work=True, errands=False)
 
-    # What the processes tell. ---------------------------------------------------------------------------------------------
+    # What the processes tell. ----------------------------------------------------------------------------------------
 
     def worked(self, process: SimHost, lane: str) -> None:
         try:
@@ -469,7 +467,7 @@ class World:
     def ended(self, workflow_id: str, key: int, attempt: int) -> None:
         self._ended.add((workflow_id, key))
 
-    # The end. -------------------------------------------------------------------------------------------------------------
+    # The end. --------------------------------------------------------------------------------------------------------
 
     def _check_end(self) -> None:
         self.watcher.check_end()

@@ -80,7 +80,11 @@ class Workers:
         db, now_us = self._db, self._host.now_us()
         with db.writing():
             tasks = [activity_task(row) for row in db.read(self._sql.held_tasks, (worker_id,))]
-            back = [(task, attempts.handed_back(task, now_us)) for task in tasks if not task.lost]
+            back = [
+                (task, attempts.handed_back(task, now_us))
+                for task in tasks
+                if not task.lost and task.spec.retry_policy.maximum_attempts != 1
+            ]
             db.write_many(
                 self._sql.hand_back,
                 [
@@ -88,6 +92,8 @@ class Workers:
                     for task, again in back
                 ],
             )
+            # What may begin only once may have begun, its report under way: its attempt is over.
+            db.write(self._sql.lose_tasks, (now_us, worker_id))
             db.write(self._sql.free_runs, (worker_id,))
             db.write(self._sql.release_worker, (worker_id,))
             db.add_pulse()
