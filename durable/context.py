@@ -11,8 +11,8 @@ import logging
 import random
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -153,12 +153,17 @@ def this_workflow() -> WorkflowContext:
     return run
 
 
-@contextmanager
-def stepping(run: WorkflowContext) -> Generator[None]:
-    """For whoever steps a run: its code runs in this block."""
-    before = _stepped.run
-    _stepped.run = run
-    try:
-        yield
-    finally:
-        _stepped.run = before
+class stepping:
+    """For whoever steps a run: its code runs in this block. (As a generator it would take twice as long.)"""
+
+    __slots__ = ("_before", "_run")
+
+    def __init__(self, run: WorkflowContext) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._before = _stepped.run
+        _stepped.run = self._run
+
+    def __exit__(self, *exc: object) -> None:
+        _stepped.run = self._before

@@ -52,7 +52,7 @@ class Host(Protocol):
         ...
 
     def uuid7(self) -> str:
-        """A new UUIDv7, whose order is the order of creation to the millisecond."""
+        """A new UUIDv7; those of one process sort in the order of their creation."""
         ...
 
     def random(self) -> random.Random:
@@ -148,6 +148,8 @@ class Machine:
     def __init__(self) -> None:
         self._offset_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self._random = random.Random(secrets.randbits(128))
+        self._id_lock = threading.Lock()
+        self._last_id = 0
 
     def now_us(self) -> int:
         return time.monotonic_ns() // 1000 + self._offset_us
@@ -160,7 +162,9 @@ class Machine:
         return time.monotonic()
 
     def uuid7(self) -> str:
-        return uuid7_text(self.now_us() // 1000, int.from_bytes(os.urandom(10), "big"))
+        with self._id_lock:
+            self._last_id = uuid7_after(self._last_id, self.now_us() // 1000, int.from_bytes(os.urandom(10), "big"))
+            return uuid7_text(self._last_id)
 
     def random(self) -> random.Random:
         return self._random
@@ -172,8 +176,17 @@ class Machine:
         return ThreadAside(name, main)
 
 
-def uuid7_text(unix_ms: int, chance: int) -> str:
-    """The UUIDv7 (RFC 9562) of a time in milliseconds and 74 bits of ``chance``."""
-    value = (unix_ms & (1 << 48) - 1) << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1
-    text = f"{value:032x}"
+def uuid7_after(last: int, unix_ms: int, chance: int) -> int:
+    """The next of a process's ids, as 48 bits of time and 74 of ``chance``: above ``last``, whatever the clock does.
+
+    Within one millisecond it is a random step above the last one (RFC 9562, monotonic random).
+    """
+    fresh = unix_ms << 74 | chance & (1 << 74) - 1
+    return fresh if fresh >> 74 > last >> 74 else last + 1 + (chance & (1 << 40) - 1)
+
+
+def uuid7_text(value: int) -> str:
+    """The UUIDv7 (RFC 9562) of 48 bits of milliseconds and 74 bits of chance."""
+    bits = (value >> 74 & (1 << 48) - 1) << 80 | 7 << 76 | (value >> 62 & 0xFFF) << 64 | 2 << 62 | value & (1 << 62) - 1
+    text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

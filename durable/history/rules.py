@@ -98,11 +98,13 @@ class Incoming(Struct, frozen=True):
 class Received(Struct, frozen=True, kw_only=True):
     """A step half done: the messages are events, the code has not run.
 
-    ``state`` is the run before the step. ``events`` are what the messages became; ``task`` tells whether the workflow
-    code has to run on them, and ``task_events`` are then the scheduled and started events of that task.
+    ``state`` is the run before the step, ``after`` the one that has read the messages. ``events`` are what the
+    messages became; ``task`` tells whether the workflow code has to run on them, and ``task_events`` are then the
+    scheduled and started events of that task.
     """
 
     state: State
+    after: State
     run_id: str
     owner: str
     now_us: int
@@ -165,6 +167,7 @@ def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -
     state = fold(State(), [started])
     return Received(
         state=State(),
+        after=state,
         run_id=run_id,
         owner=owner,
         now_us=now_us,
@@ -179,7 +182,7 @@ def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -
 
 def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming], now_us: int) -> Received:
     """What the messages become. Consumed without an event: what is stale, or was consumed before (request id)."""
-    at_us = max(now_us, state.last_time_us, *(message.due_us for message in incoming)) if incoming else now_us
+    at_us = max(now_us, state.last_time_us, *(message.due_us for message in incoming))
     events: list[HistoryEvent] = []
     queries: list[Query] = []
     due, retries = False, 0
@@ -195,10 +198,11 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
             became = _message_events(seen, message, at_us)
             seen.last_us = at_us if became else seen.last_us
             events.extend(became)
-    after = fold(state, events)
+    after = fold(state, events) if events else state
     task = state.is_open and bool(events or (due and (state.task_scheduled or state.task_failed or _delayed(state))))
     return Received(
         state=state,
+        after=after,
         run_id=run_id,
         owner=owner,
         now_us=at_us,
@@ -257,7 +261,7 @@ def complete(
     )
     return Step(
         transition=transition,
-        state=fold(received.state, events),
+        state=fold(received.after, events[len(received.events) :]),
         events=events,
         command_events=events[first_command:] if commands else [],
     )

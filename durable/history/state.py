@@ -89,13 +89,16 @@ def fold(state: State, events: Iterable[HistoryEvent]) -> State:
         timers=dict(state.timers),
         request_ids=dict(state.request_ids),
     )
+    last_id = state.last_event_id
     for event in events:
-        if event.id != after.last_event_id + 1:
-            raise IllegalTransition(f"event {event.id} can't follow event {after.last_event_id}: ids have no gap")
+        last_id += 1
+        if event.id != last_id:
+            raise IllegalTransition(f"event {event.id} can't follow event {last_id - 1}: ids have no gap")
         if after.status is not RunStatus.RUNNING:
             raise IllegalTransition(f"event {event.id} can't follow: the run is closed ({after.status.name})")
-        after.last_event_id = event.id
-        after.last_time_us = max(after.last_time_us, event.time_us)
+        after.last_event_id = last_id
+        if event.time_us > after.last_time_us:
+            after.last_time_us = event.time_us
         _ARMS[type(event)](after, event)
     return after
 

@@ -10,7 +10,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 
-class Payload(Struct, kw_only=True):
+class Payload(Struct, kw_only=True, gc=False):
     """One converted value: how it is encoded (``metadata``), and its bytes (``data``)."""
 
     metadata: dict[str, bytes] = {}

@@ -83,7 +83,7 @@ class Activities:
         self._finished = finished
         self._freed = freed
         self._attempts: dict[Key, _Attempt] = {}
-        self._missing: set[Key] = set()
+        self._missing: set[AttemptToken] = set()
         # Attempts that are this worker's though none of them runs: about to begin, or over and the store not told.
         self._absent: set[AttemptToken] = set()
         self._reserved = 0
@@ -172,11 +172,11 @@ class Activities:
 
     def compare(self, booked: Sequence[AttemptToken]) -> None:
         """Attempts that the store has twice in a row not known: their run is closed, or others took over."""
-        known = {(token.run_id, token.scheduled_event_id) for token in booked}
-        missing = self._attempts.keys() - known
-        for key in missing & self._missing:
-            self._attempts[key].disown()
-            self._cancel(key, ActivityCancellationDetails(not_found=True))
+        running = {attempts.token(attempt.task): attempt for attempt in self._attempts.values()}
+        missing = running.keys() - set(booked)
+        for token in missing & self._missing:
+            running[token].disown()
+            running[token].cancel(ActivityCancellationDetails(not_found=True))
         self._missing = missing
 
     async def stop(self, grace: float) -> None:

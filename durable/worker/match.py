@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -52,8 +52,10 @@ class Mismatch(Struct, frozen=True, kw_only=True):
         )
 
 
-def match(asked: Sequence[Asked], recorded: Sequence[CommandEvent], completed_id: int, waits: str) -> Mismatch | None:
-    """The first difference, or None. ``waits`` says where the code waits, in case it asks for too little."""
+def match(
+    asked: Sequence[Asked], recorded: Sequence[CommandEvent], completed_id: int, waits_at: Callable[[], str]
+) -> Mismatch | None:
+    """The first difference, or None. ``waits_at`` says where the code waits, if it asks for too little."""
     for ask, event in zip(asked, recorded, strict=False):
         if not _same(ask.command, event):
             return Mismatch(
@@ -62,7 +64,7 @@ def match(asked: Sequence[Asked], recorded: Sequence[CommandEvent], completed_id
     if len(recorded) > len(asked):
         event = recorded[len(asked)]
         return Mismatch(
-            event_id=event.id, recorded=_event_text(event), asked="asks for nothing there and waits", where=waits
+            event_id=event.id, recorded=_event_text(event), asked="asks for nothing there and waits", where=waits_at()
         )
     if len(asked) > len(recorded):
         ask = asked[len(recorded)]

@@ -229,8 +229,11 @@ class Run(WorkflowContext):
             self._loop.set_time_us(moment.now_us)
             try:
                 if self._handlers is None:
-                    with self._loop.entered():
+                    if self.definition.cls is None:
                         self._create()
+                    else:
+                        with self._loop.entered():
+                            self._create()
                 signals = [event for event in events if isinstance(event, WorkflowExecutionSignaled)]
                 for signal in signals:
                     self._signal(signal)
@@ -630,7 +633,7 @@ def _repeat(
             f"the code no longer fits the history: event {completed_id} completed a workflow task in which the code "
             f"now raises {type(error).__name__}: {error}"
         ) from error
-    mismatch = match(run.asked(), recorded, completed_id, run.waits_at())
+    mismatch = match(run.asked(), recorded, completed_id, run.waits_at)
     if mismatch is not None:
         raise NondeterminismError(str(mismatch))
     run.bind(recorded)

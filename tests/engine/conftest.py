@@ -10,6 +10,7 @@ import pytest
 
 from durable import Client, Worker
 from durable.activity import ActivityDefinition
+from durable.worker import poller
 from durable.workflow.definition import WorkflowDefinition
 from tests.engine.histories import assert_replays, assert_sound
 
@@ -27,6 +28,12 @@ class Execute(Protocol):
     """Run a workflow to its end; its history must then be sound, and replay."""
 
     async def __call__(self, workflow: Any, *args: Any, using: tuple[Any, ...] = ()) -> Any: ...
+
+
+@pytest.fixture(autouse=True)
+def no_look_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers look only when something tells them to: a wake-up that is lost hangs its test."""
+    monkeypatch.setattr(poller, "FLOOR", 3600.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import ApplicationError
 from durable.history.stores.sqlite_sql import statements
-from durable.history.transition import Claim, Claimed, Outcome, Write
+from durable.history.transition import Claim, Claimed, Outcome, Refused, Renewal, WorkerInfo, Write
 
 LEASE = timedelta(seconds=0.3)
 SOON = RetryPolicy(initial_interval=timedelta(milliseconds=5), backoff_coefficient=1.0)
@@ -180,12 +180,27 @@ async def run_order(folder: Path, item: str, death: Death) -> None:
 
 
 async def serve(folder: Path) -> None:
-    """Work until killed."""
-    async with (
-        await Client.connect(address(folder)) as client,
-        Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE),
-    ):
-        await asyncio.Event().wait()
+    """Work until killed. While the folder has a file ``deaf`` in it, no lease is renewed, so that the worker goes on
+    for a while when it wakes up dead; each write of its that is refused leaves a line in ``refused``."""
+    async with await Client.connect(address(folder)) as client:
+        store: Any = client.database.store
+        commit, renew = store.commit, store.renew
+
+        async def commit_and_tell(writes: Sequence[Write]) -> list[Outcome]:
+            outcomes: list[Outcome] = await commit(writes)
+            with (folder / "refused").open("a") as told:
+                told.writelines(f"{each.reason.name}\n" for each in outcomes if isinstance(each, Refused))
+            return outcomes
+
+        async def renew_unless_deaf(worker: WorkerInfo) -> Renewal:
+            while (folder / "deaf").exists():  # noqa: ASYNC110 (another process makes it)
+                await asyncio.sleep(0.01)
+            renewal: Renewal = await renew(worker)
+            return renewal
+
+        store.commit, store.renew = commit_and_tell, renew_unless_deaf
+        async with Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE):
+            await asyncio.Event().wait()
 
 
 def process(folder: Path, item: str | None, death: Death) -> None:

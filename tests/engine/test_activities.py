@@ -178,7 +178,7 @@ def work() -> Work:
 @workflow.defn
 async def call(name: str, args: list[Any], options: dict[str, Any]) -> Any:
     """Any activity, with any options: durations in seconds, retries every 5 ms."""
-    timeouts = {key: seconds(value) for key, value in options.items() if key.endswith("_timeout")}
+    timeouts: Any = {key: seconds(value) for key, value in options.items() if key.endswith("_timeout")}
     return await workflow.execute_activity(
         name,
         args=args,

@@ -320,7 +320,10 @@ async def test_anyio_streams_are_durable(execute: Execute) -> None:
 async def forbidden() -> list[str]:
     refused: list[str] = []
     loop = asyncio.get_running_loop()
-    for attempt in (lambda: loop.run_in_executor(None, print), lambda: loop.create_server(asyncio.Protocol)):
+    for attempt in (
+        lambda: loop.run_in_executor(None, print),
+        lambda: loop.create_server(asyncio.Protocol, "127.0.0.1", 0),
+    ):
         try:
             await attempt()
         except NotImplementedError:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pydantic
 import pytest
@@ -88,7 +89,8 @@ async def test_an_activity_called_outside_of_a_workflow_is_the_plain_function() 
 
 @workflow.defn
 async def calling_sync() -> int:
-    return await triple(await double(2))  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    tripled: int = await triple(await double(2))  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    return tripled
 
 
 async def test_a_sync_activity_is_awaited_in_a_workflow(execute: Execute) -> None:
@@ -124,7 +126,7 @@ async def test_a_method_is_an_activity_of_the_object_that_is_registered(execute:
 
 @workflow.defn
 async def starting() -> list[object]:
-    handles = [
+    handles: list[workflow.ActivityHandle[Any]] = [
         workflow.start_activity(double, 1, start_to_close_timeout=TIMEOUT),
         workflow.start_activity("renamed", "x", schedule_to_close_timeout=TIMEOUT, result_type=str),
         workflow.start_activity(spread, args=[1, 2], start_to_close_timeout=TIMEOUT),

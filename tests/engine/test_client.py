@@ -272,10 +272,12 @@ async def test_a_query_is_answered_while_the_run_is_open_and_when_it_is_closed(
         assert await handle.query("now") == 3
 
 
-async def test_a_query_sees_the_signals_sent_before_it(client: Client, make_worker: MakeWorker) -> None:
-    async with make_worker(Counter):
+async def test_a_query_sees_the_signals_sent_before_it(
+    client: Client, make_worker: MakeWorker, max_cached: int
+) -> None:
+    async with make_worker(Counter, max_cached_workflows=max_cached):
         handle = await client.start_workflow(Counter.run, id="c")
-        for number in range(1, 20):
+        for number in range(1, 100):
             await handle.signal(Counter.add, 1)
             assert await handle.query(Counter.now) == number
 

@@ -260,7 +260,7 @@ async def test_a_history_goes_to_json_and_comes_back(client: Client, make_worker
     loaded = WorkflowHistory.from_json("h", text)
     assert loaded.to_json() == text
     # The start's request id is ours alone: Temporal's event has no place for it.
-    started = msgspec.structs.replace(history.events[0], request_id="")  # type: ignore[call-arg]
+    started = msgspec.structs.replace(history.events[0], request_id="")
     assert loaded.events == [started, *history.events[1:]]
     assert WorkflowHistory.from_json("h", history.to_json_dict()).run_id == history.run_id
 

@@ -192,6 +192,7 @@ async def test_an_attempt_that_may_run_once_is_not_repeated_when_its_process_die
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
     assert isinstance(caught.value.cause, ActivityError) and isinstance(caught.value.cause.cause, TimeoutError)
+    assert caught.value.cause.cause.message == "the worker that ran the activity died"
     with closing(orders.business(tmp_path)) as db:
         assert db.execute("SELECT count(*) FROM effects WHERE what = 'fragile'").fetchone() == (1,)
 
@@ -202,16 +203,18 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_cannot_append_anything
     closing_run = await client.start_workflow(Gated.run, args=["a", 0], id="closing")
     open_run = await client.start_workflow(Gated.run, args=["b", 2], id="open")
     child = start(tmp_path, None)
-    assert child.pid is not None
+    pid = child.pid
+    assert pid is not None
     try:
-        await at_the_gate(tmp_path, child.pid)
+        await at_the_gate(tmp_path, pid)
 
         async def both_there() -> bool:
             return len(effects(tmp_path)) == 2
 
         await until(both_there)
-        (stopped,) = worker_ids(tmp_path, child.pid)
-        stop(tmp_path, child.pid)
+        (stopped,) = worker_ids(tmp_path, pid)
+        (tmp_path / "deaf").touch()
+        stop(tmp_path, pid)
         async with worker(client):
             (tmp_path / "open").touch()
             await open_run.signal(Gated.tell, "one")
@@ -222,9 +225,12 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_cannot_append_anything
             mine = [event.identity for event in await _tasks(open_run)][1:]
             assert mine and stopped not in mine
 
-            os.kill(child.pid, signal.SIGCONT)
-            # It wakes with two finished attempts and a copy of the open run, learns of its death, and begins anew.
-            await until(lambda: _another(tmp_path, child.pid, stopped))
+            os.kill(pid, signal.SIGCONT)
+            # It wakes with a copy of each run and sees both attempts through: what it then commits is refused. At
+            # last it learns of its death, and begins anew.
+            await until(lambda: _refused(tmp_path))
+            (tmp_path / "deaf").unlink()
+            await until(lambda: _another(tmp_path, pid, stopped))
             assert history_rows(tmp_path) == rows
             await open_run.signal(Gated.tell, "two")
             assert await open_run.result() == [os.getpid(), "one", "two"]
@@ -234,7 +240,7 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_cannot_append_anything
             await assert_replays(Gated, history)
             assert stopped not in [event.identity for event in of_type(history, WorkflowTaskCompleted)][1:]
     finally:
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         child.join()
 
 
@@ -250,6 +256,11 @@ def stop(folder: Path, pid: int) -> None:
                 return
             except BlockingIOError:
                 os.kill(pid, signal.SIGCONT)
+
+
+async def _refused(folder: Path) -> bool:
+    told = (folder / "refused").read_text().split()
+    return told.count("FENCED") >= 2
 
 
 async def _another(folder: Path, pid: int, stopped: str) -> bool:

@@ -416,6 +416,21 @@ async def test_a_dead_host_of_another_name_is_told_by_its_lease_only(path: Path)
         assert (await store.renew(me)).died == ["w1"]
 
 
+async def test_a_worker_that_has_renewed_since_it_was_looked_at_is_not_declared_dead(path: Path) -> None:
+    host = ClockedHost()
+    async with open_at(path, host) as store:
+        await store.register(worker("w1"))
+        looked_at_us = store.now_us()
+        host.pass_time(1)
+        await store.renew(worker("w1"))
+
+        with sqlite3.connect(path) as raw:
+            changed = raw.execute(statements().declare_dead, (store.now_us(), "w1", looked_at_us)).rowcount
+        raw.close()
+
+        assert changed == 0 and (await store.renew(worker("w1"))).alive
+
+
 async def test_a_dead_worker_is_remembered_for_an_hour(path: Path) -> None:
     host = ClockedHost()
     async with open_at(path, host) as store:

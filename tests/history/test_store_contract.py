@@ -390,6 +390,14 @@ async def test_a_repeated_request_id_returns_the_same_run_whatever_the_policies(
     assert await done(store, again) == Committed(run_id=RUN, existing=True)
 
 
+async def test_the_runs_of_a_workflow_are_counted(store: Store) -> None:
+    for name in ("first", "second", "third"):
+        await done(store, start(run_id=name))
+        await done(store, terminate(await info(store, name)))
+
+    assert [(await info(store, name)).generation for name in ("first", "second", "third")] == [1, 2, 3]
+
+
 async def test_a_request_id_counts_for_its_own_workflow_only(store: Store) -> None:
     await done(store, start(request_id="r1"))
 
@@ -462,7 +470,9 @@ async def test_data_that_a_database_refuses_fails_alone(store: Store, bad: str) 
 
     answers = await store.commit(writes)
 
-    assert [isinstance(answer, Committed) for answer in answers] == [i != 4 for i in range(9)]
+    others = [i for i in range(9) if i != 4]
+    assert [answers[i] for i in others] == [Committed(run_id=f"run of order-{i}") for i in others]
+    assert [len(await store.inbox(f"run of order-{i}")) for i in others] == [1] * 8
     culprit = answers[4]
     assert isinstance(culprit, Refused) and culprit.reason is Refusal.INVALID and culprit.detail
     assert len(await store.list_runs(NAMESPACE)) == 8
@@ -746,7 +756,7 @@ async def test_a_late_attempt_is_refused_by_its_token(store: Store) -> None:
 
 
 async def test_an_earlier_attempt_of_the_same_worker_is_refused_by_its_token(store: Store) -> None:
-    run = await scheduled(store)
+    await scheduled(store)
     first = (await store.claim(claim("w1"))).activities[0]
     again = Retry(due_us=BEGINNING_US, deadline_us=None, progress=ActivityProgress(), attempt=1)
     await done(store, attempts.report(first, again, BEGINNING_US))
@@ -755,7 +765,8 @@ async def test_an_earlier_attempt_of_the_same_worker_is_refused_by_its_token(sto
     late = attempts.report(first, attempts.completed(first, [], "w1"), BEGINNING_US)
 
     assert (await refused(store, late)).reason is Refusal.MISSING
-    assert (await refused(store, step(run, finished=(attempts.token(first),)))).reason is Refusal.MISSING
+    reading = step(await info(store, RUN), finished=(attempts.token(first),))
+    assert (await refused(store, reading)).reason is Refusal.MISSING
 
 
 async def test_an_attempt_that_was_handed_back_is_over_within_the_same_batch(store: Store) -> None:
@@ -969,6 +980,7 @@ async def test_the_runs_of_a_dead_worker_move_at_once(store: Store, host: Clocke
     await kill_w1(store, host)
 
     assert store.now_us() < BEGINNING_US + 10 * SECOND_US  # it is not stolen
+    assert (await info(store, RUN)).owner is None
     assert taken(await store.claim(claim("w2"))) == [RUN]
     assert (await refused(store, step(run))).reason is Refusal.FENCED
 
@@ -989,6 +1001,17 @@ async def test_the_attempts_of_a_dead_worker_are_lost_and_overdue(store: Store, 
     assert [(each.attempt, each.lost, each.owner) for each in again] == [(2, False, "w2")]
     late = attempts.report(held, attempts.completed(held, [], "w1"), BEGINNING_US)
     assert (await refused(store, late)).reason is Refusal.MISSING
+
+
+async def test_a_dead_worker_that_stops_hands_no_lost_attempt_back(store: Store, host: ClockedHost) -> None:
+    await scheduled(store)
+    await store.claim(claim("w1"))
+    await kill_w1(store, host)
+
+    await store.release("w1")
+
+    assert [(each.lost, each.attempt, each.owner) for each in await store.tasks(RUN)] == [(True, 1, "w1")]
+    assert not (await store.renew(worker("w1"))).alive
 
 
 async def test_a_dead_worker_cannot_be_given_a_run_or_a_task(store: Store, host: ClockedHost) -> None:
@@ -1016,6 +1039,7 @@ async def test_a_released_worker_hands_everything_back_at_once(store: Store) -> 
 
     await store.release("w1")
 
+    assert (await info(store, RUN)).owner is None
     found = await store.claim(claim("w2"))
     assert taken(found) == [RUN]
     assert [(each.attempt, each.owner) for each in found.activities] == [(1, "w2")]

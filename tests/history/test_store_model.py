@@ -633,4 +633,4 @@ class StoreAndModel(RuleBasedStateMachine):
 
 
 class TestStoreAndModel(StoreAndModel.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

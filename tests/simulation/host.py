@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from durable.history.errors import StoreUnavailable, UnknownOutcome
-from durable.history.host import uuid7_text
+from durable.history.host import uuid7_after, uuid7_text
 from durable.worker.replay import Run
 from tests.simulation.grammar import Ledger
 from tests.simulation.scheduler import Scheduler, SimLoop
@@ -79,6 +79,7 @@ class SimHost:
         self.steps_left = -1
         self.fate: Callable[[], None] = lambda: None
         self._chance = random.Random(seed)
+        self._last_id = 0
         self._loops: list[SimLoop] = []
         self.main = self.thread("main")
 
@@ -124,7 +125,8 @@ class SimHost:
         return self.overseer.scheduler.now_us / 1e6
 
     def uuid7(self) -> str:
-        return uuid7_text(self.now_us() // 1000, self._chance.getrandbits(74))
+        self._last_id = uuid7_after(self._last_id, self.now_us() // 1000, self._chance.getrandbits(74))
+        return uuid7_text(self._last_id)
 
     def random(self) -> random.Random:
         return self._chance

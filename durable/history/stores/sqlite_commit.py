@@ -41,7 +41,13 @@ def commit(db: Connection, writes: Sequence[Write], now_us: Callable[[], int]) -
     ordered = sorted(enumerate(writes), key=lambda indexed: plan.turn(indexed[1]))
     outcomes: dict[int, Outcome] = {}
     with db.writing():
-        _apply(db, ordered, now_us(), outcomes)
+        at_us = now_us()
+        try:
+            _write_all(db, ordered, at_us, outcomes)
+        except BAD_DATA:
+            # A savepoint around every batch would cost two statements and a journal; data errors are rare.
+            db.begin_again()
+            _apply(db, ordered, at_us, outcomes)
         if any(plan.concerns_others(write, outcomes[place]) for place, write in ordered):
             db.add_pulse()
     return [outcomes[place] for place in range(len(writes))]

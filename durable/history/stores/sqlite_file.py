@@ -144,6 +144,11 @@ class Connection:
                 raise
             self.pulses_done = self.pulses_begun
 
+    def begin_again(self) -> None:
+        """Undo what this transaction has written, and begin it anew; it stays this connection's turn."""
+        self._roll_back()
+        self.read("BEGIN IMMEDIATE")
+
     def add_pulse(self) -> None:
         """This transaction concerns whoever polls."""
         self.pulses_begun += 1
