@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -29,7 +30,7 @@ from durable.history.events import (
 from durable.history.messages import HOLDS_OPEN, CancelRequest, Message, Query, Signal
 from durable.history.rules import Incoming
 from durable.history.state import State, fold
-from durable.history.transition import Refusal, Refused, RunInfo, Send, StoredMessage, Transition
+from durable.history.transition import Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
 from durable.history.values import Payload
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
@@ -250,15 +251,7 @@ class WorkflowHandle(Generic[R]):
             first_execution_run_id=self._first_execution_run_id if isinstance(message, CancelRequest) else None,
             message=codec.pack(message, database.store.now_us()),
         )
-        for attempt in range(RESEND_MAX):
-            try:
-                outcome = await database.write(send)
-                break
-            except UnknownOutcome:
-                # Its request id makes it happen once, however often it is sent.
-                if attempt == RESEND_MAX - 1:
-                    raise
-        match outcome:
+        match await self._written(send):
             case Refused(reason=Refusal.NOT_FOUND):
                 raise self._not_found(self._run_id)
             case Refused(reason=Refusal.CLOSED) if not closed_is_fine:
@@ -267,6 +260,13 @@ class WorkflowHandle(Generic[R]):
                 raise ValueError(f"the database refuses the message for workflow {self._id!r}: {detail}")
             case _:
                 pass
+
+    async def _written(self, send: Send) -> Outcome:
+        """Sent until its outcome is known: its request id makes it happen once, however often it is sent."""
+        for _ in range(RESEND_MAX - 1):
+            with contextlib.suppress(UnknownOutcome):
+                return await self._client.database.write(send)
+        return await self._client.database.write(send)
 
     async def _ask(self, query: Query) -> bytes:
         answer = asyncio.ensure_future(self._client.database.reply(query.id))

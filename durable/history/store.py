@@ -25,7 +25,7 @@ Claiming sets owner, ``attempt + 1``, ``started_us`` and the deadline that `atte
 **A worker is dead** when another one has declared it dead, which is final. Declaring needs that the operating system
 says that its process is gone; or that its lease has run out, and the declarer's own last two renewals were on time.
 With the declaration, in one transaction, its runs lose their owner, and its attempts are ``lost`` and so overdue
-(``deadline_us`` = now; the owner stays, as part of the token).
+(``deadline_us`` = now; the owner stays, as part of the token): they may still end, but no heartbeat keeps them alive.
 
 **Time** is ``now_us()``: the store's, the same for all who share it. A timer is due when its ``due_us`` ≤ now.
 

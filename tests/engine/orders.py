@@ -180,11 +180,11 @@ async def run_order(folder: Path, item: str, death: Death) -> None:
 
 
 async def serve(folder: Path) -> None:
-    """Work until killed. While the folder has a file ``deaf`` in it, no lease is renewed, so that the worker goes on
-    for a while when it wakes up dead; each write of its that is refused leaves a line in ``refused``."""
+    """Work until killed. While the folder has a file ``deaf`` in it, the worker neither renews its lease nor asks for
+    work, so that it goes on for a while when it wakes up dead; each write of its that is refused leaves a line in ``refused``."""
     async with await Client.connect(address(folder)) as client:
         store: Any = client.database.store
-        commit, renew = store.commit, store.renew
+        commit, claim, renew = store.commit, store.claim, store.renew
 
         async def commit_and_tell(writes: Sequence[Write]) -> list[Outcome]:
             outcomes: list[Outcome] = await commit(writes)
@@ -192,13 +192,21 @@ async def serve(folder: Path) -> None:
                 told.writelines(f"{each.reason.name}\n" for each in outcomes if isinstance(each, Refused))
             return outcomes
 
-        async def renew_unless_deaf(worker: WorkerInfo) -> Renewal:
+        async def hear() -> None:
             while (folder / "deaf").exists():  # noqa: ASYNC110 (another process makes it)
                 await asyncio.sleep(0.01)
+
+        async def renew_unless_deaf(worker: WorkerInfo) -> Renewal:
+            await hear()
             renewal: Renewal = await renew(worker)
             return renewal
 
-        store.commit, store.renew = commit_and_tell, renew_unless_deaf
+        async def claim_unless_deaf(wanted: Claim) -> Claimed:
+            await hear()
+            claimed: Claimed = await claim(wanted)
+            return claimed
+
+        store.commit, store.claim, store.renew = commit_and_tell, claim_unless_deaf, renew_unless_deaf
         async with Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE):
             await asyncio.Event().wait()
 

@@ -379,6 +379,17 @@ async def test_a_start_that_cannot_replace_the_open_run_writes_nothing(store: St
     assert answer.run.status is RunStatus.RUNNING and await store.find(NAMESPACE, "", "second") is None
 
 
+async def test_a_start_replaces_a_run_only_by_a_transition_that_ends_it(store: Store) -> None:
+    run, other = await owned(store), await owned(store, workflow_id="other")
+    endings = {None: Refusal.IN_USE, terminate(other): Refusal.IN_USE, step(run): Refusal.INVALID}
+
+    for ending, reason in endings.items():
+        replacing = start(run_id="second", conflict=IdConflictPolicy.TERMINATE_EXISTING, replaces=ending)
+        assert (await refused(store, replacing)).reason is reason
+
+    assert {run.last_event_id for run in await store.list_runs(NAMESPACE)} == {1}
+
+
 async def test_a_repeated_request_id_returns_the_same_run_whatever_the_policies(store: Store) -> None:
     await done(store, start(request_id="r1"))
     again = start(run_id="second", request_id="r1", reuse=IdReusePolicy.REJECT_DUPLICATE)
@@ -482,9 +493,9 @@ async def test_data_that_a_database_refuses_fails_alone(store: Store, bad: str) 
 async def test_numbers_that_no_database_holds_fail_alone(store: Store) -> None:
     await owned(store)
 
-    answers = await store.commit([send(signal("a", 2**70)), send(signal("b", BEGINNING_US))])
+    answers = await store.commit([send(signal("b", BEGINNING_US)), send(signal("a", 2**70))])
 
-    assert isinstance(answers[0], Refused) and answers[0].reason is Refusal.INVALID
+    assert isinstance(answers[1], Refused) and answers[1].reason is Refusal.INVALID
     assert meanings(await store.inbox(RUN)) == [Signal(name="b")]
 
 
@@ -609,19 +620,22 @@ async def test_a_busy_run_is_left_alone_and_named(store: Store) -> None:
     assert (taken(found), found.waiting) == ([], [RUN])
 
 
-async def test_a_flood_of_messages_for_runs_that_are_left_alone_hides_no_other(store: Store, host: ClockedHost) -> None:
-    for owner, name in (("w2", "foreign"), ("w1", "busy"), ("w1", "mine")):
+@pytest.mark.parametrize("apart_us", [0, 1])
+async def test_a_flood_of_messages_for_runs_that_are_left_alone_hides_no_other(
+    store: Store, host: ClockedHost, apart_us: int
+) -> None:
+    names = ("foreign", "busy", "mine")
+    for owner, name in zip(("w2", "w1", "w1"), names, strict=True):
         await owned(store, owner, name)
-    flood = [send(signal(f"s{i}", BEGINNING_US + i), name) for i in range(300) for name in ("foreign", "busy", "mine")]
-    await store.commit(flood)
-    await done(store, start("late", messages=(due(BEGINNING_US + 300),)))
+    await store.commit([send(signal(f"s{i}", BEGINNING_US + i * apart_us), name) for i in range(300) for name in names])
+    await done(store, start("late", messages=(due(BEGINNING_US + 300 * apart_us),)))
     host.pass_time(1)
 
     found = await store.claim(claim("w1", busy={"run of busy"}))
 
-    assert (taken(found), found.waiting) == (["run of mine", "run of late"], ["run of busy"])
+    assert (set(taken(found)), found.waiting) == ({"run of mine", "run of late"}, ["run of busy"])
     assert found.next_due_us == BEGINNING_US + 10 * SECOND_US and not found.more
-    assert len(found.runs[0].messages) == 300
+    assert sorted(len(each.messages) for each in found.runs) == [1, 300]
 
 
 async def test_history_is_read_only_when_the_copy_in_memory_is_behind(store: Store) -> None:
@@ -1001,6 +1015,16 @@ async def test_the_attempts_of_a_dead_worker_are_lost_and_overdue(store: Store, 
     assert [(each.attempt, each.lost, each.owner) for each in again] == [(2, False, "w2")]
     late = attempts.report(held, attempts.completed(held, [], "w1"), BEGINNING_US)
     assert (await refused(store, late)).reason is Refusal.MISSING
+
+
+async def test_a_lost_attempt_cannot_be_kept_alive_by_its_heartbeat(store: Store, host: ClockedHost) -> None:
+    await scheduled(store)
+    held = (await store.claim(claim("w1"))).activities[0]
+    await kill_w1(store, host)
+
+    assert (await refused(store, attempts.beat(held, [], store.now_us()))).reason is Refusal.MISSING
+
+    assert [each.lost for each in (await store.claim(claim("w2"))).overdue] == [True]
 
 
 async def test_a_dead_worker_that_stops_hands_no_lost_attempt_back(store: Store, host: ClockedHost) -> None:

@@ -169,13 +169,13 @@ class Model:
         if write.events is not None:
             run.history = [*run.history, write.events.data]
             run.last_event_id += write.events.count
-        was_open, closes = run.is_open, write.status is not RunStatus.RUNNING
+        closes = write.status is not RunStatus.RUNNING
         if closes:
             run.status = write.status
             self.tasks = {key: held for key, held in self.tasks.items() if key[0] != run.run_id}
             run.inbox = [message for message in run.inbox if message.kind in OUTLIVES]
         run.owner = write.new_owner if run.is_open else None
-        if write.events is not None or write.parked is not None or not was_open:
+        if write.events is not None or write.parked is not None or not run.is_open:
             run.parked = write.parked if run.is_open else None
         keys = set(write.cancelled_timers)
         run.inbox = [m for m in run.inbox if m.kind is not MessageKind.TIMER or m.key not in keys]
@@ -250,6 +250,8 @@ class Model:
         if held is None or (held.owner, held.attempt) != (write.token.owner, write.token.attempt):
             return {Refusal.MISSING}
         match write.what:
+            case Beat() if held.lost:
+                return {Refusal.MISSING}
             case Beat(deadline_us=deadline_us):
                 held.deadline_us = deadline_us
             case Retry() as again:
@@ -299,7 +301,9 @@ class Model:
         for run in self.runs.values():
             run.owner = None if run.owner == worker_id else run.owner
         for held in self.tasks.values():
-            if held.owner == worker_id and not held.lost:
+            if held.owner == worker_id and held.lost:
+                held.deadline_us = self.now_us
+            elif held.owner == worker_id:
                 held.owner, held.attempt, held.due_us, held.deadline_us = None, held.attempt - 1, self.now_us, None
 
     def renews(self, worker_id: str) -> set[str]:
@@ -633,4 +637,4 @@ class StoreAndModel(RuleBasedStateMachine):
 
 
 class TestStoreAndModel(StoreAndModel.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -76,7 +76,9 @@ async def test_an_unknown_workflow_is_no_difference_but_an_error() -> None:
     @workflow.defn
     async def other() -> None: ...
 
-    with pytest.raises(RuntimeError, match="Workflow flow is not registered on this worker, available workflows: other"):
+    with pytest.raises(
+        RuntimeError, match="Workflow flow is not registered on this worker, available workflows: other"
+    ):
         await Replayer(workflows=[other]).replay_workflow(await history())
 
 

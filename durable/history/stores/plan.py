@@ -343,6 +343,7 @@ class HeldTask(msgspec.Struct, frozen=True):
     owner: str | None
     attempt: int
     cancel_requested: bool
+    lost: bool
     namespace: str
     workflow_task_queue: str
 
@@ -374,6 +375,8 @@ def _decide_report(report: ActivityReport, held: dict[TaskKey, HeldTask], now_us
     if task is None or (task.owner, task.attempt) != (token.owner, token.attempt):
         return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
     match report.what:
+        case Beat() if task.lost:
+            return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
         case Beat(deadline_us=deadline_us, progress=progress):
             plan.beats.append((deadline_us, codec.encode(progress), *key))
         case Retry() as again:

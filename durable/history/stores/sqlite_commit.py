@@ -170,8 +170,8 @@ def _write_reports(db: Connection, reports: Sequence[ActivityReport], now_us: in
 def _held(db: Connection, keys: Sequence[plan.TaskKey]) -> dict[plan.TaskKey, plan.HeldTask]:
     rows = db.read(statements().held_by_key, (listed(keys),))
     return {
-        (run_id, event_id): plan.HeldTask(owner, attempt, bool(cancel_requested), namespace, queue)
-        for run_id, event_id, owner, attempt, cancel_requested, namespace, queue in rows
+        (run_id, event_id): plan.HeldTask(owner, attempt, bool(cancelled), bool(lost), namespace, queue)
+        for run_id, event_id, owner, attempt, cancelled, lost, namespace, queue in rows
     }
 
 

@@ -31,7 +31,7 @@ class SqliteStatements(Statements):
             f"(SELECT max(o.generation) FROM {runs.name} AS o WHERE o.namespace = ?2 AND o.workflow_id = wanted.value)"
         )
         self.held_by_key = (
-            "SELECT t.run_id, t.scheduled_event_id, t.owner, t.attempt, t.cancel_requested, t.namespace, "
+            "SELECT t.run_id, t.scheduled_event_id, t.owner, t.attempt, t.cancel_requested, t.lost, t.namespace, "
             f"t.workflow_task_queue FROM json_each(?1) AS wanted CROSS JOIN {activity_tasks.name} AS t "
             "ON t.run_id = json_extract(wanted.value, '$[0]') "
             "AND t.scheduled_event_id = json_extract(wanted.value, '$[1]')"
