@@ -143,8 +143,6 @@ class Client:
         """
         if not id or len(id) > WORKFLOW_ID_MAX:
             raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
-        if "\x00" in id or any("\ud800" <= character <= "\udfff" for character in id):
-            raise ValueError(f"a workflow id can't hold NUL or lone surrogates, which databases refuse; this is {id!r}")
         if "\x00" in id or not _is_unicode(id):
             raise ValueError(f"a workflow id has neither NUL nor lone surrogates; this one is {id!a}")
         definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)

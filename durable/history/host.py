@@ -16,6 +16,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from durable.history.errors import StoreUnavailable
+
 T = TypeVar("T")
 _Task = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
@@ -24,7 +26,10 @@ class Lane(Protocol):
     """One thread's worth of blocking work, done in the order in which it was handed over."""
 
     async def run(self, work: Callable[[], T], /) -> T:
-        """Do ``work`` off the loop; its result, or its exception. Cancelling the wait does not undo the work."""
+        """Do ``work`` off the loop; its result, or its exception. Cancelling the wait does not undo the work.
+
+        StoreUnavailable once it is closed.
+        """
         ...
 
     def close(self) -> None:
@@ -73,15 +78,19 @@ class ThreadLane:
 
     def __init__(self, name: str) -> None:
         self._work: SimpleQueue[_Task | None] = SimpleQueue()
+        self._closed = False
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     async def run(self, work: Callable[[], T], /) -> T:
+        if self._closed:
+            raise StoreUnavailable("this was closed already: close workers before their client")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._work.put((work, loop, answer))
         return await answer
 
     def close(self) -> None:
+        self._closed = True
         self._work.put(None)
 
     def _serve(self) -> None:

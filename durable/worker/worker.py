@@ -32,7 +32,8 @@ class Worker:
 
     ``max_cached_workflows`` runs stay in memory; others are rebuilt from their history when something happens to them.
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
-    if their attempt had not begun. ``debug_mode`` switches the deadlock detector off.
+    if their attempt had not begun (one that may be tried once only has failed instead). ``debug_mode`` switches the
+    deadlock detector off.
     """
 
     def __init__(

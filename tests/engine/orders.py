@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -180,8 +181,11 @@ async def run_order(folder: Path, item: str, death: Death) -> None:
 
 
 async def serve(folder: Path) -> None:
-    """Work until killed. While the folder has a file ``deaf`` in it, the worker neither renews its lease nor asks for
-    work, so that it goes on for a while when it wakes up dead; each write of its that is refused leaves a line in ``refused``."""
+    """Work until killed, or until the tests are gone.
+
+    While the folder has a file ``deaf`` in it, the worker neither renews its lease nor asks for work, so that it goes
+    on for a while when it wakes up dead; each write of its that is refused leaves a line in ``refused``.
+    """
     async with await Client.connect(address(folder)) as client:
         store: Any = client.database.store
         commit, claim, renew = store.commit, store.claim, store.renew
@@ -208,7 +212,9 @@ async def serve(folder: Path) -> None:
 
         store.commit, store.claim, store.renew = commit_and_tell, claim_unless_deaf, renew_unless_deaf
         async with Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE):
-            await asyncio.Event().wait()
+            tests = multiprocessing.parent_process()
+            assert tests is not None
+            await asyncio.to_thread(tests.join)
 
 
 def process(folder: Path, item: str | None, death: Death) -> None:

@@ -226,9 +226,9 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_cannot_append_anything
             assert mine and stopped not in mine
 
             os.kill(pid, signal.SIGCONT)
-            # It wakes with a copy of each run and sees its attempts through: what it then commits is refused. At
-            # last it learns of its death, and begins anew.
-            await until(lambda: _refused(tmp_path))
+            # It wakes with a copy of each run and sees its attempts through: the runs' steps are refused, and then the
+            # attempts' results. At last it learns of its death, and begins anew.
+            assert await until(lambda: _refused(tmp_path)) == ["CLOSED", "FENCED", "MISSING", "MISSING"]
             (tmp_path / "deaf").unlink()
             await until(lambda: _another(tmp_path, pid, stopped))
             assert history_rows(tmp_path) == rows
@@ -258,8 +258,10 @@ def stop(folder: Path, pid: int) -> None:
                 os.kill(pid, signal.SIGCONT)
 
 
-async def _refused(folder: Path) -> bool:
-    return len((folder / "refused").read_text().split()) >= 2
+async def _refused(folder: Path) -> list[str]:
+    """The reasons, once there are two for each of the two runs."""
+    reasons = (folder / "refused").read_text().split()
+    return sorted(reasons) if len(reasons) >= 4 else []
 
 
 async def _another(folder: Path, pid: int, stopped: str) -> bool:
