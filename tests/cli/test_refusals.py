@@ -66,7 +66,7 @@ def test_wrong_usage_exits_with_2(command: Callable[..., Result], words: list[st
         (["start", "hello", '"\\ud800"'], "argument 1: "),
         (["start", "hello", "--id", ""], "a workflow id has 1 to 1000 characters"),
         (["start", "hello", "--id", "x" * 1001], "a workflow id has 1 to 1000 characters"),
-        (["start", "hello", "--id", "\udcff"], "is not valid Unicode"),
+        (["start", "hello", "--id", "\udcff"], "a workflow id has neither NUL nor lone surrogates"),
     ],
 )
 def test_what_no_history_can_hold_is_refused(command: Callable[..., Result], words: list[str], told: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 sys.path.insert(0, str(SAMPLES))
 
 
+def hear_interrupts() -> None:
+    """As in a terminal: a test run in the background of a shell is deaf to SIGINT, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Folder:
     """An empty folder in which samples are run, and what they leave there."""
 
@@ -39,6 +45,7 @@ class Folder:
             env={**inherited, **environment},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=hear_interrupts,
         )
 
     async def run(self, name: str, *arguments: str, **environment: str) -> str:
