@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from durable.history.values import Failure, Payload, RetryPolicy
+from durable.history.values import ActivityFields, Failure, Payload
 
 
-class ScheduleActivityTask(Struct, frozen=True, kw_only=True):
-    activity_id: str
-    activity_type: str
+class ScheduleActivityTask(ActivityFields, frozen=True, kw_only=True):
     task_queue: str
-    input: list[Payload] = []
-    header: dict[str, Payload] = {}
-    schedule_to_close_timeout_us: int = 0
-    schedule_to_start_timeout_us: int = 0
-    start_to_close_timeout_us: int = 0
-    heartbeat_timeout_us: int = 0
-    retry_policy: RetryPolicy = RetryPolicy()
 
 
 class RequestCancelActivityTask(Struct, frozen=True, kw_only=True):

@@ -7,40 +7,21 @@ steps of a caller, who needs no workflow code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from msgspec import Struct
 
-from durable.history import attempts, codec
+from durable.history import codec
+from durable.history.answering import COMMANDS, Draft
 from durable.history.commands import (
-    CancelTimer,
     CancelWorkflowExecution,
     ClosingCommand,
     Command,
     CompleteWorkflowExecution,
     FailWorkflowExecution,
-    RequestCancelActivityTask,
-    ScheduleActivityTask,
-    StartTimer,
 )
 from durable.history.events import (
-    ActivityTaskCanceled,
-    ActivityTaskCancelRequested,
-    ActivityTaskCompleted,
-    ActivityTaskFailed,
-    ActivityTaskScheduled,
-    ActivityTaskStarted,
-    ActivityTaskTimedOut,
     HistoryEvent,
-    TimerCanceled,
-    TimerFired,
-    TimerStarted,
-    WorkflowExecutionCanceled,
-    WorkflowExecutionCancelRequested,
-    WorkflowExecutionCompleted,
-    WorkflowExecutionFailed,
-    WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowTaskCompleted,
@@ -49,24 +30,16 @@ from durable.history.events import (
     WorkflowTaskStarted,
 )
 from durable.history.messages import (
-    ActivityOutcome,
-    Canceled,
     CancelRequest,
-    Completed,
-    Failed,
     Message,
     Query,
     QueryAnswer,
     Signal,
-    TimedOut,
-    TimerDue,
     WorkflowTaskDue,
 )
+from durable.history.reading import Seen, message_events
 from durable.history.state import State, fold
 from durable.history.transition import (
-    ActivityCancel,
-    ActivitySpec,
-    ActivityTask,
     AttemptToken,
     NewMessage,
     NewRun,
@@ -186,7 +159,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     events: list[HistoryEvent] = []
     queries: list[Query] = []
     due, retries = False, 0
-    seen = _Seen(state)
+    seen = Seen(state)
     for each in incoming:
         message = each.message
         if isinstance(message, Query):
@@ -195,7 +168,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
         elif isinstance(message, WorkflowTaskDue):
             due, retries = True, max(retries, message.attempt)
         elif state.is_open:
-            became = _message_events(seen, message, at_us)
+            became = message_events(seen, message, at_us)
             seen.last_us = at_us if became else seen.last_us
             events.extend(became)
     after = fold(state, events) if events else state
@@ -224,11 +197,11 @@ def complete(
 ) -> Step:
     """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one."""
     events = [*received.events, *received.task_events]
-    draft = _Draft(received, events, max(now_us, received.now_us))
+    draft = Draft(received.run_id, received.state, events, max(now_us, received.now_us))
     if received.task:
         draft.add(
             WorkflowTaskCompleted(
-                id=draft.next_id,
+                id=draft.last_id + 1,
                 time_us=draft.now_us,
                 scheduled_event_id=_task_scheduled_id(received),
                 started_event_id=events[-1].id,
@@ -237,7 +210,7 @@ def complete(
         )
         draft.task_completed_id = events[-1].id
         for command in commands:
-            _COMMANDS[type(command)](draft, command)
+            COMMANDS[type(command)](draft, command)
     first_command = len(events) - len(commands)
     closed = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
     status = CLOSED_BY[type(closed)] if closed is not None else RunStatus.RUNNING
@@ -425,269 +398,3 @@ def _replies(answers: Sequence[tuple[str, QueryAnswer]], now_us: int) -> tuple[R
     """One reply per question: one that was sent again, because its acknowledgement was lost, may be there twice."""
     expires_us = now_us + REPLY_KEPT_US
     return tuple(Reply(id=id, body=codec.encode(answer), expires_us=expires_us) for id, answer in dict(answers).items())
-
-
-class _Seen:
-    """The state as it moves on while messages become events: enough of it to tell what is stale."""
-
-    def __init__(self, state: State) -> None:
-        self.next_id = state.last_event_id + 1
-        self.last_us = state.last_time_us
-        self.activities = dict(state.activities)
-        self.timers = dict(state.timers)
-        self.request_ids = set(state.request_ids)
-
-    def take_id(self) -> int:
-        self.next_id += 1
-        return self.next_id - 1
-
-    def is_new(self, request_id: str) -> bool:
-        if request_id in self.request_ids:
-            return False
-        if request_id:
-            self.request_ids.add(request_id)
-        return True
-
-
-def _message_events(seen: _Seen, message: Message, now_us: int) -> list[HistoryEvent]:
-    match message:
-        case Signal() if seen.is_new(message.request_id):
-            return [_signaled(message, seen.take_id(), now_us)]
-        case CancelRequest() if seen.is_new(message.request_id):
-            return [_cancel_requested(message, seen.take_id(), now_us)]
-        case TimerDue() if message.started_event_id in seen.timers:
-            return [_fired(seen, message, now_us)]
-        case ActivityOutcome() if message.scheduled_event_id in seen.activities:
-            return _activity_events(seen, message, now_us)
-        case _:
-            return []
-
-
-def _signaled(message: Signal, event_id: int, now_us: int) -> HistoryEvent:
-    return WorkflowExecutionSignaled(
-        id=event_id,
-        time_us=now_us,
-        signal_name=message.name,
-        input=message.input,
-        identity=message.identity,
-        header=message.header,
-        request_id=message.request_id,
-    )
-
-
-def _cancel_requested(message: CancelRequest, event_id: int, now_us: int) -> HistoryEvent:
-    return WorkflowExecutionCancelRequested(
-        id=event_id,
-        time_us=now_us,
-        cause=message.reason,
-        identity=message.identity,
-        request_id=message.request_id,
-    )
-
-
-def _fired(seen: _Seen, message: TimerDue, now_us: int) -> HistoryEvent:
-    timer_id = seen.timers.pop(message.started_event_id)
-    return TimerFired(id=seen.take_id(), time_us=now_us, timer_id=timer_id, started_event_id=message.started_event_id)
-
-
-def _activity_events(seen: _Seen, message: ActivityOutcome, now_us: int) -> list[HistoryEvent]:
-    """ActivityTaskStarted, when an attempt ever began, and the outcome."""
-    pending = seen.activities.pop(message.scheduled_event_id)
-    events: list[HistoryEvent] = []
-    started_id = 0
-    if message.started_us:
-        started_id = seen.take_id()
-        events.append(
-            ActivityTaskStarted(
-                id=started_id,
-                time_us=max(seen.last_us, min(message.started_us, now_us)),
-                scheduled_event_id=message.scheduled_event_id,
-                identity=message.identity,
-                attempt=message.attempt,
-                last_failure=message.last_failure,
-            )
-        )
-    key = {
-        "id": seen.take_id(),
-        "time_us": now_us,
-        "scheduled_event_id": message.scheduled_event_id,
-        "started_event_id": started_id,
-    }
-    match message.outcome:
-        case Completed(result=result):
-            events.append(ActivityTaskCompleted(**key, result=result, identity=message.identity))
-        case Failed(failure=failure, retry_state=state):
-            events.append(ActivityTaskFailed(**key, failure=failure, identity=message.identity, retry_state=state))
-        case TimedOut(failure=failure, retry_state=state):
-            events.append(ActivityTaskTimedOut(**key, failure=failure, retry_state=state))
-        case Canceled(details=details):
-            events.append(
-                ActivityTaskCanceled(
-                    **key,
-                    details=details,
-                    identity=message.identity,
-                    latest_cancel_requested_event_id=pending.cancel_requested_event_id,
-                )
-            )
-    return events
-
-
-class _Draft:
-    """A transition in the making, while commands become events."""
-
-    def __init__(self, received: Received, events: list[HistoryEvent], now_us: int) -> None:
-        self.run_id = received.run_id
-        self.events = events
-        self.now_us = now_us
-        self.last_id = events[-1].id if events else received.state.last_event_id
-        started = events[0] if events and isinstance(events[0], WorkflowExecutionStarted) else received.state
-        self.workflow_id = started.workflow_id
-        self.workflow_type = started.workflow_type
-        self.workflow_task_queue = started.task_queue
-        self.task_completed_id = 0
-        self.messages: list[NewMessage] = []
-        self.cancelled_timers: list[int] = []
-        self.tasks: list[ActivityTask] = []
-        self.cancelled_activities: list[ActivityCancel] = []
-
-    @property
-    def next_id(self) -> int:
-        return self.last_id + 1
-
-    def add(self, event: HistoryEvent) -> None:
-        self.last_id = event.id
-        self.events.append(event)
-
-
-def _schedule_activity(draft: _Draft, command: ScheduleActivityTask) -> None:
-    event_id = draft.next_id
-    draft.add(
-        ActivityTaskScheduled(
-            id=event_id,
-            time_us=draft.now_us,
-            workflow_task_completed_event_id=draft.task_completed_id,
-            activity_id=command.activity_id,
-            activity_type=command.activity_type,
-            task_queue=command.task_queue,
-            input=command.input,
-            header=command.header,
-            schedule_to_close_timeout_us=command.schedule_to_close_timeout_us,
-            schedule_to_start_timeout_us=command.schedule_to_start_timeout_us,
-            start_to_close_timeout_us=command.start_to_close_timeout_us,
-            heartbeat_timeout_us=command.heartbeat_timeout_us,
-            retry_policy=command.retry_policy,
-        )
-    )
-    spec = ActivitySpec(
-        activity_id=command.activity_id,
-        activity_type=command.activity_type,
-        workflow_id=draft.workflow_id,
-        workflow_type=draft.workflow_type,
-        scheduled_us=draft.now_us,
-        input=command.input,
-        header=command.header,
-        schedule_to_close_timeout_us=command.schedule_to_close_timeout_us,
-        schedule_to_start_timeout_us=command.schedule_to_start_timeout_us,
-        start_to_close_timeout_us=command.start_to_close_timeout_us,
-        heartbeat_timeout_us=command.heartbeat_timeout_us,
-        retry_policy=command.retry_policy,
-    )
-    draft.tasks.append(
-        attempts.waiting(
-            ActivityTask(
-                run_id=draft.run_id,
-                scheduled_event_id=event_id,
-                task_queue=command.task_queue,
-                workflow_task_queue=draft.workflow_task_queue,
-                due_us=draft.now_us,
-                spec=spec,
-            )
-        )
-    )
-
-
-def _request_cancel_activity(draft: _Draft, command: RequestCancelActivityTask) -> None:
-    draft.add(
-        ActivityTaskCancelRequested(
-            id=draft.next_id,
-            time_us=draft.now_us,
-            scheduled_event_id=command.scheduled_event_id,
-            workflow_task_completed_event_id=draft.task_completed_id,
-        )
-    )
-    outcome = ActivityOutcome(scheduled_event_id=command.scheduled_event_id, outcome=Canceled())
-    draft.cancelled_activities.append(
-        ActivityCancel(scheduled_event_id=command.scheduled_event_id, outcome=codec.pack(outcome, draft.now_us))
-    )
-
-
-def _start_timer(draft: _Draft, command: StartTimer) -> None:
-    event_id = draft.next_id
-    draft.add(
-        TimerStarted(
-            id=event_id,
-            time_us=draft.now_us,
-            timer_id=command.timer_id,
-            start_to_fire_timeout_us=command.start_to_fire_timeout_us,
-            workflow_task_completed_event_id=draft.task_completed_id,
-        )
-    )
-    due_us = draft.now_us + command.start_to_fire_timeout_us
-    draft.messages.append(codec.pack(TimerDue(started_event_id=event_id), due_us, key=event_id))
-
-
-def _cancel_timer(draft: _Draft, command: CancelTimer) -> None:
-    draft.add(
-        TimerCanceled(
-            id=draft.next_id,
-            time_us=draft.now_us,
-            timer_id=command.timer_id,
-            started_event_id=command.started_event_id,
-            workflow_task_completed_event_id=draft.task_completed_id,
-        )
-    )
-    draft.cancelled_timers.append(command.started_event_id)
-
-
-def _complete_workflow(draft: _Draft, command: CompleteWorkflowExecution) -> None:
-    draft.add(
-        WorkflowExecutionCompleted(
-            id=draft.next_id,
-            time_us=draft.now_us,
-            workflow_task_completed_event_id=draft.task_completed_id,
-            result=command.result,
-        )
-    )
-
-
-def _fail_workflow(draft: _Draft, command: FailWorkflowExecution) -> None:
-    draft.add(
-        WorkflowExecutionFailed(
-            id=draft.next_id,
-            time_us=draft.now_us,
-            workflow_task_completed_event_id=draft.task_completed_id,
-            failure=command.failure,
-        )
-    )
-
-
-def _cancel_workflow(draft: _Draft, command: CancelWorkflowExecution) -> None:
-    draft.add(
-        WorkflowExecutionCanceled(
-            id=draft.next_id,
-            time_us=draft.now_us,
-            workflow_task_completed_event_id=draft.task_completed_id,
-            details=command.details,
-        )
-    )
-
-
-_COMMANDS: dict[type[Command], Callable[[_Draft, Any], None]] = {
-    ScheduleActivityTask: _schedule_activity,
-    RequestCancelActivityTask: _request_cancel_activity,
-    StartTimer: _start_timer,
-    CancelTimer: _cancel_timer,
-    CompleteWorkflowExecution: _complete_workflow,
-    FailWorkflowExecution: _fail_workflow,
-    CancelWorkflowExecution: _cancel_workflow,
-}

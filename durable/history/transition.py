@@ -11,7 +11,7 @@ from enum import Enum
 from msgspec import Struct
 
 from durable.history.messages import Message, MessageKind
-from durable.history.values import Failure, IdConflictPolicy, IdReusePolicy, Payload, RetryPolicy, RunStatus
+from durable.history.values import ActivityFields, Failure, IdConflictPolicy, IdReusePolicy, Payload, RunStatus
 
 
 class EventBatch(Struct, frozen=True, kw_only=True):
@@ -41,21 +41,12 @@ class StoredMessage(Struct, frozen=True, kw_only=True):
     key: int = 0
 
 
-class ActivitySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivitySpec(ActivityFields, frozen=True, kw_only=True, omit_defaults=True):
     """What an attempt of an activity needs to know; written once, read by whoever runs it."""
 
-    activity_id: str
-    activity_type: str
     workflow_id: str
     workflow_type: str
     scheduled_us: int
-    input: list[Payload] = []
-    header: dict[str, Payload] = {}
-    schedule_to_close_timeout_us: int = 0
-    schedule_to_start_timeout_us: int = 0
-    start_to_close_timeout_us: int = 0
-    heartbeat_timeout_us: int = 0
-    retry_policy: RetryPolicy = RetryPolicy()
 
 
 class ActivityProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -119,6 +119,20 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return ceiling
 
 
+class ActivityFields(Struct, frozen=True, kw_only=True):
+    """What is said of an activity wherever it is asked for: who, with what, and how long. 0 is no timeout."""
+
+    activity_id: str
+    activity_type: str
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    schedule_to_close_timeout_us: int = 0
+    schedule_to_start_timeout_us: int = 0
+    start_to_close_timeout_us: int = 0
+    heartbeat_timeout_us: int = 0
+    retry_policy: RetryPolicy = RetryPolicy()
+
+
 class RunStatus(IntEnum):
     """Where a run's life stands. Values are Temporal's ``WorkflowExecutionStatus``."""
 

@@ -16,7 +16,7 @@ from durable.activity import ActivityCancellationDetails, ActivityDefinition, Fl
 from durable.common import RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter import DataConverter
-from durable.worker.activities import AttemptThread
+from durable.worker.attempt_thread import AttemptThread
 
 P = ParamSpec("P")
 R = TypeVar("R")

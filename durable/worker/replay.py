@@ -9,16 +9,12 @@ import asyncio
 import hashlib
 import logging
 import random
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from msgspec import Struct
 
-import durable
 from durable.activity import ActivityCancellationType
 from durable.context import ActivityCall, WorkflowContext, stepping
 from durable.converter import DataConverter
@@ -40,34 +36,28 @@ from durable.history.events import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
-    CommandEvent,
     HistoryEvent,
     TimerFired,
     TimerStarted,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
-    WorkflowTaskCompleted,
-    WorkflowTaskStarted,
 )
 from durable.history.messages import Query, QueryAnswer
-from durable.history.state import State, fold
-from durable.history.values import ActivityFailureInfo, CanceledFailureInfo, Failure, Payload
-from durable.worker.loop import WorkflowBeingEvicted, WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimerHandle
-from durable.worker.match import Asked, match
+from durable.history.values import Payload
+from durable.worker.lines import is_user_code, where
+from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
+from durable.worker.match import Asked
 from durable.worker.messages import Handlers
+from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.definition import WorkflowDefinition
-from durable.workflow.errors import NondeterminismError, ReadOnlyContextError
+from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.info import Info
 
 logger = logging.getLogger("durable.worker")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OWN_FILES = str(Path(durable.__file__).parent) + "/"
-_ASYNCIO = str(Path(asyncio.__file__).parent) + "/"
-
-Outcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
 
 
 class Moment(Struct, frozen=True):
@@ -97,64 +87,6 @@ class Environment(Struct, frozen=True, kw_only=True):
     namespace: str
     converter: DataConverter
     failure_exception_types: tuple[type[BaseException], ...] = ()
-
-
-class _Handle(WorkflowTask[Any], ActivityHandle[Any]):
-    """An activity handle: cancelled before its first step it still cancels the activity, by the activity's rules."""
-
-    activity: _ActivityFuture
-    stepped = False
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if not self.stepped and not self.done():
-            return self.activity.cancel(msg)
-        return super().cancel(msg)
-
-
-class _ActivityFuture(WorkflowFuture[list[Payload]]):
-    """An activity's outcome. Cancelled, directly or through the task that awaits it, it obeys its cancellation type."""
-
-    run: Run
-    call: ActivityCall
-    activity_id: str
-    index: int
-    scheduled_event_id = 0
-    temporal_style = False
-    cancel_asked = False
-
-    def cancel_now(self) -> None:
-        """As asyncio cancels a future."""
-        super().cancel()
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if self.done():
-            return False
-        if self.run.evicting:
-            return super().cancel(msg)
-        sent = self.scheduled_event_id != 0
-        if self.call.cancellation_type != ActivityCancellationType.ABANDON:
-            self.run.request_cancel(self)
-            if sent and self.call.cancellation_type == ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
-                return True
-        if not self.temporal_style:
-            return super().cancel(msg)
-        cause = CancelledError("Cancelled")
-        self.fail(self.run.activity_error("Activity cancelled", self, RetryState.CANCEL_REQUESTED, cause))
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        self.set_exception(error)
-        self.exception()  # retrieved: an activity nobody awaits is no news
-
-
-class _Timer:
-    __slots__ = ("handle", "index", "started_event_id", "timer_id")
-
-    def __init__(self, handle: WorkflowTimerHandle, timer_id: str, index: int) -> None:
-        self.handle = handle
-        self.timer_id = timer_id
-        self.index = index
-        self.started_event_id = 0
 
 
 class Run(WorkflowContext):
@@ -204,16 +136,16 @@ class Run(WorkflowContext):
         self._info: Info | None = None
         self._read_only = False
         self._cancel_reason: str | None = None
-        self._asked: list[tuple[Asked, _ActivityFuture | _Timer | None] | None] = []
+        self._asked: list[tuple[Asked, ActivityFuture | Timer | None] | None] = []
         self._over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
         self._cancels: list[int] = []
         self._closing = False
         self._error: BaseException | None = None
         self._activity_count = 0
         self._timer_count = 0
-        self._activities: dict[int, _ActivityFuture] = {}
-        self._timers: dict[int, _Timer] = {}
-        self._timer_of: dict[WorkflowTimerHandle, _Timer] = {}
+        self._activities: dict[int, ActivityFuture] = {}
+        self._timers: dict[int, Timer] = {}
+        self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     # -- for whoever steps the run
@@ -240,7 +172,7 @@ class Run(WorkflowContext):
                 if signals:
                     self._run_dry()
                 for event in events:
-                    apply = _JOBS.get(type(event))
+                    apply = JOBS.get(type(event))
                     if apply is not None:
                         apply(self, event)
                 self._run_dry()
@@ -257,10 +189,10 @@ class Run(WorkflowContext):
         """These events answered the commands of the last activation, one each, in order."""
         for entry, event in zip([entry for entry in self._asked if entry is not None], events, strict=True):
             pending = entry[1]
-            if isinstance(pending, _ActivityFuture) and isinstance(event, ActivityTaskScheduled):
+            if isinstance(pending, ActivityFuture) and isinstance(event, ActivityTaskScheduled):
                 pending.scheduled_event_id = event.id
                 self._activities[event.id] = pending
-            elif isinstance(pending, _Timer) and isinstance(event, TimerStarted):
+            elif isinstance(pending, Timer) and isinstance(event, TimerStarted):
                 pending.started_event_id = event.id
                 self._timers[event.id] = pending
         self._asked = []
@@ -290,7 +222,7 @@ class Run(WorkflowContext):
         where = ""
         while coroutine is not None:
             frame = getattr(coroutine, "cr_frame", None)
-            if frame is not None and not _is_ours(frame.f_code.co_filename):
+            if frame is not None and is_user_code(frame.f_code.co_filename):
                 where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             coroutine = getattr(coroutine, "cr_await", None)
         return where
@@ -351,7 +283,7 @@ class Run(WorkflowContext):
             handle.stepped = True
             return self._decoded(await future, call)
 
-        handle = _Handle(outcome(), loop=self._loop, name=f"activity-{future.activity_id}")
+        handle = PendingActivityHandle(outcome(), loop=self._loop, name=f"activity-{future.activity_id}")
         handle.activity = future
         return handle
 
@@ -391,11 +323,11 @@ class Run(WorkflowContext):
             if not entry[1].done():
                 entry[1].set_result(None)
 
-    def _ask(self, command: Command, pending: _ActivityFuture | _Timer | None = None) -> int:
+    def _ask(self, command: Command, pending: ActivityFuture | Timer | None = None) -> int:
         if self.evicting or self._closing:
             return -1
         self._ask_cancels()
-        self._asked.append((Asked(command, _where() if self._trace else ""), pending))
+        self._asked.append((Asked(command, where() if self._trace else ""), pending))
         return len(self._asked) - 1
 
     def _ask_cancels(self) -> None:
@@ -408,10 +340,10 @@ class Run(WorkflowContext):
         if self._read_only:
             raise ReadOnlyContextError(f"While in read-only function, action attempted: {what}")
 
-    def _schedule(self, call: ActivityCall) -> _ActivityFuture:
+    def _schedule(self, call: ActivityCall) -> ActivityFuture:
         self._must_write("schedule activity")
         self._activity_count += 1
-        future = _ActivityFuture(loop=self._loop)
+        future = ActivityFuture(loop=self._loop)
         future.run, future.call = self, call
         future.activity_id = call.activity_id or str(self._activity_count)
         command = ScheduleActivityTask(
@@ -428,7 +360,7 @@ class Run(WorkflowContext):
         future.index = self._ask(command, future)
         return future
 
-    async def _result(self, future: _ActivityFuture) -> Any:
+    async def _result(self, future: ActivityFuture) -> Any:
         return self._decoded(await future, future.call)
 
     def _decoded(self, result: list[Payload], call: ActivityCall) -> Any:
@@ -436,7 +368,7 @@ class Run(WorkflowContext):
             return None
         return self.converter.from_payloads(result, None if call.result_type is None else [call.result_type])[0]
 
-    def request_cancel(self, future: _ActivityFuture) -> None:
+    def request_cancel(self, future: ActivityFuture) -> None:
         """Take back a call that is not sent yet, or ask the activity to end (once)."""
         if not future.scheduled_event_id:
             self._take_back(future.index)
@@ -452,7 +384,7 @@ class Run(WorkflowContext):
             self._asked[index] = None
 
     def activity_error(
-        self, message: str, future: _ActivityFuture, retry_state: RetryState, cause: BaseException
+        self, message: str, future: ActivityFuture, retry_state: RetryState, cause: BaseException
     ) -> ActivityError:
         error = ActivityError(
             message,
@@ -471,7 +403,7 @@ class Run(WorkflowContext):
     def start_timer(self, delay_us: int, handle: WorkflowTimerHandle) -> None:
         self._must_write("start timer")
         self._timer_count += 1
-        timer = _Timer(handle, str(self._timer_count), -1)
+        timer = Timer(handle, str(self._timer_count), -1)
         timer.index = self._ask(StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us), timer)
         self._timer_of[handle] = timer
 
@@ -556,10 +488,10 @@ class Run(WorkflowContext):
         elif isinstance(event, ActivityTaskCanceled) and not future.temporal_style:
             future.cancel_now()
         else:
-            future.fail(self.converter.from_failure(_activity_failure(future, event)))
+            future.fail(self.converter.from_failure(activity_failure(future, event)))
 
 
-_JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
+JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
     WorkflowExecutionStarted: Run._on_started,  # pyright: ignore[reportPrivateUsage]
     WorkflowExecutionCancelRequested: Run._on_cancel_requested,  # pyright: ignore[reportPrivateUsage]
     TimerFired: Run._on_timer_fired,  # pyright: ignore[reportPrivateUsage]
@@ -568,84 +500,6 @@ _JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
     ActivityTaskTimedOut: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
     ActivityTaskCanceled: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
 }
-
-
-class Rebuilt(Struct, frozen=True):
-    """A run as its history left it; ``undelivered`` are the events that no completed workflow task has read yet."""
-
-    run: Run
-    state: State
-    undelivered: list[HistoryEvent]
-
-
-def rebuild(
-    definition: WorkflowDefinition, run_id: str, events: Sequence[HistoryEvent], environment: Environment
-) -> Rebuilt:
-    """Replay a history. Raises `NondeterminismError` when the code no longer does what it did."""
-    try:
-        return _replay(definition, run_id, events, environment, trace=False)
-    except NondeterminismError:
-        # Once more, now noting source lines, which costs too much to do always.
-        return _replay(definition, run_id, events, environment, trace=True)
-
-
-def _replay(
-    definition: WorkflowDefinition,
-    run_id: str,
-    events: Sequence[HistoryEvent],
-    environment: Environment,
-    *,
-    trace: bool,
-) -> Rebuilt:
-    started = events[0]
-    assert isinstance(started, WorkflowExecutionStarted)
-    run = Run(definition, started, run_id, environment, trace=trace)
-    undelivered: list[HistoryEvent] = []
-    at = 0
-    try:
-        while at < len(events):
-            event = events[at]
-            at += 1
-            if type(event) in _JOBS or isinstance(event, WorkflowExecutionSignaled):
-                undelivered.append(event)
-            elif isinstance(event, WorkflowTaskStarted):
-                completed = events[at] if at < len(events) else None
-                if isinstance(completed, WorkflowTaskCompleted):
-                    recorded = _answers(events, at + 1)
-                    _repeat(run, undelivered, Moment(event.time_us, event.id), completed.id, recorded)
-                    undelivered = []
-                    at += 1 + len(recorded)
-    except NondeterminismError:
-        run.evict()
-        raise
-    run.replaying = False
-    return Rebuilt(run, fold(State(), events), undelivered)
-
-
-def _repeat(
-    run: Run, events: Sequence[HistoryEvent], moment: Moment, completed_id: int, recorded: Sequence[CommandEvent]
-) -> None:
-    """One workflow task again, compared with its record."""
-    activation = run.activate(events, moment, replaying=True)
-    if activation.error is not None:
-        error = activation.error
-        raise NondeterminismError(
-            f"the code no longer fits the history: event {completed_id} completed a workflow task in which the code "
-            f"now raises {type(error).__name__}: {error}"
-        ) from error
-    mismatch = match(run.asked(), recorded, completed_id, run.waits_at)
-    if mismatch is not None:
-        raise NondeterminismError(str(mismatch))
-    run.bind(recorded)
-
-
-def _answers(events: Sequence[HistoryEvent], at: int) -> list[CommandEvent]:
-    """The events from ``at`` on that answer the commands of the task completed just before."""
-    answers: list[CommandEvent] = []
-    while at < len(events) and isinstance(event := events[at], CommandEvent):
-        answers.append(event)
-        at += 1
-    return answers
 
 
 def _answered(event: HistoryEvent) -> int:
@@ -657,48 +511,6 @@ def _answered(event: HistoryEvent) -> int:
             return event.scheduled_event_id
         case _:
             return 0
-
-
-def _activity_failure(future: _ActivityFuture, event: Outcome) -> Failure:
-    """The failure that the workflow sees: Temporal's ActivityError around the activity's own."""
-    retry_state = RetryState.CANCEL_REQUESTED
-    cause = Failure(message="Cancelled", source="durable", info=CanceledFailureInfo())
-    message, identity = "Activity cancelled", ""
-    if isinstance(event, ActivityTaskFailed | ActivityTaskTimedOut):
-        retry_state = RetryState(event.retry_state)
-        cause = event.failure
-        message = "Activity task failed" if isinstance(event, ActivityTaskFailed) else "Activity task timed out"
-    elif isinstance(event, ActivityTaskCanceled) and event.details:
-        cause = Failure(message="Cancelled", source="durable", info=CanceledFailureInfo(details=event.details))
-    if not isinstance(event, ActivityTaskTimedOut):
-        identity = event.identity
-    return Failure(
-        message=message,
-        source="durable",
-        cause=cause,
-        info=ActivityFailureInfo(
-            scheduled_event_id=event.scheduled_event_id,
-            started_event_id=event.started_event_id,
-            identity=identity,
-            activity_type=future.call.activity_type,
-            activity_id=future.activity_id,
-            retry_state=retry_state,
-        ),
-    )
-
-
-def _where() -> str:
-    """The innermost source line on the stack that is neither ours nor asyncio's."""
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame is not None:
-        if not _is_ours(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
-
-
-def _is_ours(path: str) -> bool:
-    return path.startswith((_OWN_FILES, _ASYNCIO))
 
 
 def _datetime(us: int) -> datetime:

@@ -12,8 +12,9 @@ from durable.converter import DataConverter
 from durable.history.errors import HistoryError
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
+from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
-from durable.worker.replay import Environment, rebuild
+from durable.worker.replay import Environment
 from durable.workflow.errors import NondeterminismError
 
 

@@ -26,8 +26,8 @@ from durable.history.transition import (
 )
 from durable.history.values import RunStatus
 from durable.worker.activities import Activities
+from durable.worker.rebuild import Rebuilt
 from durable.worker.registry import Registry
-from durable.worker.replay import Rebuilt
 from durable.worker.step import Job, Stepped, Stepping
 from durable.worker.watchdog import Stepper
 

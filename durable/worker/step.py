@@ -15,8 +15,9 @@ from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State, fold
 from durable.history.transition import StoredMessage
 from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause
+from durable.worker.rebuild import Rebuilt, rebuild
 from durable.worker.registry import Registry
-from durable.worker.replay import Environment, LogLine, Moment, Rebuilt, Run, rebuild
+from durable.worker.replay import Environment, LogLine, Moment, Run
 from durable.worker.watchdog import DeadlockError
 from durable.workflow.errors import NondeterminismError
 

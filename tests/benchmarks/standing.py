@@ -11,7 +11,8 @@ from typing import Any
 
 from durable.converter import DataConverter
 from durable.history import codec
-from durable.worker.replay import Environment, rebuild
+from durable.worker.rebuild import rebuild
+from durable.worker.replay import Environment
 from durable.workflow.definition import WorkflowDefinition
 from tests.benchmarks.definitions import in_sequence, sleeper
 from tests.benchmarks.figures import Sizes

@@ -23,7 +23,8 @@ from durable.history.events import (
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
-from durable.worker.replay import Environment, rebuild
+from durable.worker.rebuild import rebuild
+from durable.worker.replay import Environment
 from durable.workflow.definition import WorkflowDefinition
 
 T = TypeVar("T")

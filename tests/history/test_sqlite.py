@@ -425,7 +425,7 @@ async def test_a_worker_that_has_renewed_since_it_was_looked_at_is_not_declared_
         await store.renew(worker("w1"))
 
         with sqlite3.connect(path) as raw:
-            changed = raw.execute(statements().declare_dead, (store.now_us(), "w1", looked_at_us)).rowcount
+            changed = raw.execute(statements().workers.declare_dead, (store.now_us(), "w1", looked_at_us)).rowcount
         raw.close()
 
         assert changed == 0 and (await store.renew(worker("w1"))).alive
@@ -536,7 +536,7 @@ def plans(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def hot(every: SqliteStatements) -> dict[str, str]:
-    return {name: text for name, text in vars(every).items() if isinstance(text, str)}
+    return {name: text for group in vars(every).values() for name, text in vars(group).items()}
 
 
 @pytest.mark.parametrize("name", hot(statements()))

@@ -17,8 +17,9 @@ from durable.client import WorkflowHistory
 from durable.converter import DataConverter
 from durable.history import export
 from durable.history.values import RunStatus
+from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
-from durable.worker.replay import Environment, rebuild
+from durable.worker.replay import Environment
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 sys.path.insert(0, str(SAMPLES))

@@ -35,7 +35,8 @@ from durable.history.events import (
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.stores.sqlite_file import prepare
 from durable.service import RPCError, RPCStatusCode
-from durable.worker.replay import Environment, Run, rebuild
+from durable.worker.rebuild import rebuild
+from durable.worker.replay import Environment, Run
 from durable.workflow.definition import WorkflowDefinition
 from tests.simulation.grammar import ACTIVITIES, Author, Interpreter, Program, Step, at_most_once_keys, expected, fits
 from tests.simulation.host import Faults, SimHost

@@ -1,6 +1,6 @@
 """The store that is a SQLite file: one lane that writes, one that renews leases, one that reads.
 
-The pure part of a commit is in `plan`, the statements are in `sql`; here and in the modules beside, whose names begin
+The pure part of a commit is in `plan`, the statements are in `sql_statements`; here and in the modules beside, whose names begin
 alike, is only what SQLite does its own way.
 """
 

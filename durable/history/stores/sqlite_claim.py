@@ -37,9 +37,9 @@ def take(db: Connection, claim: Claim, now_us: Callable[[], int], steal_after_us
             return _load(db, claim, found, [])
     with db.writing():
         found = _look(db, claim, now_us(), steal_after_us)
-        db.write_many(statements().take_run, [(claim.worker_id, run_id) for run_id in found.runs.not_mine])
+        db.write_many(statements().claim_runs.take_run, [(claim.worker_id, run_id) for run_id in found.runs.not_mine])
         begun = [attempts.begun(activity_task(row), claim.worker_id, found.runs.now_us) for row in found.tasks]
-        db.write_many(statements().take_task, [plan.taken_row(task) for task in begun])
+        db.write_many(statements().claim_tasks.take_task, [plan.taken_row(task) for task in begun])
     with db.reading():
         return _load(db, claim, found, begun)
 
@@ -67,7 +67,7 @@ def _look_for_runs(db: Connection, claim: Claim, queue: str, since_us: int, choi
     Returns where to look again: when so many were of runs decided already that it is better to ask without those.
     """
     values = (claim.namespace, queue, since_us, choice.now_us, listed(choice.decided))
-    rows = db.read(statements().due_messages, values)
+    rows = db.read(statements().claim_runs.due_messages, values)
     passed_over = 0
     try:
         for run_id, due_us, owner in rows:
@@ -88,7 +88,7 @@ def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Found) -> 
         return
     now_us = found.runs.now_us
     values = (claim.namespace, queue, now_us, now_us, room + 1)
-    rows = db.read(statements().due_tasks, values).fetchall()
+    rows = db.read(statements().claim_tasks.due_tasks, values).fetchall()
     found.tasks.extend(rows[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
@@ -98,12 +98,12 @@ def _load(db: Connection, claim: Claim, found: _Found, begun: list[ActivityTask]
     overdue: list[ActivityTask] = []
     for queue in claim.workflow_queues:
         values = (claim.namespace, queue, choice.now_us, OVERDUE_MAX)
-        overdue.extend(map(activity_task, db.read(sql.overdue_tasks, values)))
+        overdue.extend(map(activity_task, db.read(sql.claim_tasks.overdue_tasks, values)))
     return Claimed(
         runs=_load_runs(db, claim, choice),
         activities=begun,
         overdue=overdue,
-        cancelled=tokens(db, sql.cancelled_tasks, claim.worker_id),
+        cancelled=tokens(db, sql.claim_tasks.cancelled_tasks, claim.worker_id),
         waiting=list(choice.busy),
         next_due_us=_next_due_us(db, claim, choice),
         more=choice.more or found.more_tasks or len(overdue) >= OVERDUE_MAX,
@@ -119,12 +119,12 @@ def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[ClaimedRun]
     unknown = [run.run_id for run in mine if claim.cached.get(run.run_id) != run.last_event_id]
     histories: dict[str, list[bytes]] = {run_id: [] for run_id in unknown}
     if unknown:
-        for run_id, data in db.read(sql.histories, (listed(unknown),)):
+        for run_id, data in db.read(sql.claim_runs.histories, (listed(unknown),)):
             histories[run_id].append(data)
     loaded: list[ClaimedRun] = []
     for run in mine:
         values = (run.run_id, choice.now_us, claim.max_messages_per_run)
-        messages = [stored_message(row) for row in db.read(sql.due_inbox, values)]
+        messages = [stored_message(row) for row in db.read(sql.claim_runs.due_inbox, values)]
         if messages:
             loaded.append(ClaimedRun(run=run, messages=messages, history=histories.get(run.run_id)))
     return loaded
@@ -132,9 +132,9 @@ def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[ClaimedRun]
 
 def _next_due_us(db: Connection, claim: Claim, choice: Choice) -> int | None:
     sql, later = statements(), list(choice.later_us)
-    asked = [(sql.next_message, queue) for queue in claim.workflow_queues]
-    asked += [(sql.next_deadline, queue) for queue in claim.workflow_queues]
-    asked += [(sql.next_task, queue) for queue in claim.activity_queues]
+    asked = [(sql.claim_runs.next_message, queue) for queue in claim.workflow_queues]
+    asked += [(sql.claim_tasks.next_deadline, queue) for queue in claim.workflow_queues]
+    asked += [(sql.claim_tasks.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:
         due_us = db.one(statement, (claim.namespace, queue, choice.now_us))
         if due_us is not None:

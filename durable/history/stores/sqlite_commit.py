@@ -62,10 +62,10 @@ def unpark(
     with db.writing():
         due_us = now_us()
         for queue in task_queues:
-            waiting = db.read(sql.parked_due, (namespace, queue, due_us)).fetchall()
+            waiting = db.read(sql.unpark.parked_due, (namespace, queue, due_us)).fetchall()
             unparked.update(run_id for _, run_id in waiting)
-            db.write_many(sql.set_due, [(due_us, message_id) for message_id, _ in waiting])
-        db.write_many(sql.take_run, [(worker_id, run_id) for run_id in unparked])
+            db.write_many(sql.unpark.set_due, [(due_us, message_id) for message_id, _ in waiting])
+        db.write_many(sql.claim_runs.take_run, [(worker_id, run_id) for run_id in unparked])
         if unparked:
             db.add_pulse()
     return len(unparked)
@@ -108,27 +108,27 @@ def _answers(writes: Sequence[tuple[int, Write]], outcomes: Sequence[Outcome]) -
 def _write_transitions(db: Connection, transitions: Sequence[Transition], now_us: int) -> list[Outcome]:
     outcomes, rows = plan.decide(transitions, _see(db, plan.needs(transitions), now_us))
     sql = statements()
-    db.write_many(sql.update_run, rows.moved_runs)
-    db.write_many(sql.insert_run, rows.new_runs)
-    db.write_many(sql.insert_history, rows.history)
-    db.write_many(sql.delete_message, rows.consumed)
-    db.write_many(sql.delete_task, rows.finished)
-    db.write_many(sql.delete_inbox, rows.closed)
-    db.write_many(sql.delete_tasks, rows.closed)
-    db.write_many(sql.delete_timer, rows.timers)
-    db.write_many(sql.insert_task, rows.tasks)
+    db.write_many(sql.commit.update_run, rows.moved_runs)
+    db.write_many(sql.commit.insert_run, rows.new_runs)
+    db.write_many(sql.commit.insert_history, rows.history)
+    db.write_many(sql.commit.delete_message, rows.consumed)
+    db.write_many(sql.commit_tasks.delete_task, rows.finished)
+    db.write_many(sql.commit.delete_inbox, rows.closed)
+    db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
+    db.write_many(sql.commit.delete_timer, rows.timers)
+    db.write_many(sql.commit_tasks.insert_task, rows.tasks)
     for run, run_id, scheduled_event_id, outcome in rows.cancels:
-        held = db.read(sql.task_owner, (run_id, scheduled_event_id)).fetchone()
+        held = db.read(sql.commit_tasks.task_owner, (run_id, scheduled_event_id)).fetchone()
         if held is None:
             continue  # it is over: its outcome is in the inbox, or in this very transition
         if held[0] is not None:
-            db.write(sql.ask_cancel, (run_id, scheduled_event_id))
+            db.write(sql.commit_tasks.ask_cancel, (run_id, scheduled_event_id))
         else:
-            db.write(sql.delete_task, (run_id, scheduled_event_id))
+            db.write(sql.commit_tasks.delete_task, (run_id, scheduled_event_id))
             rows.messages.append(plan.message_row(outcome, run.namespace, run.task_queue, run_id))
-    db.write_many(sql.insert_message, rows.messages)
-    db.write_many(sql.delete_reply, [row[:1] for row in rows.replies])
-    db.write_many(sql.insert_reply, rows.replies)
+    db.write_many(sql.commit.insert_message, rows.messages)
+    db.write_many(sql.commit.delete_reply, [row[:1] for row in rows.replies])
+    db.write_many(sql.commit.insert_reply, rows.replies)
     return outcomes
 
 
@@ -140,16 +140,16 @@ def _see(db: Connection, wanted: plan.Needs, now_us: int) -> plan.Seen:
     if wanted.starts:
         seen.latest = latest_runs(db, wanted.starts)
     if wanted.requests:
-        for run in map(run_info, db.read(sql.runs_by_request, (listed(wanted.requests),))):
+        for run in map(run_info, db.read(sql.commit.runs_by_request, (listed(wanted.requests),))):
             seen.requests[run.namespace, run.workflow_id, run.request_id] = run
     if wanted.messages:
-        for message_id, run_id, due_us in db.read(sql.messages_by_id, (listed(wanted.messages),)):
+        for message_id, run_id, due_us in db.read(sql.commit.messages_by_id, (listed(wanted.messages),)):
             seen.messages[message_id] = (run_id, due_us)
     if wanted.attempts:
         held = _held(db, wanted.attempts)
         seen.attempts = {key: (task.owner, task.attempt) for key, task in held.items()}
     if wanted.closing:
-        for run_id, message_id in db.read(sql.unread, (listed(wanted.closing), now_us)):
+        for run_id, message_id in db.read(sql.commit.unread, (listed(wanted.closing), now_us)):
             seen.unread.setdefault(run_id, []).append(message_id)
     if wanted.workers:
         seen.alive = alive(db)
@@ -160,15 +160,15 @@ def _write_reports(db: Connection, reports: Sequence[ActivityReport], now_us: in
     sql = statements()
     keys = [(report.token.run_id, report.token.scheduled_event_id) for report in reports]
     outcomes, rows = plan.decide_reports(reports, _held(db, keys), now_us)
-    db.write_many(sql.beat, rows.beats)
-    db.write_many(sql.retry, rows.retries)
-    db.write_many(sql.delete_task, rows.finished)
-    db.write_many(sql.insert_message, rows.messages)
+    db.write_many(sql.commit_tasks.beat, rows.beats)
+    db.write_many(sql.commit_tasks.retry, rows.retries)
+    db.write_many(sql.commit_tasks.delete_task, rows.finished)
+    db.write_many(sql.commit.insert_message, rows.messages)
     return outcomes
 
 
 def _held(db: Connection, keys: Sequence[plan.TaskKey]) -> dict[plan.TaskKey, plan.HeldTask]:
-    rows = db.read(statements().held_by_key, (listed(keys),))
+    rows = db.read(statements().own.held_by_key, (listed(keys),))
     return {
         (run_id, event_id): plan.HeldTask(owner, attempt, bool(cancelled), bool(lost), namespace, queue)
         for run_id, event_id, owner, attempt, cancelled, lost, namespace, queue in rows
@@ -192,5 +192,5 @@ def _write_sends(db: Connection, sends: Sequence[Send]) -> list[Outcome]:
             rows.append(verdict)
             verdict = Committed(run_id=str(verdict[2]))
         outcomes.append(verdict)
-    db.write_many(statements().insert_message, rows)
+    db.write_many(statements().commit.insert_message, rows)
     return outcomes

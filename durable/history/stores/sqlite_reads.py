@@ -17,21 +17,21 @@ LAST_RUN_ID = "\U0010ffff"
 def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
     if not run_ids:
         return {}
-    return {row[0]: run_info(row) for row in db.read(statements().runs_by_id, (listed(run_ids),))}
+    return {row[0]: run_info(row) for row in db.read(statements().read_runs.runs_by_id, (listed(run_ids),))}
 
 
 def latest_runs(db: Connection, wanted: dict[str, list[str]]) -> dict[tuple[str, str], RunInfo]:
     """The latest run of each workflow id, by (namespace, workflow id); ``wanted`` are workflow ids by namespace."""
     latest: dict[tuple[str, str], RunInfo] = {}
     for namespace, workflow_ids in wanted.items():
-        for row in db.read(statements().latest_runs, (listed(workflow_ids), namespace)):
+        for row in db.read(statements().own.latest_runs, (listed(workflow_ids), namespace)):
             latest[namespace, row[2]] = run_info(row)
     return latest
 
 
 def alive(db: Connection) -> set[str]:
     """The ids of the workers that nobody has declared dead."""
-    return {row[0] for row in db.read(statements().alive)}
+    return {row[0] for row in db.read(statements().workers.alive)}
 
 
 def tokens(db: Connection, statement: str, worker_id: str) -> list[AttemptToken]:
@@ -45,7 +45,7 @@ def tokens(db: Connection, statement: str, worker_id: str) -> list[AttemptToken]
 def find(db: Connection, namespace: str, workflow_id: str, run_id: str | None) -> RunInfo | None:
     try:
         if run_id is None:
-            row = db.read(statements().find_latest, (namespace, workflow_id)).fetchone()
+            row = db.read(statements().read_runs.find_latest, (namespace, workflow_id)).fetchone()
             return None if row is None else run_info(row)
         run = runs_by_id(db, [run_id]).get(run_id)
     except UnicodeEncodeError:
@@ -58,23 +58,23 @@ def list_runs(
 ) -> list[RunInfo]:
     end = before or LAST_RUN_ID
     if status is None:
-        rows = db.read(statements().list_runs, (*(namespace, end) * len(RunStatus), limit))
+        rows = db.read(statements().read_runs.list_runs, (*(namespace, end) * len(RunStatus), limit))
     else:
-        rows = db.read(statements().list_by_status, (namespace, end, int(status), limit))
+        rows = db.read(statements().read_runs.list_by_status, (namespace, end, int(status), limit))
     return [run_info(row) for row in rows]
 
 
 def history(db: Connection, run_id: str, after: int) -> list[bytes]:
-    return [row[0] for row in db.read(statements().history, (run_id, run_id, after + 1, after + 1))]
+    return [row[0] for row in db.read(statements().read_parts.history, (run_id, run_id, after + 1, after + 1))]
 
 
 def inbox(db: Connection, run_id: str) -> list[StoredMessage]:
-    return [stored_message(row) for row in db.read(statements().inbox, (run_id,))]
+    return [stored_message(row) for row in db.read(statements().read_parts.inbox, (run_id,))]
 
 
 def tasks(db: Connection, run_id: str) -> list[ActivityTask]:
-    return [activity_task(row) for row in db.read(statements().tasks, (run_id,))]
+    return [activity_task(row) for row in db.read(statements().read_parts.tasks, (run_id,))]
 
 
 def replies(db: Connection, ids: Sequence[str]) -> dict[str, bytes]:
-    return dict(db.read(statements().replies, (listed(ids),)).fetchall())
+    return dict(db.read(statements().read_parts.replies, (listed(ids),)).fetchall())

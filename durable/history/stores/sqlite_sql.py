@@ -9,7 +9,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Text, bindparam, func, select
 from sqlalchemy.dialects import sqlite as dialects
 
-from durable.history.stores.sql import RUN_COLUMNS, Statements
+from durable.history.stores.sql import RUN_COLUMNS
+from durable.history.stores.sql_statements import Statements
+from durable.history.stores.sql_text import Language
 from durable.history.stores.tables import activity_tasks, runs
 
 
@@ -18,11 +20,10 @@ def _among(column: ColumnElement[str] | ColumnElement[int], name: str) -> Column
     return column.in_(select(each.c.value))
 
 
-class SqliteStatements(Statements):
-    """What only SQLite is asked, beside what every database is. Many values are one parameter: see `listed`."""
+class OwnStatements:
+    """What only SQLite is asked in these words. Many values are one parameter: see `listed`."""
 
     def __init__(self) -> None:
-        super().__init__(dialects.dialect(paramstyle="qmark"), _among)
         run_columns = ", ".join(f"r.{column.name}" for column in RUN_COLUMNS)
         # CROSS JOIN makes SQLite begin with the short list of what is wanted.
         self.latest_runs = (
@@ -37,6 +38,14 @@ class SqliteStatements(Statements):
             "AND t.scheduled_event_id = json_extract(wanted.value, '$[1]')"
         )
         self.wall_clock_us = "SELECT CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
+
+
+class SqliteStatements(Statements):
+    """What SQLite is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(Language(dialects.dialect(paramstyle="qmark"), _among))
+        self.own = OwnStatements()
 
 
 @cache

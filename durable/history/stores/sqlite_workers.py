@@ -27,7 +27,7 @@ class Workers:
     def __init__(self, db: Connection, host: Host) -> None:
         self._db = db
         self._host = host
-        self._sql = statements()
+        self._sql = statements().workers
         self._sign_directory = Path(f"{db.path}-workers")
         self._signs: dict[str, signs.Sign] = {}
         self._renewals = Renewals()
@@ -145,7 +145,7 @@ class Workers:
         """
         if isinstance(self._host, Machine):
             with explained(self._db.path):
-                wall_us: int = self._db.one(self._sql.wall_clock_us)
+                wall_us: int = self._db.one(statements().own.wall_clock_us)
             if abs(wall_us - self._host.now_us()) > CLOCK_ERROR_US:
                 self._host.adjust(wall_us)
 

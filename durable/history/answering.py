@@ -1,0 +1,136 @@
+"""Pure: what commands become: the event that answers each, and what the store has to do for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from durable.history import attempts, codec
+from durable.history.commands import (
+    CancelTimer,
+    CancelWorkflowExecution,
+    Command,
+    CompleteWorkflowExecution,
+    FailWorkflowExecution,
+    RequestCancelActivityTask,
+    ScheduleActivityTask,
+    StartTimer,
+)
+from durable.history.events import (
+    ActivityTaskCancelRequested,
+    ActivityTaskScheduled,
+    HistoryEvent,
+    TimerCanceled,
+    TimerStarted,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionStarted,
+)
+from durable.history.messages import (
+    ActivityOutcome,
+    Canceled,
+    TimerDue,
+)
+from durable.history.state import State
+from durable.history.transition import (
+    ActivityCancel,
+    ActivitySpec,
+    ActivityTask,
+    NewMessage,
+)
+from durable.history.values import ActivityFields
+
+
+class Draft:
+    """A transition in the making, while commands become events."""
+
+    def __init__(self, run_id: str, state: State, events: list[HistoryEvent], now_us: int) -> None:
+        self.run_id = run_id
+        self.events = events
+        self.now_us = now_us
+        self.last_id = events[-1].id if events else state.last_event_id
+        started = events[0] if events and isinstance(events[0], WorkflowExecutionStarted) else state
+        self.workflow_id = started.workflow_id
+        self.workflow_type = started.workflow_type
+        self.workflow_task_queue = started.task_queue
+        self.task_completed_id = 0
+        self.messages: list[NewMessage] = []
+        self.cancelled_timers: list[int] = []
+        self.tasks: list[ActivityTask] = []
+        self.cancelled_activities: list[ActivityCancel] = []
+
+    def add(self, event: HistoryEvent) -> None:
+        self.last_id = event.id
+        self.events.append(event)
+
+    def answer(self, kind: Callable[..., HistoryEvent], **attributes: Any) -> int:
+        """Add the event that answers a command; its id."""
+        self.add(
+            kind(
+                id=self.last_id + 1,
+                time_us=self.now_us,
+                workflow_task_completed_event_id=self.task_completed_id,
+                **attributes,
+            )
+        )
+        return self.last_id
+
+
+def _schedule_activity(draft: Draft, command: ScheduleActivityTask) -> None:
+    fields = {name: getattr(command, name) for name in ActivityFields.__struct_fields__}
+    event_id = draft.answer(ActivityTaskScheduled, task_queue=command.task_queue, **fields)
+    spec = ActivitySpec(
+        workflow_id=draft.workflow_id, workflow_type=draft.workflow_type, scheduled_us=draft.now_us, **fields
+    )
+    task = ActivityTask(
+        run_id=draft.run_id,
+        scheduled_event_id=event_id,
+        task_queue=command.task_queue,
+        workflow_task_queue=draft.workflow_task_queue,
+        due_us=draft.now_us,
+        spec=spec,
+    )
+    draft.tasks.append(attempts.waiting(task))
+
+
+def _request_cancel_activity(draft: Draft, command: RequestCancelActivityTask) -> None:
+    draft.answer(ActivityTaskCancelRequested, scheduled_event_id=command.scheduled_event_id)
+    outcome = ActivityOutcome(scheduled_event_id=command.scheduled_event_id, outcome=Canceled())
+    draft.cancelled_activities.append(
+        ActivityCancel(scheduled_event_id=command.scheduled_event_id, outcome=codec.pack(outcome, draft.now_us))
+    )
+
+
+def _start_timer(draft: Draft, command: StartTimer) -> None:
+    wait_us = command.start_to_fire_timeout_us
+    event_id = draft.answer(TimerStarted, timer_id=command.timer_id, start_to_fire_timeout_us=wait_us)
+    draft.messages.append(codec.pack(TimerDue(started_event_id=event_id), draft.now_us + wait_us, key=event_id))
+
+
+def _cancel_timer(draft: Draft, command: CancelTimer) -> None:
+    draft.answer(TimerCanceled, timer_id=command.timer_id, started_event_id=command.started_event_id)
+    draft.cancelled_timers.append(command.started_event_id)
+
+
+def _complete_workflow(draft: Draft, command: CompleteWorkflowExecution) -> None:
+    draft.answer(WorkflowExecutionCompleted, result=command.result)
+
+
+def _fail_workflow(draft: Draft, command: FailWorkflowExecution) -> None:
+    draft.answer(WorkflowExecutionFailed, failure=command.failure)
+
+
+def _cancel_workflow(draft: Draft, command: CancelWorkflowExecution) -> None:
+    draft.answer(WorkflowExecutionCanceled, details=command.details)
+
+
+COMMANDS: dict[type[Command], Callable[[Draft, Any], None]] = {
+    ScheduleActivityTask: _schedule_activity,
+    RequestCancelActivityTask: _request_cancel_activity,
+    StartTimer: _start_timer,
+    CancelTimer: _cancel_timer,
+    CompleteWorkflowExecution: _complete_workflow,
+    FailWorkflowExecution: _fail_workflow,
+    CancelWorkflowExecution: _cancel_workflow,
+}

@@ -1,0 +1,132 @@
+"""Pure: what messages become when a run reads them."""
+
+from __future__ import annotations
+
+from durable.history.events import (
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskStarted,
+    ActivityTaskTimedOut,
+    HistoryEvent,
+    TimerFired,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionSignaled,
+)
+from durable.history.messages import (
+    ActivityOutcome,
+    Canceled,
+    CancelRequest,
+    Completed,
+    Failed,
+    Message,
+    Signal,
+    TimedOut,
+    TimerDue,
+)
+from durable.history.state import State
+
+
+class Seen:
+    """The state as it moves on while messages become events: enough of it to tell what is stale."""
+
+    def __init__(self, state: State) -> None:
+        self.next_id = state.last_event_id + 1
+        self.last_us = state.last_time_us
+        self.activities = dict(state.activities)
+        self.timers = dict(state.timers)
+        self.request_ids = set(state.request_ids)
+
+    def take_id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+    def is_new(self, request_id: str) -> bool:
+        if request_id in self.request_ids:
+            return False
+        if request_id:
+            self.request_ids.add(request_id)
+        return True
+
+
+def message_events(seen: Seen, message: Message, now_us: int) -> list[HistoryEvent]:
+    match message:
+        case Signal() if seen.is_new(message.request_id):
+            return [_signaled(message, seen.take_id(), now_us)]
+        case CancelRequest() if seen.is_new(message.request_id):
+            return [_cancel_requested(message, seen.take_id(), now_us)]
+        case TimerDue() if message.started_event_id in seen.timers:
+            return [_fired(seen, message, now_us)]
+        case ActivityOutcome() if message.scheduled_event_id in seen.activities:
+            return _activity_events(seen, message, now_us)
+        case _:
+            return []
+
+
+def _signaled(message: Signal, event_id: int, now_us: int) -> HistoryEvent:
+    return WorkflowExecutionSignaled(
+        id=event_id,
+        time_us=now_us,
+        signal_name=message.name,
+        input=message.input,
+        identity=message.identity,
+        header=message.header,
+        request_id=message.request_id,
+    )
+
+
+def _cancel_requested(message: CancelRequest, event_id: int, now_us: int) -> HistoryEvent:
+    return WorkflowExecutionCancelRequested(
+        id=event_id,
+        time_us=now_us,
+        cause=message.reason,
+        identity=message.identity,
+        request_id=message.request_id,
+    )
+
+
+def _fired(seen: Seen, message: TimerDue, now_us: int) -> HistoryEvent:
+    timer_id = seen.timers.pop(message.started_event_id)
+    return TimerFired(id=seen.take_id(), time_us=now_us, timer_id=timer_id, started_event_id=message.started_event_id)
+
+
+def _activity_events(seen: Seen, message: ActivityOutcome, now_us: int) -> list[HistoryEvent]:
+    """ActivityTaskStarted, when an attempt ever began, and the outcome."""
+    pending = seen.activities.pop(message.scheduled_event_id)
+    events: list[HistoryEvent] = []
+    started_id = 0
+    if message.started_us:
+        started_id = seen.take_id()
+        events.append(
+            ActivityTaskStarted(
+                id=started_id,
+                time_us=max(seen.last_us, min(message.started_us, now_us)),
+                scheduled_event_id=message.scheduled_event_id,
+                identity=message.identity,
+                attempt=message.attempt,
+                last_failure=message.last_failure,
+            )
+        )
+    key = {
+        "id": seen.take_id(),
+        "time_us": now_us,
+        "scheduled_event_id": message.scheduled_event_id,
+        "started_event_id": started_id,
+    }
+    match message.outcome:
+        case Completed(result=result):
+            events.append(ActivityTaskCompleted(**key, result=result, identity=message.identity))
+        case Failed(failure=failure, retry_state=state):
+            events.append(ActivityTaskFailed(**key, failure=failure, identity=message.identity, retry_state=state))
+        case TimedOut(failure=failure, retry_state=state):
+            events.append(ActivityTaskTimedOut(**key, failure=failure, retry_state=state))
+        case Canceled(details=details):
+            events.append(
+                ActivityTaskCanceled(
+                    **key,
+                    details=details,
+                    identity=message.identity,
+                    latest_cancel_requested_event_id=pending.cancel_requested_event_id,
+                )
+            )
+    return events

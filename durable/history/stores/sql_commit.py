@@ -1,0 +1,119 @@
+"""The statements of commits: what they have to see, and what they write."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, false, null, select, true, update
+
+from durable.history.messages import HOLDS_OPEN, OUTLIVES, MessageKind
+from durable.history.stores.sql import RUN_COLUMNS
+from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
+from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
+
+
+class CommitStatements:
+    """Runs, their histories and messages, and answers."""
+
+    def __init__(self, sql: Language) -> None:
+        run, message = runs.c, inbox.c
+        self.runs_by_request = sql.text(select(*RUN_COLUMNS).where(sql.among(run.request_id, "ids")), "ids")
+        self.messages_by_id = sql.text(
+            select(message.id, message.run_id, message.due_us).where(sql.among(message.id, "ids")), "ids"
+        )
+        holds_open = message.kind.in_([number(kind) for kind in HOLDS_OPEN])
+        self.unread = sql.text(
+            select(message.run_id, message.id).where(
+                sql.among(message.run_id, "ids"), message.due_us <= given("now"), holds_open
+            ),
+            "ids",
+            "now",
+        )
+        self.insert_run = sql.insert(runs)
+        self.update_run = sql.text(
+            update(runs)
+            .ordered_values(
+                (run.owner, given("owner")),
+                (run.last_event_id, given("last")),
+                (run.history_bytes, given("size")),
+                (run.status, given("status")),
+                (run.closed_us, given("closed")),
+                (run.parked, given("parked")),
+            )
+            .where(run.run_id == given("b_run")),
+            *("owner", "last", "size", "status", "closed", "parked", "b_run"),
+        )
+        self.insert_history = sql.insert(history)
+        self.insert_message = sql.insert(inbox)
+        self.delete_message = sql.text(delete(inbox).where(message.id == given("b_id")), "b_id")
+        self.delete_timer = sql.text(
+            delete(inbox).where(
+                message.run_id == given("b_run"),
+                message.key == given("b_key"),
+                message.key > number(0),
+                message.kind == number(MessageKind.TIMER),
+            ),
+            *("b_run", "b_key"),
+        )
+        self.delete_inbox = sql.text(
+            delete(inbox).where(
+                message.run_id == given("b_run"), message.kind.not_in([number(kind) for kind in OUTLIVES])
+            ),
+            "b_run",
+        )
+        # A reply is written once; a second one for the same question says the same.
+        self.delete_reply = sql.text(delete(replies).where(replies.c.id == given("b_id")), "b_id")
+        self.insert_reply = sql.insert(replies)
+
+
+class CommitTaskStatements:
+    """Activity tasks."""
+
+    def __init__(self, sql: Language) -> None:
+        task = activity_tasks.c
+        self.insert_task = sql.insert(activity_tasks)
+        self.delete_task = sql.text(delete(activity_tasks).where(*THIS_TASK), *THIS_KEY)
+        self.delete_tasks = sql.text(delete(activity_tasks).where(task.run_id == given("b_run")), "b_run")
+        self.task_owner = sql.text(select(task.owner).where(*THIS_TASK), *THIS_KEY)
+        self.ask_cancel = sql.text(
+            update(activity_tasks).values(cancel_requested=true()).where(*THIS_TASK), "b_run", "b_event"
+        )
+        self.beat = sql.text(
+            update(activity_tasks)
+            .ordered_values((task.deadline_us, given("deadline")), (task.progress, given("progress")))
+            .where(*THIS_TASK),
+            *("deadline", "progress", *THIS_KEY),
+        )
+        self.retry = sql.text(
+            update(activity_tasks)
+            .ordered_values(
+                (task.attempt, given("attempt")),
+                (task.due_us, given("due")),
+                (task.deadline_us, given("deadline")),
+                (task.progress, given("progress")),
+                (task.owner, null()),
+                (task.lost, false()),
+                (task.started_us, number(0)),
+            )
+            .where(*THIS_TASK),
+            *("attempt", "due", "deadline", "progress", *THIS_KEY),
+        )
+
+
+class UnparkStatements:
+    """What makes parked runs due before their time."""
+
+    def __init__(self, sql: Language) -> None:
+        run, message = runs.c, inbox.c
+        parked = select(run.run_id).where(
+            run.namespace == given("ns"), run.task_queue == given("queue"), run.parked.is_not(None)
+        )
+        self.parked_due = sql.text(
+            select(message.id, message.run_id).where(
+                message.run_id.in_(parked),
+                message.kind == number(MessageKind.TASK_DUE),
+                message.due_us > given("now"),
+            ),
+            *("ns", "queue", "now"),
+        )
+        self.set_due = sql.text(
+            update(inbox).values(due_us=given("due")).where(message.id == given("b_id")), *("due", "b_id")
+        )

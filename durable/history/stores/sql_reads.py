@@ -1,0 +1,74 @@
+"""The statements that only read: runs, and what is kept of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Text, func, literal_column, select, union_all
+
+from durable.history.stores.sql import MESSAGE_COLUMNS, RUN_COLUMNS, STATUS, TASK_COLUMNS
+from durable.history.stores.sql_text import NONE, Language, given, number
+from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
+
+
+class ReadRunStatements:
+    """Runs, found or listed."""
+
+    def __init__(self, sql: Language) -> None:
+        run, ns = runs.c, given("ns")
+        self.runs_by_id = sql.text(select(*RUN_COLUMNS).where(sql.among(run.run_id, "ids")), "ids")
+        of_workflow = (run.namespace == ns, run.workflow_id == given("workflow"))
+        self.find_latest = sql.text(
+            select(*RUN_COLUMNS).where(*of_workflow).order_by(run.generation.desc()).limit(number(1)).offset(NONE),
+            *("ns", "workflow"),
+        )
+        self.list_by_status = sql.text(
+            select(*RUN_COLUMNS)
+            .where(run.namespace == ns, run.run_id < given("before"), run.status == given("status"))
+            .order_by(run.run_id.desc())
+            .limit(given("limit"))
+            .offset(NONE),
+            *("ns", "before", "status", "limit"),
+        )
+        # The index knows runs by status: seven short walks, merged, need no other one.
+        of_status = [
+            select(run.run_id).where(
+                run.namespace == given(f"ns{status}"),
+                run.status == number(status),
+                run.run_id < given(f"before{status}"),
+            )
+            for status in STATUS
+        ]
+        last_first = literal_column("run_id", Text()).desc()
+        newest = union_all(*of_status).order_by(last_first).limit(given("limit")).offset(NONE)
+        self.list_runs = sql.text(
+            select(*RUN_COLUMNS).where(run.run_id.in_(newest)).order_by(run.run_id.desc()),
+            *(name for status in STATUS for name in (f"ns{status}", f"before{status}")),
+            "limit",
+        )
+
+
+class ReadPartStatements:
+    """What is kept of a run: history, unread messages, activity tasks, answers."""
+
+    def __init__(self, sql: Language) -> None:
+        message, task = inbox.c, activity_tasks.c
+        earlier = history.alias()
+        first_row = select(func.max(earlier.c.first_id)).where(
+            earlier.c.run_id == given("run2"), earlier.c.first_id <= given("next2")
+        )
+        self.history = sql.text(
+            select(history.c.data)
+            .where(
+                history.c.run_id == given("run"),
+                history.c.first_id >= func.coalesce(first_row.scalar_subquery(), number(0)),
+                history.c.first_id + history.c.count > given("next"),
+            )
+            .order_by(history.c.first_id),
+            *("run", "run2", "next2", "next"),
+        )
+        self.inbox = sql.text(
+            select(*MESSAGE_COLUMNS).where(message.run_id == given("run")).order_by(message.id), "run"
+        )
+        self.tasks = sql.text(
+            select(*TASK_COLUMNS).where(task.run_id == given("run")).order_by(task.scheduled_event_id), "run"
+        )
+        self.replies = sql.text(select(replies.c.id, replies.c.body).where(sql.among(replies.c.id, "ids")), "ids")

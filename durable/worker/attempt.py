@@ -1,0 +1,296 @@
+"""One attempt of an activity under way: its code, its clock, its heartbeat, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable.activity import ActivityCancellationDetails, Flag, Info
+from durable.client.description import moment
+from durable.common import RetryPolicy
+from durable.context import ActivityContext, current_activity
+from durable.exceptions import ApplicationError, CancelledError
+from durable.history import attempts
+from durable.history.messages import ActivityOutcome
+from durable.history.transition import (
+    ActivityTask,
+    Outcome,
+    Refused,
+    Retry,
+)
+from durable.worker.attempt_thread import AttemptThread
+from durable.worker.registry import RegisteredActivity
+
+if TYPE_CHECKING:
+    from durable.worker.activities import Activities
+
+logger = logging.getLogger("durable.worker")
+
+HEARTBEAT_INTERVAL_MAX = 60.0
+HEARTBEAT_INTERVAL_DEFAULT = 30.0
+
+Key = tuple[str, int]
+
+
+class Attempt(ActivityContext):
+    """One attempt under way: the context that its code sees, and its clock."""
+
+    def __init__(self, activities: Activities, task: ActivityTask, found: RegisteredActivity | None) -> None:
+        self.task = task
+        self.key: Key = (task.run_id, task.scheduled_event_id)
+        self.converter = activities.converter
+        self.is_sync = found is not None and not found.definition.is_async
+        self._activities = activities
+        self._found = found
+        self._cancelled = Flag()
+        self._details: ActivityCancellationDetails | None = None
+        self._info: Info | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._owned = True
+        self._beat_at: float | None = None
+        self._beat_due: asyncio.TimerHandle | None = None
+        self._heartbeat_error: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        self._thread: AttemptThread | None = None
+        self.sleeps = False
+
+    # -- what the code may ask (ActivityContext)
+
+    def info(self) -> Info:
+        if self._info is None:
+            self._info = _info(self._activities, self.task)
+        return self._info
+
+    @property
+    def cancelled(self) -> Flag:
+        return self._cancelled
+
+    @property
+    def worker_shutdown(self) -> Flag:
+        return self._activities.shutdown
+
+    def cancellation_details(self) -> ActivityCancellationDetails | None:
+        return self._details
+
+    def heartbeat(self, details: Sequence[Any]) -> None:
+        if self.is_sync:
+            # The loop takes it when it can; a broken conversion is the attempt's failure all the same.
+            payloads = self.converter.to_payloads(details)
+            self._loop.call_soon_threadsafe(self._beat, payloads)
+        else:
+            self._beat(self.converter.to_payloads(details))
+
+    def shield_thread_cancel(self) -> AbstractContextManager[None]:
+        return self._thread.shield() if self._thread is not None else _nothing()
+
+    @contextmanager
+    def asleep(self) -> Generator[None]:
+        self.sleeps = True
+        try:
+            yield
+        finally:
+            self.sleeps = False
+
+    # -- its life
+
+    def begin(self) -> None:
+        self._work = self._loop.create_task(self._run(), name=f"activity-{self.task.spec.activity_type}")
+        self._work.add_done_callback(self._never_ran)
+        self._watch_deadline()
+
+    def cancel(self, details: ActivityCancellationDetails) -> None:
+        if self._cancelled.is_set():
+            return
+        self._details = details
+        self._cancelled.set()
+        if self._thread is not None:
+            self._thread.cancel()
+        elif self._work is not None and not self.is_sync:
+            self._work.cancel("Activity cancelled")
+
+    def disown(self) -> None:
+        """Whatever comes of it is nobody's business any more."""
+        self._owned = False
+
+    def _never_ran(self, work: asyncio.Task[None]) -> None:
+        """A task cancelled before its first step runs none of its code: the attempt is over all the same."""
+        if work.cancelled():
+            self._over(self._ended_by(asyncio.CancelledError()))
+
+    async def _run(self) -> None:
+        current_activity.set(self)
+        what: ActivityOutcome | Retry | None = None
+        try:
+            what = self._completed(await self._call())
+        except asyncio.CancelledError as error:
+            what = self._ended_by(error)
+        except Exception as error:
+            what = self._ended_by(error)
+        finally:
+            self._over(what)
+
+    async def _call(self) -> Any:
+        if self._found is None:
+            raise ApplicationError(self._activities.missing(self.task.spec.activity_type), type="NotFoundError")
+        definition = self._found.definition
+        args, kwargs = definition.signature.decode(self.converter, self.task.spec.input)
+        if definition.is_async:
+            return await self._found.fn(*args, **kwargs)
+        thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
+        call = self._found.fn
+        return await self._activities.run_in_thread(
+            contextvars.copy_context(), lambda: thread.run(lambda: call(*args, **kwargs))
+        )
+
+    def _completed(self, result: Any) -> ActivityOutcome:
+        return attempts.completed(self.task, self.converter.to_payloads([result]), self._activities.identity)
+
+    def _ended_by(self, error: BaseException) -> ActivityOutcome | Retry | None:
+        details = self._details
+        now_us = self._activities.database.store.now_us()
+        cancelled = isinstance(error, asyncio.CancelledError | CancelledError)
+        if self._heartbeat_error is not None:
+            error, cancelled = self._heartbeat_error, False
+        if cancelled and details is not None:
+            if details.worker_shutdown and self.task.spec.retry_policy.maximum_attempts != 1:
+                return attempts.handed_back(self.task, now_us)
+            if details.worker_shutdown:  # it has begun, and may begin only once
+                error = ApplicationError("the worker stopped while the activity ran", type="WorkerShutdown")
+            elif details.cancel_requested:
+                payloads = self.converter.to_payloads(error.details) if isinstance(error, CancelledError) else []
+                return attempts.canceled(self.task, payloads, self._activities.identity)
+            else:
+                return None
+        if isinstance(error, asyncio.CancelledError) and self._work is not None and self._work.cancelling():
+            return None  # the program is going down: the attempt is not over, another worker takes it
+        failure = self.converter.to_failure(error)
+        what = attempts.failed(self.task, failure, self._activities.identity, now_us)
+        level = logging.DEBUG if _is_benign(error) else logging.WARNING
+        logger.log(
+            level,
+            "activity %s of workflow %s failed at attempt %d (%s): %s",
+            self.task.spec.activity_type,
+            self.task.spec.workflow_id,
+            self.task.attempt,
+            "it is tried again" if isinstance(what, Retry) else "the last one",
+            failure.message,
+            extra={"__temporal_error_identifier": "ActivityFailure"},
+        )
+        return what
+
+    def _over(self, what: ActivityOutcome | Retry | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._beat_due is not None:
+            self._beat_due.cancel()
+        self._activities.over(self, what if self._owned else None)
+
+    def _watch_deadline(self) -> None:
+        """Timeouts of an attempt are told by the worker that runs it; the store's sweep is for those that can't."""
+        if self.task.deadline_us is None:
+            return
+        wait_us = self.task.deadline_us - self._activities.database.store.now_us()
+        self._deadline = self._loop.call_later(max(0.0, wait_us / 1_000_000), self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        now_us = self._activities.database.store.now_us()
+        what = attempts.expired(self.task, now_us)
+        if what is None:
+            self._watch_deadline()
+            return
+        logger.warning(
+            "activity %s of workflow %s timed out at attempt %d",
+            self.task.spec.activity_type,
+            self.task.spec.workflow_id,
+            self.task.attempt,
+        )
+        if self._owned:
+            self.disown()
+            self._tell(what, now_us)
+        self.cancel(ActivityCancellationDetails(timed_out=True))
+
+    def _tell(self, what: ActivityOutcome | Retry, now_us: int) -> None:
+        """The attempt's end, though its code has not ended yet: its slot stays taken until it has."""
+        self._activities.report(attempts.report(self.task, what, now_us))
+
+    # -- heartbeat
+
+    def _beat(self, payloads: list[Any]) -> None:
+        """Keep the details; send them now, or when the interval since the last ones is over."""
+        progress = msgspec.structs.replace(self.task.progress, heartbeat_details=payloads)
+        self.task = msgspec.structs.replace(self.task, progress=progress)
+        if self._beat_due is not None or not self._owned:
+            return
+        interval = _beat_interval(self.task)
+        since = self._loop.time() - self._beat_at if self._beat_at is not None else interval
+        self._beat_due = self._loop.call_later(max(0.0, interval - since), self._send_beat)
+
+    def _send_beat(self) -> None:
+        self._beat_due = None
+        self._beat_at = self._loop.time()
+        if not self._owned:
+            return
+        now_us = self._activities.database.store.now_us()
+        self.task = msgspec.structs.replace(self.task, deadline_us=attempts.deadline_us(self.task, now_us))
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._watch_deadline()
+        self._activities.report(attempts.beat(self.task, self.task.progress.heartbeat_details, now_us), self._beaten)
+
+    def _beaten(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Refused):
+            self.disown()
+            self.cancel(ActivityCancellationDetails(not_found=True))
+        elif outcome.cancel_requested:
+            self.cancel(ActivityCancellationDetails(cancel_requested=True))
+
+
+@contextmanager
+def _nothing() -> Generator[None]:
+    yield
+
+
+def _beat_interval(task: ActivityTask) -> float:
+    """Seconds between two heartbeats that are sent."""
+    timeout = task.spec.heartbeat_timeout_us / 1_000_000
+    return min(0.8 * timeout, HEARTBEAT_INTERVAL_MAX) if timeout else HEARTBEAT_INTERVAL_DEFAULT
+
+
+def _is_benign(error: BaseException) -> bool:
+    return isinstance(error, ApplicationError) and error.category == 1
+
+
+def _duration(us: int) -> timedelta | None:
+    return timedelta(microseconds=us) if us else None
+
+
+def _info(activities: Activities, task: ActivityTask) -> Info:
+    spec = task.spec
+    return Info(
+        activity_id=spec.activity_id,
+        activity_type=spec.activity_type,
+        attempt=task.attempt,
+        current_attempt_scheduled_time=moment(task.due_us),
+        heartbeat_details=activities.converter.from_payloads(task.progress.heartbeat_details),
+        heartbeat_timeout=_duration(spec.heartbeat_timeout_us),
+        is_local=False,
+        namespace=activities.namespace,
+        schedule_to_close_timeout=_duration(spec.schedule_to_close_timeout_us),
+        scheduled_time=moment(spec.scheduled_us),
+        start_to_close_timeout=_duration(spec.start_to_close_timeout_us),
+        started_time=moment(task.started_us),
+        task_queue=task.task_queue,
+        task_token=msgspec.msgpack.encode(attempts.token(task)),
+        workflow_id=spec.workflow_id,
+        workflow_run_id=task.run_id,
+        workflow_type=spec.workflow_type,
+        retry_policy=RetryPolicy.from_history(spec.retry_policy),
+    )
