@@ -11,7 +11,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -25,7 +25,7 @@ _Task = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]
 class Lane(Protocol):
     """One thread's worth of blocking work, done in the order in which it was handed over."""
 
-    async def run(self, work: Callable[[], T], /) -> T:
+    def run(self, work: Callable[[], T], /) -> Awaitable[T]:
         """Do ``work`` off the loop; its result, or its exception. Cancelling the wait does not undo the work.
 
         StoreUnavailable once it is closed.
@@ -81,13 +81,13 @@ class ThreadLane:
         self._closed = False
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
-    async def run(self, work: Callable[[], T], /) -> T:
+    def run(self, work: Callable[[], T], /) -> asyncio.Future[T]:
         if self._closed:
             raise StoreUnavailable("this was closed already: close workers before their client")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._work.put((work, loop, answer))
-        return await answer
+        return answer
 
     def close(self) -> None:
         self._closed = True

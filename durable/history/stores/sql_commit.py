@@ -73,9 +73,7 @@ class CommitTaskStatements:
         self.delete_task = sql.text(delete(activity_tasks).where(*THIS_TASK), *THIS_KEY)
         self.delete_tasks = sql.text(delete(activity_tasks).where(task.run_id == given("b_run")), "b_run")
         self.task_owner = sql.text(select(task.owner).where(*THIS_TASK), *THIS_KEY)
-        self.ask_cancel = sql.text(
-            update(activity_tasks).values(cancel_requested=true()).where(*THIS_TASK), "b_run", "b_event"
-        )
+        self.ask_cancel = sql.text(update(activity_tasks).values(cancel_requested=true()).where(*THIS_TASK), *THIS_KEY)
         self.beat = sql.text(
             update(activity_tasks)
             .ordered_values((task.deadline_us, given("deadline")), (task.progress, given("progress")))

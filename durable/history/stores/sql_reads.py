@@ -1,4 +1,4 @@
-"""The statements that only read: runs, and what is kept of them."""
+"""The statements that only read: runs, and what is kept beside them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ReadRunStatements:
 
 
 class ReadPartStatements:
-    """What is kept of a run: history, unread messages, activity tasks, answers."""
+    """What is kept beside the runs: history, unread messages, activity tasks, answers."""
 
     def __init__(self, sql: Language) -> None:
         message, task = inbox.c, activity_tasks.c

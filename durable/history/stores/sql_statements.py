@@ -10,7 +10,7 @@ from durable.history.stores.sql_workers import WorkerStatements
 
 
 class Statements:
-    """Groups of SQL texts with positional parameters; the names at each one are those, in order."""
+    """SQL texts in groups; the names beside each text are its positional parameters, in order."""
 
     def __init__(self, sql: Language) -> None:
         self.commit = CommitStatements(sql)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, Table, bindparam, insert, literal_column
@@ -14,36 +14,6 @@ from durable.history.stores.tables import activity_tasks, inbox
 
 Among = Callable[[ColumnElement[str] | ColumnElement[int], str], ColumnElement[bool]]
 """How a database says "this column is one of the values in that one parameter"."""
-
-
-class Language:
-    """What one database speaks."""
-
-    def __init__(self, dialect: Dialect, among: Among) -> None:
-        self.among = among
-        self._dialect = dialect
-
-    def text(self, statement: ClauseElement, *names: str) -> str:
-        """The text of a statement whose parameters are ``names``, in this order."""
-        return compiled(statement, self._dialect, names)
-
-    def insert(self, table: Table) -> str:
-        """A whole row; its values are the parameters, except for the id that the inbox counts up itself."""
-        columns = [column.name for column in table.c if not (table is inbox and column.name == "id")]
-        return self.text(insert(table).values({name: given(name) for name in columns}), *columns)
-
-
-def compiled(statement: ClauseElement, dialect: Dialect, names: Sequence[str]) -> str:
-    """The text of a statement whose positional parameters are ``names``, in this order."""
-    compiler = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    assert isinstance(compiler, SQLCompiler)
-    taken = tuple(compiler.positiontup or ())
-    constants = {name: value for name, value in compiler.params.items() if name not in names}
-    if constants:
-        raise ValueError(f"constants {constants} would have to be parameters: {compiler}")
-    if taken != tuple(names):
-        raise ValueError(f"parameters are {taken}, not {tuple(names)}: {compiler}")
-    return str(compiler)
 
 
 def given(name: str) -> BindParameter[Any]:
@@ -62,3 +32,28 @@ NONE = number(0)
 THIS_TASK = (activity_tasks.c.run_id == given("b_run"), activity_tasks.c.scheduled_event_id == given("b_event"))
 THIS_KEY = ("b_run", "b_event")
 """The parameters of `THIS_TASK`."""
+
+
+class Language:
+    """What one database speaks."""
+
+    def __init__(self, dialect: Dialect, among: Among) -> None:
+        self.among = among
+        self._dialect = dialect
+
+    def text(self, statement: ClauseElement, *names: str) -> str:
+        """The text of a statement whose positional parameters are ``names``, in this order."""
+        compiler = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiler, SQLCompiler)
+        taken = tuple(compiler.positiontup or ())
+        constants = {name: value for name, value in compiler.params.items() if name not in names}
+        if constants:
+            raise ValueError(f"constants {constants} would have to be parameters: {compiler}")
+        if taken != names:
+            raise ValueError(f"parameters are {taken}, not {names}: {compiler}")
+        return str(compiler)
+
+    def insert(self, table: Table) -> str:
+        """A whole row; its values are the parameters, except for the id that the inbox counts up itself."""
+        columns = [column.name for column in table.c if not (table is inbox and column.name == "id")]
+        return self.text(insert(table).values({name: given(name) for name in columns}), *columns)

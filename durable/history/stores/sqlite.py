@@ -1,7 +1,7 @@
 """The store that is a SQLite file: one lane that writes, one that renews leases, one that reads.
 
-The pure part of a commit is in `plan`, the statements are in `sql_statements`; here and in the modules beside, whose names begin
-alike, is only what SQLite does its own way.
+The pure part of a commit is in `plan`, the statements are in `sql_statements`; here and in the modules beside, whose
+names begin alike, is only what SQLite does its own way.
 """
 
 from __future__ import annotations
