@@ -155,7 +155,6 @@ class Life:
                 self._ready()
                 await self._over.wait()
                 self._accepting = False
-                stop_listening()
                 polling.cancel()
                 if self._dead:
                     self._activities.drop()
@@ -165,6 +164,7 @@ class Life:
                 tasks.cancel_scope.cancel()
         finally:
             self._accepting = False
+            stop_listening()
             self._database.starters.remove(self)
             with anyio.CancelScope(shield=True):
                 await self._lease.end()
