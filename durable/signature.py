@@ -119,9 +119,14 @@ class Signature:
             if len(given) == len(args) + len(kwargs) and self._required.issubset(given):
                 return given
         try:  # the general case, and the words for what is wrong; several times slower
-            return self._signature.bind(*args, **kwargs).arguments
+            given = self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
+        for name in self._names:
+            # CPython 3.13.0's bind lets a keyword of its name pass for a positional-only parameter.
+            if name in self._required and name not in given:
+                raise TypeError(f"{self.name}() missing a required argument: {name!r}")
+        return given
 
     def encode(self, converter: DataConverter, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Payload]:
         """The payloads of a call. Raises TypeError for a wrong call, ConversionError (one too) for a wrong value."""

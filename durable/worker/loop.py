@@ -120,7 +120,7 @@ class WorkflowTask(asyncio.Task[T]):
 
     def __init__(
         self,
-        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        coro: Coroutine[Any, Any, T],
         *,
         loop: WorkflowLoop,
         name: str | None = None,
