@@ -118,9 +118,9 @@ def _cause(exception: BaseException) -> BaseException | None:
 
 def _failure(exception: BaseException, converter: PayloadConverter) -> Failure:
     return Failure(
-        message=_message(exception),
+        message=message_of(exception),
         source=SOURCE,
-        stack_trace=_stack(exception.__traceback__),
+        stack_trace=stack_of(exception.__traceback__),
         info=_info(exception, converter),
     )
 
@@ -229,7 +229,7 @@ def _detail(value: Any, converter: PayloadConverter) -> Payload:
             return payload
         reason = f"{len(payload.data)} bytes are more than the {DETAIL_BYTES_MAX} that a payload may have"
     except Exception as error:  # a converter may be anybody's code, and this error must not hide the one it tells of
-        reason = error.reason if isinstance(error, ConversionError) else _message(error)
+        reason = error.reason if isinstance(error, ConversionError) else message_of(error)
     return converter.to_payload(_storable(f"<a detail of type {type(value).__qualname__} was left out: {reason}>"))
 
 
@@ -245,7 +245,8 @@ def _value(payload: Payload, converter: PayloadConverter) -> Any:
         return payload
 
 
-def _message(exception: BaseException) -> str:
+def message_of(exception: BaseException) -> str:
+    """The exception's own text, as every store takes it; never raises, whatever its ``__str__`` does."""
     try:
         text = exception.message if isinstance(exception, FailureError) else str(exception)
         if not text and isinstance(exception, asyncio.CancelledError):
@@ -255,7 +256,7 @@ def _message(exception: BaseException) -> str:
         return f"<str() of this {type(exception).__name__} raised {type(error).__name__}>"
 
 
-def _stack(tb: TracebackType | None) -> str:
+def stack_of(tb: TracebackType | None) -> str:
     """``traceback.format_tb``, joined; of a very deep stack its first and last frames."""
     depth = sum(1 for _ in traceback.walk_tb(tb))
     if depth <= FRAMES_FIRST + FRAMES_LAST:

@@ -65,7 +65,6 @@ class State(Struct, kw_only=True):
     last_time_us: int = 0
     status: RunStatus = RunStatus.RUNNING
     task_scheduled: int = 0
-    task_started: int = 0
     task_failed: bool = False
     cancel_requested: bool = False
     activities: dict[int, PendingActivity] = msgspec.field(default_factory=dict[int, PendingActivity])
@@ -138,15 +137,15 @@ def _task_scheduled(s: State, e: WorkflowTaskScheduled) -> None:
 
 
 def _task_started(s: State, e: WorkflowTaskStarted) -> None:
-    s.task_started = e.id
+    """Its completion or failure is what changes the run."""
 
 
 def _task_completed(s: State, e: WorkflowTaskCompleted) -> None:
-    s.task_scheduled, s.task_started, s.task_failed = 0, 0, False
+    s.task_scheduled, s.task_failed = 0, False
 
 
 def _task_failed(s: State, e: WorkflowTaskFailed) -> None:
-    s.task_scheduled, s.task_started, s.task_failed = 0, 0, True
+    s.task_scheduled, s.task_failed = 0, True
 
 
 def _activity_scheduled(s: State, e: ActivityTaskScheduled) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from durable.history.messages import Message, MessageKind
+from durable.history.messages import MessageKind
 from durable.history.values import ActivityFields, Failure, IdConflictPolicy, IdReusePolicy, Payload, RunStatus
 
 
@@ -318,11 +318,3 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     lease_us: int
     started_us: int = 0
     renewed_us: int = 0
-
-
-class PendingMessage(Struct, frozen=True, kw_only=True):
-    """An unread message, as ``describe`` shows it."""
-
-    kind: MessageKind
-    due_us: int
-    message: Message

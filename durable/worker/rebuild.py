@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from durable.converter.failure import message_of
 from durable.history.events import (
     CommandEvent,
     HistoryEvent,
@@ -82,7 +83,7 @@ def _repeat(
         error = activation.error
         raise NondeterminismError(
             f"the code no longer fits the history: event {completed_id} completed a workflow task in which the code "
-            f"now raises {type(error).__name__}: {error}"
+            f"now raises {type(error).__name__}: {message_of(error)}"
         ) from error
     mismatch = match(run.asked(), recorded, completed_id, run.waits_at)
     if mismatch is not None:

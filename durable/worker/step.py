@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from durable.converter.failure import message_of, stack_of
 from durable.history import codec, rules
 from durable.history.commands import Command
 from durable.history.errors import CorruptHistory, IllegalTransition
@@ -167,21 +168,14 @@ def deadlock_text(seconds: float = 2) -> str:
 
 def _failure(error: BaseException) -> Failure:
     """Why a workflow task failed, for the history and for ``parked``."""
-    stack = "".join(traceback.format_tb(error.__traceback__)[-20:])
+    stack = stack_of(error.__traceback__)
     if isinstance(error, NondeterminismError):
         text, kind, stack = error.message, "NondeterminismError", ""
     elif isinstance(error, DeadlockError):
         text, kind = deadlock_text(), "DeadlockError"
     else:
-        text, kind = f"{type(error).__name__}: {error}", type(error).__name__
-    return Failure(
-        message=storable(text), source="durable", stack_trace=storable(stack), info=ApplicationFailureInfo(type=kind)
-    )
-
-
-def storable(text: str) -> str:
-    """``text`` as every database takes it: no NUL, no lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+        text, kind = f"{type(error).__name__}: {message_of(error)}", type(error).__name__
+    return Failure(message=text, source="durable", stack_trace=stack, info=ApplicationFailureInfo(type=kind))
 
 
 def _taken(run: Run) -> list[LogLine]:

@@ -14,9 +14,10 @@ from durable.client import WorkflowFailureError
 from durable.converter import PAYLOAD_BYTES_MAX, ConversionError
 from durable.exceptions import ActivityError, ApplicationError
 from durable.history.errors import StoreUnavailable
+from durable.history.events import WorkflowTaskFailed
 from durable.history.values import RetryState, RunStatus
 from tests.engine.conftest import MakeWorker, worker_for
-from tests.engine.histories import until
+from tests.engine.histories import of_type, until
 
 attempts: list[int] = []
 
@@ -241,3 +242,36 @@ async def test_what_is_committed_survives_closing_and_opening(tmp_path: Path) ->
         await client.start_workflow(ordering, Order([Line("a")]), id="o")
     async with await Client.connect(address) as client, worker_for(client, ordering, take):
         assert await client.get_workflow_handle("o").result() == 1
+
+
+class Unspeakable(RuntimeError):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@workflow.defn
+async def unspeakable() -> None:
+    raise Unspeakable
+
+
+@workflow.defn
+async def long_winded() -> None:
+    raise RuntimeError("x" * 3_000_000)
+
+
+@pytest.mark.parametrize(("flow", "told"), [(unspeakable, "Unspeakable"), (long_winded, "RuntimeError: xxx")])
+async def test_an_error_whose_text_is_odd_parks_the_run_all_the_same(
+    client: Client, make_worker: MakeWorker, flow: Any, told: str
+) -> None:
+    async with make_worker(flow):
+        handle = await client.start_workflow(flow, id="odd")
+
+        async def parked() -> bool:
+            return (await handle.describe()).parked is not None
+
+        await until(parked)
+        reason = (await handle.describe()).parked
+        assert reason is not None
+        assert told in reason
+        assert len(reason) < 100_000
+        assert len(of_type(await handle.fetch_history(), WorkflowTaskFailed)) == 1
