@@ -68,6 +68,7 @@ class Database:
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._next_look: asyncio.Future[None] | None = None
 
     async def open(self) -> Database:
         await self.store.__aenter__()
@@ -120,6 +121,11 @@ class Database:
         self._due(0)
 
     # -- waking
+
+    def hint(self) -> None:
+        """Somebody else has committed: look now, and not only at the next look."""
+        if self._next_look is not None and not self._next_look.done():
+            self._next_look.set_result(None)
 
     def listen(self, due: Due) -> Callable[[], None]:
         """``due(at_us)`` is called when something may fall due at ``at_us`` (0: look now). The answer ends that."""
@@ -201,7 +207,10 @@ class Database:
         loop = asyncio.get_running_loop()
         looked = loop.time()
         while True:
-            await asyncio.sleep(WATCH_INTERVAL)
+            self._next_look = loop.create_future()
+            interval = loop.call_later(WATCH_INTERVAL, self.hint)
+            await self._next_look
+            interval.cancel()
             try:
                 changed = self.store.changed()
                 if changed:

@@ -16,6 +16,17 @@ from durable.history.stores import open_store
 from durable.testing.skipping import SkippingClient, SkippingHost, TimeSkipper
 
 
+class SharingClient(Client):
+    """A client on somebody else's connection."""
+
+    async def close(self) -> None:
+        """Nothing of its own is open."""
+
+
+class SharingSkippingClient(SharingClient, SkippingClient):
+    """The same, in whose tests time skips."""
+
+
 class WorkflowEnvironment:
     """Where a test runs its workflows: ``async with await WorkflowEnvironment.start_time_skipping() as env:``.
 
@@ -24,9 +35,10 @@ class WorkflowEnvironment:
     """
 
     def __init__(self, client: Client, *, owned: bool, skipper: TimeSkipper | None = None) -> None:
+        self.skipper = skipper
+        """What moves its time; None when its time is real."""
         self._client = client
         self._owned = owned
-        self._skipper = skipper
         self._skipping = asyncio.ensure_future(skipper.work()) if skipper is not None else None
 
     @staticmethod
@@ -66,7 +78,8 @@ class WorkflowEnvironment:
         client = SkippingClient(
             database, data_converter=data_converter, identity=identity, failure_exception_types=(AssertionError,)
         )
-        client.skipper = TimeSkipper(database, host)
+        client.skipper = TimeSkipper(host)
+        client.skipper.join(database)
         return WorkflowEnvironment(client, owned=True, skipper=client.skipper)
 
     @property
@@ -75,7 +88,31 @@ class WorkflowEnvironment:
 
     @property
     def supports_time_skipping(self) -> bool:
-        return self._skipper is not None
+        return self.skipper is not None
+
+    async def connect_client(
+        self,
+        *,
+        namespace: str | None = None,
+        data_converter: DataConverter | None = None,
+        identity: str | None = None,
+    ) -> Client:
+        """Another client on the same database and in the same time, by default like ``client``.
+
+        It shares the environment's connection, and closing it leaves that open.
+        """
+        base = self._client
+        kind = SharingSkippingClient if isinstance(base, SkippingClient) else SharingClient
+        client = kind(
+            base.database,
+            namespace=namespace or base.namespace,
+            data_converter=data_converter or base.data_converter,
+            identity=identity or base.identity,
+            failure_exception_types=base.failure_exception_types,
+        )
+        if isinstance(client, SkippingClient) and self.skipper is not None:
+            client.skipper = self.skipper
+        return client
 
     async def shutdown(self) -> None:
         """Close what was started here."""
@@ -96,12 +133,12 @@ class WorkflowEnvironment:
     async def sleep(self, duration: timedelta | float) -> None:
         """Let time pass, in a test or in an activity: skipping if this environment can, else really."""
         seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        if self._skipper is None:
+        if self.skipper is None:
             await asyncio.sleep(seconds)
             return
         activity = current_activity.get()
         with activity.asleep() if activity is not None else nullcontext():
-            await self._skipper.sleep_until(self._client.database.store.now_us() + round(seconds * 1_000_000))
+            await self.skipper.sleep_until(self._client.database.store.now_us() + round(seconds * 1_000_000))
 
     async def get_current_time(self) -> datetime:
         """The environment's time: aware, UTC."""
@@ -109,4 +146,4 @@ class WorkflowEnvironment:
 
     def auto_time_skipping_disabled(self) -> AbstractContextManager[None]:
         """A block in which awaiting results does not skip time."""
-        return self._skipper.disabled() if self._skipper is not None else nullcontext()
+        return self.skipper.disabled() if self.skipper is not None else nullcontext()

@@ -11,7 +11,9 @@ import pytest
 from durable.activity import ActivityDefinition
 from durable.activity import defn as activity_defn
 from durable.client import Client, WorkflowHistory
+from durable.testing import crash_sweep
 from durable.testing.environment import WorkflowEnvironment
+from durable.testing.fleet import Fleet
 from durable.worker import Replayer, Worker
 from durable.workflow.definition import WorkflowDefinition
 
@@ -38,6 +40,33 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "durable(replay=True): replay=False leaves out the check that what ran in this test replays"
     )
+    config.addinivalue_line(
+        "markers", "crash_sweep: run this test once for every durable point, with its worker dying there"
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("durable", "durable workflows")
+    group.addoption(
+        "--durable-crash-at",
+        metavar="POINT",
+        help="let the worker die at this point of the tests marked crash_sweep, and nowhere else",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    if item.get_closest_marker("crash_sweep") is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in crash_sweep.run(item, nextitem):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    crash_sweep.summarize(terminalreporter)
 
 
 if pytest_asyncio is not None:
@@ -64,7 +93,11 @@ if pytest_asyncio is not None:
         (``@pytest.mark.durable(replay=False)`` leaves that out). Further options are those of `Worker`.
         """
         known: dict[str, Any] = {}
+        trial = request.node.stash.get(crash_sweep.TRIAL, None)
         async with AsyncExitStack() as workers:
+            fleet = None
+            if trial is not None:
+                fleet = await workers.enter_async_context(Fleet(durable_env, trial.recorder))
 
             async def start(
                 *,
@@ -74,17 +107,18 @@ if pytest_asyncio is not None:
                 **options: Any,
             ) -> Worker:
                 known.update((WorkflowDefinition.must_be(each).name, each) for each in workflows)
-                worker = Worker(
-                    durable_env.client,
-                    workflows=workflows,
-                    activities=replaced(activities, replace or {}),
-                    **options,
-                )
-                return await workers.enter_async_context(worker)
+                options = {"workflows": workflows, "activities": replaced(activities, replace or {}), **options}
+                if fleet is not None:
+                    return await fleet.start(options)
+                return await workers.enter_async_context(Worker(durable_env.client, **options))
 
             yield start
+        if not known:
+            return
+        if trial is not None:
+            await trial.note(durable_env.client, known)
         mark = request.node.get_closest_marker("durable")
-        if known and (mark is None or mark.kwargs.get("replay", True)):
+        if mark is None or mark.kwargs.get("replay", True):
             await _replay(durable_env.client, list(known.values()))
 
 

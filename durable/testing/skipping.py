@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -35,16 +35,28 @@ class SkippingHost(Machine):
 
 
 class TimeSkipper:
-    """Moves the clock while it is unlocked and nothing is at work: no commit, no workflow, no activity."""
+    """Moves the clock while it is unlocked and nothing is at work: no commit, no workflow, no activity.
 
-    def __init__(self, database: Database, host: SkippingHost) -> None:
-        self._database = database
+    ``patience``: after so many seconds in which nothing is at work and nothing will ever fall due, whoever awaits a
+    result gets an `AssertionError`; None: they wait on, for what may come from outside.
+    """
+
+    def __init__(self, host: SkippingHost, *, patience: float | None = None) -> None:
+        self.patience = patience
         self._host = host
+        self._databases: list[Database] = []
         self._unlocked = 0
         self._disabled = 0
         self._wake = asyncio.Event()
         self._skipped = asyncio.Event()
         self._sleepers: list[int] = []
+        self._stuck_since: float | None = None
+        self._stuck = asyncio.Event()
+
+    def join(self, database: Database) -> Callable[[], None]:
+        """What works on this database counts from now on, until the answer is called."""
+        self._databases.append(database)
+        return lambda: self._databases.remove(database)
 
     @contextmanager
     def unlocked(self) -> Generator[None]:
@@ -78,24 +90,61 @@ class TimeSkipper:
         finally:
             self._sleepers.remove(at_us)
 
+    async def result(self, wanted: Awaitable[R]) -> R:
+        """Await ``wanted`` while time may skip."""
+        __tracebackhide__ = True
+        with self.unlocked():
+            if self.patience is None:
+                return await wanted
+            waiting = asyncio.ensure_future(wanted)
+            stuck = asyncio.ensure_future(self._stuck.wait())
+            try:
+                await asyncio.wait([waiting, stuck], return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    raise AssertionError(
+                        "nothing is at work and nothing will fall due: without a message from outside, this "
+                        "workflow waits for ever"
+                    )
+                return waiting.result()
+            finally:
+                stuck.cancel()
+                waiting.cancel()
+
     async def work(self) -> None:
         """Skip whenever it may; for ever."""
         looks = 0
         while True:
             if not self._unlocked or self._disabled:
+                self._stuck_since = None
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            until = self._database.quiet_until()
+            until = self._quiet_until()
             looks = looks + 1 if until is not None else 0
             if until is not None and looks >= QUIET_LOOKS:
                 looks = 0
-                at_us = min([until, *self._sleepers])
-                if at_us < NEVER:
-                    self._host.skip_to(at_us)
-                    self._skipped.set()
-                    self._database.look()
+                self._skip(min([until, *(at_us for at_us in self._sleepers if at_us > self._host.now_us())]))
+            elif until is None:
+                self._stuck_since = None
             await asyncio.sleep(LOOK_INTERVAL)
+
+    def _quiet_until(self) -> int | None:
+        moments = [database.quiet_until() for database in self._databases]
+        known = [moment for moment in moments if moment is not None]
+        return min(known, default=NEVER) if len(known) == len(moments) else None
+
+    def _skip(self, at_us: int) -> None:
+        if at_us < NEVER:
+            self._stuck_since = None
+            self._host.skip_to(at_us)
+            self._skipped.set()
+            for database in self._databases:
+                database.look()
+            return
+        now = self._host.monotonic()
+        self._stuck_since = self._stuck_since or now
+        if self.patience is not None and now - self._stuck_since > self.patience:
+            self._stuck.set()
 
 
 class SkippingClient(Client):
@@ -109,6 +158,6 @@ class SkippingClient(Client):
 
 class _SkippingHandle(WorkflowHandle[R]):
     async def result(self, **options: Any) -> R:
+        __tracebackhide__ = True
         assert isinstance(self._client, SkippingClient)
-        with self._client.skipper.unlocked():
-            return await super().result(**options)
+        return await self._client.skipper.result(super().result(**options))

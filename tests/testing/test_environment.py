@@ -184,3 +184,20 @@ def test_a_sync_activity_runs_alone_and_knows_its_name() -> None:
 
     assert ActivityEnvironment().run(double, 4) == 8
     assert ActivityEnvironment().run(named) == "named"
+
+
+async def test_another_client_is_in_the_same_database_and_the_same_time(env: WorkflowEnvironment) -> None:
+    other = await env.connect_client(identity="other")
+    async with Worker(env.client, workflows=[wait_days]):
+        assert await other.execute_workflow(wait_days, 30, id="a") >= 30 * DAY
+    await other.close()
+    assert (await env.client.get_workflow_handle("a").describe()).status is not None
+    assert other.identity == "other"
+
+
+async def test_a_client_of_another_namespace_sees_its_own(env: WorkflowEnvironment) -> None:
+    other = await env.connect_client(namespace="other")
+    async with Worker(env.client, workflows=[wait_days]), Worker(other, workflows=[wait_days]):
+        await other.execute_workflow(wait_days, 1, id="a")
+        assert [run.id async for run in other.list_workflows()] == ["a"]
+        assert [run.id async for run in env.client.list_workflows()] == []

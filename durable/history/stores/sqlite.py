@@ -33,10 +33,20 @@ T = TypeVar("T")
 
 
 class SqliteStore:
-    """Runs in a SQLite file; ``path`` None: in a temporary one, fast, gone when the store is closed."""
+    """Runs in a SQLite file; ``path`` None: in a temporary one, gone when the store is closed.
+
+    ``synchronous`` is SQLite's own setting: by default FULL, so that what is committed outlasts a power cut, and OFF
+    for a temporary file.
+    """
 
     def __init__(
-        self, path: str | None, host: Host, *, steal_after_us: int = 10_000_000, busy_timeout_s: float = 10.0
+        self,
+        path: str | None,
+        host: Host,
+        *,
+        steal_after_us: int = 10_000_000,
+        busy_timeout_s: float = 10.0,
+        synchronous: str | None = None,
     ) -> None:
         self.counters = Counters()
         """What the database was asked by the writer lane: commits, and the statements of commits and claims."""
@@ -44,6 +54,7 @@ class SqliteStore:
         self._steal_after_us = steal_after_us
         self._busy_timeout_s = busy_timeout_s
         self._named = None if path is None else Path(path)
+        self._synchronous = synchronous or ("OFF" if path is None else "FULL")
 
     # Opening and closing. -----------------------------------------------------------------------------------------
 
@@ -70,12 +81,13 @@ class SqliteStore:
             lane.close()
 
     def _open(self) -> None:
-        synchronous = "FULL"
+        synchronous = self._synchronous
         if self._named is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="durable-")
-            path, synchronous = Path(self._temporary.name) / "durable.db", "OFF"
+            path = Path(self._temporary.name) / "durable.db"
         else:
             path = self._named.absolute()
+        self.path = path
         prepare(path, synchronous=synchronous, busy_timeout_s=self._busy_timeout_s)
         self._db = self._connect(path, self.counters, synchronous)
         lease_db = self._connect(path, Counters(), synchronous)

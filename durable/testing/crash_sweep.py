@@ -1,0 +1,187 @@
+"""``@pytest.mark.crash_sweep``: a test, run undisturbed and then for each durable point with its worker dying there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from durable.client import Client, WorkflowExecutionStatus, WorkflowHistory
+from durable.history.events import ClosingEvent, WorkflowExecutionCompleted, WorkflowExecutionFailed
+from durable.testing.elsewhere import replay_elsewhere
+from durable.testing.points import Recorder
+
+PROPERTY = "crash sweep"
+
+
+class Trial:
+    """One run of a marked test: what its workers do is recorded, and how its workflows end is noted."""
+
+    def __init__(self, target: str | None = None) -> None:
+        self.recorder = Recorder(target)
+        self.outcomes: dict[int, str] = {}
+        """How each run ended, by its number among the test's runs."""
+        self.histories: list[WorkflowHistory] = []
+        self.workflows: dict[str, Any] = {}
+
+    async def note(self, client: Client, workflows: Mapping[str, Any]) -> None:
+        """The test is over: what has become of its workflows?"""
+        self.workflows.update(workflows)
+        async for run in client.list_workflows():
+            number = self.recorder.number(run.run_id)
+            if number is not None:
+                history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+                self.outcomes[number] = _outcome(run.status, history)
+                self.histories.append(history)
+
+
+TRIAL = pytest.StashKey[Trial]()
+
+
+def run(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """The reports of the item: those of its undisturbed run, the call failed if a point broke it."""
+    try:
+        reports = _sweep(item)
+    finally:
+        left = _call("teardown", lambda: _tear_down(item, nextitem))
+    if left.excinfo is not None:
+        reports = [each for each in reports if each.when != "teardown"]
+        reports.append(pytest.TestReport.from_item_and_call(item, left))
+    return reports
+
+
+def summarize(terminal: pytest.TerminalReporter) -> None:
+    """A line for each test that went well: how many deaths it survived."""
+    lines = [
+        f"{report.nodeid}: {told}"
+        for report in terminal.getreports("passed")
+        if report.when == "call"
+        for name, told in report.user_properties
+        if name == PROPERTY
+    ]
+    if lines:
+        terminal.section("crash sweep")
+        for line in lines:
+            terminal.line(line)
+
+
+def _sweep(item: pytest.Item) -> list[pytest.TestReport]:
+    if "durable_worker" not in getattr(item, "fixturenames", ()):
+        return [_refused(item, "a crash sweep kills workers of the fixture durable_worker: this test does not use it")]
+    first, reports = _try(item, None)
+    if not _passed(reports):
+        return reports
+    second, again = _try(item, None)
+    if not _passed(again):
+        return again
+    names = _names(first, second)
+    if not names:
+        return [*reports[:-1], _refused(item, "no worker of this test has committed anything"), reports[-1]]
+    expected = {number: how for number, how in first.outcomes.items() if second.outcomes.get(number) == how}
+    asked: str | None = item.config.getoption("--durable-crash-at")
+    if asked is not None:
+        trial, crashed = _try(item, asked)
+        if trial.recorder.struck is None:
+            return [_refused(item, f"this test does not get to point {asked!r}; it has {', '.join(names)}")]
+        told = _broken(trial, expected)
+        return crashed if told is None or not _passed(crashed) else [*_failed(crashed, told)]
+    for count, name in enumerate(names, 1):
+        trial, crashed = _try(item, name)
+        told = _told(crashed) if not _passed(crashed) else _broken(trial, expected)
+        if told is not None:
+            where = trial.recorder.struck or f"point {name}"
+            command = f"python -m pytest {shlex.quote(item.nodeid)} --durable-crash-at {shlex.quote(name)}"
+            return _failed(
+                reports,
+                f"crash sweep: this test passes when nothing happens, and fails when the worker dies at durable point "
+                f"{count} of {len(names)}:\n  {where}\n\n{told}\n\nTo run it again: {command}",
+            )
+    elsewhere = replay_elsewhere(first.workflows, first.histories)
+    if elsewhere.difference:
+        return _failed(
+            reports,
+            "crash sweep: what ran in this test does not replay in another process, where strings hash otherwise (does "
+            f"it iterate over a set?):\n{elsewhere.difference}",
+        )
+    if elsewhere.unchecked:
+        item.warn(pytest.PytestWarning(f"not all was replayed in another process: {elsewhere.unchecked}"))
+    for report in reports:
+        report.user_properties.append((PROPERTY, f"survived the death of its worker at each of {len(names)} points"))
+    return reports
+
+
+def _try(item: pytest.Item, target: str | None) -> tuple[Trial, list[pytest.TestReport]]:
+    """One run, with fixtures of its own up to its class or module."""
+    trial = item.stash[TRIAL] = Trial(target)
+    parent: Any = item.parent  # all that stays set up is what the parent needs
+    try:
+        return trial, runtestprotocol(item, log=False, nextitem=parent)
+    finally:
+        del item.stash[TRIAL]
+
+
+def _names(first: Trial, second: Trial) -> list[str]:
+    """The points of two undisturbed runs, in order; numbered, if the workflow ids are not the same each time."""
+    same = set(first.recorder.workflows) == set(second.recorder.workflows)
+    names: dict[str, None] = {}
+    for trial in (first, second):
+        for point in trial.recorder.points.values():
+            names[point.name if same else point.numbered_name] = None
+    return list(names)
+
+
+def _passed(reports: list[pytest.TestReport]) -> bool:
+    return all(report.passed for report in reports) and any(report.when == "call" for report in reports)
+
+
+def _broken(trial: Trial, expected: Mapping[int, str]) -> str | None:
+    """The first workflow that ended otherwise, in words."""
+    for number, how in expected.items():
+        ended = trial.outcomes.get(number)
+        if ended != how:
+            workflow = trial.recorder.workflows[number - 1] if number <= len(trial.recorder.workflows) else f"#{number}"
+            return f"workflow {workflow!r} ends otherwise:\n  undisturbed: {how}\n  now: {ended or 'it is not there'}"
+    return None
+
+
+def _told(reports: list[pytest.TestReport]) -> str:
+    """What a run that failed has to say."""
+    return "\n\n".join(report.longreprtext for report in reports if report.failed) or "it was skipped"
+
+
+def _failed(reports: list[pytest.TestReport], told: str) -> list[pytest.TestReport]:
+    for report in reports:
+        if report.when == "call":
+            report.outcome = "failed"
+            report.longrepr = told
+    return reports
+
+
+def _refused(item: pytest.Item, why: str) -> pytest.TestReport:
+    return pytest.TestReport.from_item_and_call(item, _call("call", lambda: pytest.fail(why, pytrace=False)))
+
+
+def _call(when: Literal["call", "teardown"], what: Callable[[], None]) -> pytest.CallInfo[None]:
+    return pytest.CallInfo[None].from_call(what, when=when)
+
+
+def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What the trials have left set up for each other, unless the next item needs it too."""
+    state = item.session._setupstate  # pyright: ignore[reportPrivateUsage]
+    state.teardown_exact(nextitem)
+
+
+def _outcome(status: WorkflowExecutionStatus | None, history: WorkflowHistory) -> str:
+    last = history.events[-1]
+    match last:
+        case WorkflowExecutionCompleted(result=result):
+            return f"completed with {b', '.join(payload.data for payload in result).decode(errors='replace')}"
+        case WorkflowExecutionFailed(failure=failure):
+            return f"failed: {failure.message}"
+        case _ if isinstance(last, ClosingEvent):
+            return type(last).__name__
+        case _:
+            return "open"

@@ -1,0 +1,166 @@
+"""A worker as if in a process of its own: own connection, own threads; it can die at any commit, and leaves no word."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from durable.client import Client
+from durable.history.database import Database
+from durable.history.host import Aside, Host, Lane
+from durable.history.stores.sqlite import SqliteStore
+from durable.history.transition import Claim, Claimed, Outcome, Write
+from durable.testing.mortality import Life
+from durable.testing.points import Moment, Recorder
+from durable.worker import Worker
+
+THREADS_MAX = 40
+THREADS_PATIENCE = 2.0
+
+
+class WorkerProcess:
+    """One life of a worker on the database of ``client``, from `start` to `stop`, or to its death.
+
+    ``died`` is called when the recorder has struck; ``committed`` after each of its commits. An async activity that is
+    under way when it dies stops where it is. A sync one can't be stopped in its thread: it runs to its end, as if
+    the process had died right after.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: Path,
+        options: Mapping[str, Any],
+        recorder: Recorder,
+        *,
+        died: Callable[[WorkerProcess], None],
+        committed: Callable[[WorkerProcess], None],
+    ) -> None:
+        self.life = Life()
+        self._died = died
+        self._committed = committed
+        self._client = client
+        self._host = _ProcessHost(client.database.host)
+        self._store = _MortalStore(str(path), self._host, self, recorder)
+        self.database = Database(self._store, self._host)
+        self._own_pool = None if options.get("activity_executor") else ThreadPoolExecutor(THREADS_MAX)
+        self._options: dict[str, Any] = {"activity_executor": self._own_pool, **options}
+        self._ready: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._stop = asyncio.Event()
+        self._main: asyncio.Task[None] | None = None
+
+    async def start(self) -> Worker:
+        """Until it takes work; raises what kept it from that."""
+        self._main = self.life.begin(self._work())
+        both: list[asyncio.Future[Any]] = [self._main, self._ready]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ready.done():
+            await self._main
+        return self._ready.result()
+
+    async def stop(self) -> None:
+        """A graceful end."""
+        self._stop.set()
+        if self._main is not None:
+            await self._main
+
+    def die(self) -> None:
+        """Here and now."""
+        self.life.end()
+        self._died(self)
+
+    def committed(self) -> None:
+        self._committed(self)
+
+    async def clear_away(self) -> None:
+        """After its death: what the operating system does, which closes its files and so drops its locks."""
+        await self._host.stop()
+        await self._store.__aexit__()
+        if self._own_pool is not None:
+            self._own_pool.shutdown(wait=False, cancel_futures=True)
+            with anyio.move_on_after(THREADS_PATIENCE):
+                await asyncio.to_thread(self._own_pool.shutdown, wait=True)
+
+    async def _work(self) -> None:
+        await self.database.open()
+        try:
+            client = Client(
+                self.database,
+                namespace=self._client.namespace,
+                data_converter=self._client.data_converter,
+                identity=self._client.identity,
+                failure_exception_types=self._client.failure_exception_types,
+            )
+            async with Worker(client, **self._options) as worker:
+                self._ready.set_result(worker)
+                await self._stop.wait()
+        finally:
+            await self.database.close()
+
+
+class _MortalStore(SqliteStore):
+    """The store of a process; its commits are where it may die."""
+
+    def __init__(self, path: str, host: Host, process: WorkerProcess, recorder: Recorder) -> None:
+        super().__init__(path, host, synchronous="OFF")
+        self._process = process
+        self._recorder = recorder
+
+    async def claim(self, claim: Claim) -> Claimed:
+        claimed = await super().claim(claim)
+        for each in claimed.runs:
+            self._recorder.met(each.run)
+        return claimed
+
+    async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        moment = self._recorder.strikes(writes)
+        if moment is Moment.BEFORE:
+            await self._die()
+        outcomes = await super().commit(writes)
+        self._recorder.written(writes, outcomes)
+        self._process.committed()
+        if moment is Moment.AFTER:
+            await self._die()
+        return outcomes
+
+    async def _die(self) -> None:
+        self._process.die()
+        await asyncio.sleep(0)  # for ever
+
+
+class _ProcessHost:
+    """The host of a process: another's time and chance, and threads that end with it."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._asides: list[Aside] = []
+
+    def now_us(self) -> int:
+        return self._host.now_us()
+
+    def monotonic(self) -> float:
+        return self._host.monotonic()
+
+    def uuid7(self) -> str:
+        return self._host.uuid7()
+
+    def random(self) -> random.Random:
+        return self._host.random()
+
+    def lane(self, name: str) -> Lane:
+        return self._host.lane(name)
+
+    def aside(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Aside:
+        aside = self._host.aside(name, main)
+        self._asides.append(aside)
+        return aside
+
+    async def stop(self) -> None:
+        for aside in self._asides:
+            await aside.stop()
