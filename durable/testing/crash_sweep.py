@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from durable.client import Client, WorkflowExecutionStatus, WorkflowHistory
-from durable.history.events import ClosingEvent, WorkflowExecutionCompleted, WorkflowExecutionFailed
+from durable.client import Client, WorkflowHistory
+from durable.history.events import (
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionTerminated,
+)
 from durable.testing.elsewhere import replay_elsewhere
 from durable.testing.points import Recorder
 
@@ -22,8 +28,8 @@ class Trial:
 
     def __init__(self, target: str | None = None) -> None:
         self.recorder = Recorder(target)
-        self.outcomes: dict[int, str] = {}
-        """How each run ended, by its number among the test's runs."""
+        self.outcomes: dict[str, str] = {}
+        """How each run ended, by its workflow's id."""
         self.histories: list[WorkflowHistory] = []
         self.workflows: dict[str, Any] = {}
 
@@ -31,14 +37,39 @@ class Trial:
         """The test is over: what has become of its workflows?"""
         self.workflows.update(workflows)
         async for run in client.list_workflows():
-            number = self.recorder.number(run.run_id)
-            if number is not None:
+            name = self.recorder.name(run.run_id)
+            if name is not None:
                 history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-                self.outcomes[number] = _outcome(run.status, history)
+                self.outcomes[name] = _outcome(history)
                 self.histories.append(history)
 
 
 TRIAL = pytest.StashKey[Trial]()
+
+
+class Expected:
+    """How the workflows of a test end when nothing happens, as far as two runs agree about it."""
+
+    def __init__(self, first: Trial, second: Trial) -> None:
+        self._by_id = {name: how for name, how in first.outcomes.items() if second.outcomes.get(name) == how}
+        self._all: Counter[str] | None = None
+        if not _same_workflows(first, second) and Counter(first.outcomes.values()) == Counter(second.outcomes.values()):
+            self._all = Counter(first.outcomes.values())  # with ids that are drawn anew, only all of them together
+
+    def broken(self, trial: Trial) -> str | None:
+        """The first workflow that ended otherwise, in words."""
+        for name, how in self._by_id.items():
+            ended = trial.outcomes.get(name, "it is not there")
+            if ended != how:
+                return f"workflow {name!r} ends otherwise:\n  undisturbed: {how}\n  now: {ended}"
+        ended_so = Counter(trial.outcomes.values())
+        if self._all is not None and self._all != ended_so:
+            missing, more = self._all - ended_so, ended_so - self._all
+            return (
+                f"workflows end otherwise:\n  undisturbed: {', '.join(missing) or 'fewer of them'}\n"
+                f"  now: {', '.join(more) or 'fewer of them'}"
+            )
+        return None
 
 
 def run(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
@@ -80,17 +111,17 @@ def _sweep(item: pytest.Item) -> list[pytest.TestReport]:
     names = _names(first, second)
     if not names:
         return [*reports[:-1], _refused(item, "no worker of this test has committed anything"), reports[-1]]
-    expected = {number: how for number, how in first.outcomes.items() if second.outcomes.get(number) == how}
+    expected = Expected(first, second)
     asked: str | None = item.config.getoption("--durable-crash-at")
     if asked is not None:
         trial, crashed = _try(item, asked)
         if trial.recorder.struck is None:
             return [_refused(item, f"this test does not get to point {asked!r}; it has {', '.join(names)}")]
-        told = _broken(trial, expected)
+        told = expected.broken(trial)
         return crashed if told is None or not _passed(crashed) else [*_failed(crashed, told)]
     for count, name in enumerate(names, 1):
         trial, crashed = _try(item, name)
-        told = _told(crashed) if not _passed(crashed) else _broken(trial, expected)
+        told = _told(crashed) if not _passed(crashed) else expected.broken(trial)
         if told is not None:
             where = trial.recorder.struck or f"point {name}"
             command = f"python -m pytest {shlex.quote(item.nodeid)} --durable-crash-at {shlex.quote(name)}"
@@ -99,7 +130,9 @@ def _sweep(item: pytest.Item) -> list[pytest.TestReport]:
                 f"crash sweep: this test passes when nothing happens, and fails when the worker dies at durable point "
                 f"{count} of {len(names)}:\n  {where}\n\n{told}\n\nTo run it again: {command}",
             )
-    elsewhere = replay_elsewhere(first.workflows, first.histories)
+    mark = item.get_closest_marker("durable")
+    replays = mark is None or mark.kwargs.get("replay", True)
+    elsewhere = replay_elsewhere(first.workflows, first.histories if replays else [])
     if elsewhere.difference:
         return _failed(
             reports,
@@ -125,7 +158,7 @@ def _try(item: pytest.Item, target: str | None) -> tuple[Trial, list[pytest.Test
 
 def _names(first: Trial, second: Trial) -> list[str]:
     """The points of two undisturbed runs, in order; numbered, if the workflow ids are not the same each time."""
-    same = set(first.recorder.workflows) == set(second.recorder.workflows)
+    same = _same_workflows(first, second)
     names: dict[str, None] = {}
     for trial in (first, second):
         for point in trial.recorder.points.values():
@@ -133,18 +166,12 @@ def _names(first: Trial, second: Trial) -> list[str]:
     return list(names)
 
 
+def _same_workflows(first: Trial, second: Trial) -> bool:
+    return set(first.recorder.workflows) == set(second.recorder.workflows)
+
+
 def _passed(reports: list[pytest.TestReport]) -> bool:
     return all(report.passed for report in reports) and any(report.when == "call" for report in reports)
-
-
-def _broken(trial: Trial, expected: Mapping[int, str]) -> str | None:
-    """The first workflow that ended otherwise, in words."""
-    for number, how in expected.items():
-        ended = trial.outcomes.get(number)
-        if ended != how:
-            workflow = trial.recorder.workflows[number - 1] if number <= len(trial.recorder.workflows) else f"#{number}"
-            return f"workflow {workflow!r} ends otherwise:\n  undisturbed: {how}\n  now: {ended or 'it is not there'}"
-    return None
 
 
 def _told(reports: list[pytest.TestReport]) -> str:
@@ -174,14 +201,16 @@ def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     state.teardown_exact(nextitem)
 
 
-def _outcome(status: WorkflowExecutionStatus | None, history: WorkflowHistory) -> str:
+def _outcome(history: WorkflowHistory) -> str:
     last = history.events[-1]
     match last:
         case WorkflowExecutionCompleted(result=result):
             return f"completed with {b', '.join(payload.data for payload in result).decode(errors='replace')}"
         case WorkflowExecutionFailed(failure=failure):
             return f"failed: {failure.message}"
-        case _ if isinstance(last, ClosingEvent):
-            return type(last).__name__
+        case WorkflowExecutionCanceled():
+            return "cancelled"
+        case WorkflowExecutionTerminated():
+            return "terminated"
         case _:
             return "open"

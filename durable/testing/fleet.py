@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 from durable.history.stores.sqlite import SqliteStore
@@ -44,16 +44,21 @@ class Fleet:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        try:
-            for replacing in self._replacing:
-                await replacing
-            for process in list(self._living):
-                with self._living.pop(process):
-                    await process.stop()
-            for life in self._dead:
-                await life.bury()
-        finally:
-            self._open.close()
+        async with AsyncExitStack() as ending:
+            ending.push(self._open)
+            ending.push_async_callback(self._bury)
+            ending.push_async_callback(self._stop)
+            await asyncio.gather(*self._replacing)
+
+    async def _stop(self) -> None:
+        async with AsyncExitStack() as ending:
+            for process, belongings in self._living.items():
+                ending.push(belongings)
+                ending.push_async_callback(process.stop)
+
+    async def _bury(self) -> None:
+        for life in self._dead:
+            await life.bury()
 
     async def start(self, options: Mapping[str, Any]) -> Worker:
         """A worker with these options of `Worker`, in a process of its own."""
@@ -68,7 +73,11 @@ class Fleet:
         belongings = self._living[process] = ExitStack()
         if self._env.skipper is not None:
             belongings.callback(self._env.skipper.join(process.database))
-        return await process.start()
+        try:
+            return await process.start()
+        except BaseException:
+            self._living.pop(process).close()
+            raise
 
     def _died(self, process: WorkerProcess, options: Mapping[str, Any]) -> None:
         pause = ExitStack()

@@ -84,9 +84,10 @@ class Recorder:
         self.workflows.append(run.workflow_id if again == 1 else f"{run.workflow_id}~{again}")
         self._runs[run.run_id] = len(self.workflows)
 
-    def number(self, run_id: str) -> int | None:
-        """Which of the test's runs it is: 1 for the first; None for one that no worker has met."""
-        return self._runs.get(run_id)
+    def name(self, run_id: str) -> str | None:
+        """What points call this run; None for one that no worker has met."""
+        number = self._runs.get(run_id)
+        return None if number is None else self.workflows[number - 1]
 
     def strikes(self, writes: Sequence[Write]) -> Moment | None:
         """Shall the worker die at this commit?"""

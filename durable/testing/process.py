@@ -52,6 +52,8 @@ class WorkerProcess:
         self._own_pool = None if options.get("activity_executor") else ThreadPoolExecutor(THREADS_MAX)
         self._options: dict[str, Any] = {"activity_executor": self._own_pool, **options}
         self._ready: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self.begun = asyncio.Event()
+        """Whoever starts it has been told how that went: from then on it commits, and may die of it."""
         self._stop = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
 
@@ -60,6 +62,7 @@ class WorkerProcess:
         self._main = self.life.begin(self._work())
         both: list[asyncio.Future[Any]] = [self._main, self._ready]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        self.begun.set()
         if not self._ready.done():
             await self._main
         return self._ready.result()
@@ -119,6 +122,7 @@ class _MortalStore(SqliteStore):
         return claimed
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        await self._process.begun.wait()
         moment = self._recorder.strikes(writes)
         if moment is Moment.BEFORE:
             await self._die()
