@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -14,7 +15,7 @@ import typer
 import durable
 from durable.cli import arguments, reach, refusal, show
 from durable.cli.say import say
-from durable.client import Client, WorkflowExecution, WorkflowFailureError, WorkflowHandle
+from durable.client import Client, WorkflowExecution, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from durable.client.client import DEFAULT_ADDRESS, DEFAULT_TASK_QUEUE
 from durable.converter.errors import ConversionError
 from durable.exceptions import TemporalError
@@ -27,6 +28,7 @@ REFUSALS = (refusal.CommandRefused, TemporalError, HistoryError, ConversionError
 """What ends a command with a sentence; anything else is a bug, and shows where."""
 
 INTERRUPTED = 130
+NOTHING_READ = 2
 
 app = typer.Typer(
     help="Durable workflows in a database: run workers, start workflows, look at them, talk to them.",
@@ -73,6 +75,10 @@ Values = Annotated[
     typer.Argument(
         metavar="[ARG]...", help="Arguments, each as JSON: 42, '\"text\"', '{\"a\": 1}'.", show_default=False
     ),
+]
+Modules = Annotated[
+    list[str],
+    typer.Option("--module", "-m", metavar="MODULE", help="A module with workflows: its name or file; repeatable."),
 ]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wait = Annotated[
@@ -334,6 +340,88 @@ def terminate(
     _with_client(ask, address, namespace)
 
 
+@app.command()
+def replay(
+    module: Modules,
+    file: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Exported histories, or directories of them.", show_default=False),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(help="Instead: the runs in the database that pass this list filter.", show_default=False),
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    namespace: Namespace = "default",
+    json: Machine = False,
+) -> None:
+    """Check stored histories against today's code; 0: all replay, 1: some do not, 2: none could be read."""
+    from durable.cli import histories, modules
+    from durable.cli import replay as replaying
+
+    if bool(file) == (query is not None):
+        raise typer.BadParameter("name the files of histories, or a --query")
+
+    async def check() -> replaying.Report:
+        definitions = modules.collect(modules.load(module))
+        tell: Callable[[str], None] = (lambda _: None) if json else show.lines
+        if query is None:
+            found = replaying.from_files(histories.find(file or ()))
+            return await replaying.replay(found, definitions, tell)
+        async with await reach.connect(address, namespace) as client:
+            return await replaying.replay(replaying.from_database(client, query), definitions, tell)
+
+    report = _run(check(), refused=NOTHING_READ)
+    if json:
+        show.as_json(report)
+    else:
+        show.line(report.summary)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def debug(
+    module: Modules,
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="The workflow's id.", show_default=False)] = None,
+    run_id: RunId = None,
+    history: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead: a run's exported history.", show_default=False)
+    ] = None,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="EVENT",
+            help="Begin where the code read this event; the last one by default.",
+            show_default=False,
+        ),
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    namespace: Namespace = "default",
+) -> None:
+    """Open pdb in a run, replayed on today's code; nothing is written, no activity is run."""
+    from durable.cli import debug as debugging
+    from durable.cli import modules
+
+    if (id is None) == (history is None):
+        raise typer.BadParameter("name the ID of a workflow, or a --history file")
+
+    async def fetch() -> WorkflowHistory:
+        if id is None:
+            return debugging.only(history or Path())
+        async with await reach.connect(address, namespace) as client:
+            return await client.get_workflow_handle(id, run_id=run_id).fetch_history()
+
+    recorded = _run(fetch())
+    try:
+        # Pdb belongs to the main thread, and a workflow is never stepped within a task: no event loop runs here.
+        debugging.debug(recorded, modules.collect(modules.load(module)), namespace, at)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except refusal.CommandRefused as error:
+        _refuse(error)
+
+
 async def _show_result(handle: WorkflowHandle[Any], timeout: timedelta | None, json: bool) -> None:
     try:
         result = await handle.result(rpc_timeout=timeout)
@@ -357,19 +445,19 @@ def _with_client(
     _run(asking())
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Do it; a refusal becomes a sentence on stderr and exit code 1."""
+def _run(work: Coroutine[Any, Any, T], *, refused: int = 1) -> T:
+    """Do it; a refusal becomes a sentence on stderr, and the exit code ``refused``."""
     try:
-        asyncio.run(work)
+        return asyncio.run(work)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         raise  # whoever read the output has enough: click's business
     except REFUSALS as error:
-        _refuse(error)
+        _refuse(error, refused)
 
 
-def _refuse(error: BaseException) -> NoReturn:
+def _refuse(error: BaseException, code: int = 1) -> NoReturn:
     for line in refusal.lines(error):
         say(line)
-    raise typer.Exit(1) from error
+    raise typer.Exit(code) from error

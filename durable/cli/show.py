@@ -83,7 +83,7 @@ def history_json(found: WorkflowHistory) -> None:
 def history(found: WorkflowHistory) -> None:
     """The events, one a line."""
     rows = [
-        (str(event.id), _time(moment(event.time_us), "milliseconds"), type(event).__name__, _details(event))
+        (str(event.id), _time(moment(event.time_us), "milliseconds"), type(event).__name__, details(event))
         for event in found.events
     ]
     _table(("EVENT", "TIME", "TYPE", "DETAILS"), rows)
@@ -97,6 +97,13 @@ def as_json(value: object) -> None:
 def line(told: str) -> None:
     """One line of text."""
     print(visible.text(told))
+
+
+def lines(told: str) -> None:
+    """One line or more; those after the first are set back, so that each first one begins something."""
+    first, *more = visible.lines(told)
+    for each in (first, *(f"    {one}" for one in more)):
+        print(each, flush=True)
 
 
 def value(result: Any) -> None:
@@ -147,7 +154,8 @@ def _time(at: datetime | None, precision: str = "seconds") -> str:
     return "" if at is None else at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", precision) + "Z"
 
 
-def _details(event: HistoryEvent) -> str:
+def details(event: HistoryEvent) -> str:
+    """What a person looks for in an event, on one line; from a database, so it goes to a terminal by `visible.text`."""
     told: list[str] = []
     for name in event.__struct_fields__:
         value = getattr(event, name)

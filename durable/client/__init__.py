@@ -11,6 +11,7 @@ from durable.client.description import (
 )
 from durable.client.errors import WorkflowFailureError, WorkflowQueryFailedError
 from durable.client.handle import WorkflowHandle
+from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.service import RPCError, RPCStatusCode
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RPCError",
     "RPCStatusCode",
     "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
     "WorkflowExecutionDescription",
     "WorkflowExecutionStatus",
     "WorkflowFailureError",

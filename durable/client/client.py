@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
-from durable.client.description import WorkflowExecution, WorkflowExecutionStatus
+from durable.client.description import WorkflowExecutionStatus
+from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
+from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
@@ -206,21 +208,24 @@ class Client:
             result_type=result_type,
         )
 
-    async def list_workflows(
-        self, *, status: WorkflowExecutionStatus | None = None, limit: int | None = None, page_size: int = 1000
-    ) -> AsyncIterator[WorkflowExecution]:
-        """The runs of the namespace, newest first, fetched in pages."""
-        before: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = page_size if left is None else min(page_size, left)
-            page = await self.database.store.list_runs(self.namespace, status=status, limit=size, before=before)
-            for run in page:
-                yield WorkflowExecution(**WorkflowExecution.fields(run))
-            if len(page) < size:
-                return
-            before = page[-1].run_id
-            left = None if left is None else left - len(page)
+    def list_workflows(
+        self,
+        query: str | None = None,
+        *,
+        status: WorkflowExecutionStatus | None = None,
+        limit: int | None = None,
+        page_size: int = 1000,
+        next_page_token: bytes | None = None,
+    ) -> WorkflowExecutionAsyncIterator:
+        """The runs of the namespace, newest first, fetched in pages as they are walked.
+
+        ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND ExecutionStatus IN ('Running', 'Failed')``.
+        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``next_page_token``, of an
+        earlier list, says where to go on.
+        """
+        return WorkflowExecutionAsyncIterator(
+            self, parse(query or ""), status=status, limit=limit, page_size=page_size, next_page_token=next_page_token
+        )
 
     def _started(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
         """The handle of a workflow that this client has just started."""

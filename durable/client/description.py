@@ -111,9 +111,10 @@ class WorkflowHistory:
 
     @property
     def run_id(self) -> str:
-        """The run that the events belong to."""
-        started = self.events[0]
-        assert isinstance(started, WorkflowExecutionStarted)
+        """The run that the events belong to. RuntimeError when the first one is no WorkflowExecutionStarted."""
+        started = self.events[0] if self.events else None
+        if not isinstance(started, WorkflowExecutionStarted):
+            raise RuntimeError(f"this history of {self.workflow_id!r} does not begin with WorkflowExecutionStarted")
         return started.original_execution_run_id
 
     def to_json(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from durable.history.values import Failure, Payload, RetryPolicy, RetryState, TaskFailedCause
+from durable.history.values import Failure, Payload, RetryPolicy, RetryState, TaskFailedCause, TimeoutType
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True, gc=False):
@@ -95,6 +95,14 @@ class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
     identity: str = ""
 
 
+class WorkflowTaskTimedOut(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Occurs in Temporal's histories only, where a server watches the workers. Nothing follows of it."""
+
+    scheduled_event_id: int
+    started_event_id: int = 0
+    timeout_type: TimeoutType = TimeoutType.UNSPECIFIED
+
+
 class ActivityTaskScheduled(Event, frozen=True, kw_only=True, omit_defaults=True):
     workflow_task_completed_event_id: int
     activity_id: str
@@ -183,6 +191,7 @@ HistoryEvent = (
     | WorkflowTaskStarted
     | WorkflowTaskCompleted
     | WorkflowTaskFailed
+    | WorkflowTaskTimedOut
     | ActivityTaskScheduled
     | ActivityTaskStarted
     | ActivityTaskCompleted

@@ -33,6 +33,9 @@ from durable.history.values import Failure, FailureInfo, Payload, RetryPolicy, R
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+FOUND_MAX = 80
+"""Characters of what was found instead, in an error."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENUM_PREFIXES: dict[type[IntEnum], str] = {
     RetryState: "RETRY_STATE_",
@@ -303,21 +306,26 @@ def _write_float(value: float) -> float | str:
     return "Infinity" if value == math.inf else value
 
 
+def _brief(json: Any) -> str:
+    text = repr(json)
+    return text if len(text) <= FOUND_MAX else text[:FOUND_MAX] + "…"
+
+
 def _text(json: Any) -> str:
     if not isinstance(json, str):
-        raise ValueError(f"expected a string, found {json!r}")
+        raise ValueError(f"expected a string, found {_brief(json)}")
     return json
 
 
 def _list(json: Any) -> list[Any]:
     if not isinstance(json, list):
-        raise ValueError(f"expected a list, found {json!r}")
+        raise ValueError(f"expected a list, found {_brief(json)}")
     return json  # pyright: ignore[reportUnknownVariableType]
 
 
 def _object(json: Any) -> Mapping[str, Any]:
     if not isinstance(json, Mapping):
-        raise ValueError(f"expected an object, found {json!r}")
+        raise ValueError(f"expected an object, found {_brief(json)}")
     return json  # pyright: ignore[reportUnknownVariableType]
 
 

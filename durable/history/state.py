@@ -33,6 +33,7 @@ from durable.history.events import (
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
+    WorkflowTaskTimedOut,
 )
 from durable.history.values import RunStatus
 
@@ -148,6 +149,10 @@ def _task_failed(s: State, e: WorkflowTaskFailed) -> None:
     s.task_scheduled, s.task_failed = 0, True
 
 
+def _task_timed_out(s: State, e: WorkflowTaskTimedOut) -> None:
+    s.task_scheduled = 0
+
+
 def _activity_scheduled(s: State, e: ActivityTaskScheduled) -> None:
     s.activities[e.id] = PendingActivity(e.activity_id)
 
@@ -198,6 +203,7 @@ _ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
     WorkflowTaskStarted: _task_started,
     WorkflowTaskCompleted: _task_completed,
     WorkflowTaskFailed: _task_failed,
+    WorkflowTaskTimedOut: _task_timed_out,
     ActivityTaskScheduled: _activity_scheduled,
     ActivityTaskStarted: _activity_started,
     ActivityTaskCompleted: _activity_over,

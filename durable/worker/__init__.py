@@ -1,6 +1,6 @@
 """Running workflows and activities: the names of Temporal's `temporalio.worker`."""
 
-from durable.worker.replayer import Replayer, WorkflowReplayResult, WorkflowReplayResults
+from durable.worker.replayer import Replayer, ReplayerConfig, WorkflowReplayResult, WorkflowReplayResults
 from durable.worker.worker import Worker
 
-__all__ = ["Replayer", "Worker", "WorkflowReplayResult", "WorkflowReplayResults"]
+__all__ = ["Replayer", "ReplayerConfig", "Worker", "WorkflowReplayResult", "WorkflowReplayResults"]

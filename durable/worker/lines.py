@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 
@@ -14,13 +15,19 @@ _ASYNCIO = str(Path(asyncio.__file__).parent) + "/"
 
 
 def where() -> str:
-    """The innermost source line on the stack that is neither ours nor asyncio's."""
+    """The innermost source line on the stack of the run that is neither ours nor asyncio's; "" when there is none."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame is not None:
+    while frame is not None and frame.f_code.co_qualname != "Run.activate":
         if is_user_code(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
+
+
+def where_raised(error: BaseException) -> str:
+    """The innermost line of the user's that the error came through; "" if it came through none."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next((f"{path}:{line}" for path, line in reversed(lines) if is_user_code(path)), "")
 
 
 def is_user_code(path: str) -> bool:

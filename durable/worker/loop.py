@@ -495,6 +495,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks = [kept for kept in tasks if not kept.done()]
             self._sweep_at = 2 * len(self._tasks) + 8
 
+    def unfinished_tasks(self) -> list[WorkflowTask[Any]]:
+        """The tasks of this run that are not done, in order of creation."""
+        return [task for task in self._tasks if not task.done()]
+
     def get_task_factory(self) -> None:
         """None: a run's tasks are WorkflowTasks."""
 

@@ -59,7 +59,7 @@ def match(
     for ask, event in zip(asked, recorded, strict=False):
         if not _same(ask.command, event):
             return Mismatch(
-                event_id=event.id, recorded=_event_text(event), asked=_command_text(ask.command), where=ask.where
+                event_id=event.id, recorded=_event_text(event), asked=command_text(ask.command), where=ask.where
             )
     if len(recorded) > len(asked):
         event = recorded[len(asked)]
@@ -72,7 +72,7 @@ def match(
         return Mismatch(
             event_id=event_id + 1,
             recorded="nothing more of this task",
-            asked=_command_text(ask.command),
+            asked=command_text(ask.command),
             where=ask.where,
         )
     return None
@@ -112,7 +112,8 @@ def _event_text(event: HistoryEvent) -> str:
             return type(event).__name__
 
 
-def _command_text(command: Command) -> str:
+def command_text(command: Command) -> str:
+    """What the code does by this command, after "the code": "schedules activity …"."""
     match command:
         case ScheduleActivityTask():
             return f"schedules activity {command.activity_type!r} (activity id {command.activity_id})"

@@ -18,6 +18,7 @@ from durable.history.events import (
 from durable.history.state import State, fold
 from durable.worker.match import match
 from durable.worker.replay import JOBS, Environment, Moment, Run
+from durable.worker.watchdog import DeadlockError
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import NondeterminismError
 
@@ -41,6 +42,61 @@ def rebuild(
         return _replay(definition, run_id, events, environment, trace=True)
 
 
+class RecordedTask(Struct, frozen=True):
+    """One completed workflow task of a history: the events that it read, and those that answered its commands."""
+
+    read: list[HistoryEvent]
+    started: WorkflowTaskStarted
+    completed_id: int
+    answers: list[CommandEvent]
+
+    @property
+    def last_event_id(self) -> int:
+        """The last event that belongs to it."""
+        return self.answers[-1].id if self.answers else self.completed_id
+
+
+def recorded_tasks(events: Sequence[HistoryEvent]) -> tuple[list[RecordedTask], list[HistoryEvent]]:
+    """The completed workflow tasks of a history; and the events for the code that none of them has read."""
+    tasks: list[RecordedTask] = []
+    unread: list[HistoryEvent] = []
+    at = 0
+    while at < len(events):
+        event = events[at]
+        at += 1
+        if type(event) in JOBS or isinstance(event, WorkflowExecutionSignaled):
+            unread.append(event)
+        elif isinstance(event, WorkflowTaskStarted):
+            completed = events[at] if at < len(events) else None
+            if isinstance(completed, WorkflowTaskCompleted):
+                answers = _answers(events, at + 1)
+                tasks.append(RecordedTask(unread, event, completed.id, answers))
+                unread = []
+                at += 1 + len(answers)
+    return tasks, unread
+
+
+def repeat(run: Run, task: RecordedTask) -> None:
+    """One workflow task again, compared with its record. Raises `NondeterminismError`, and then the run is spoilt.
+
+    `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
+    """
+    moment = Moment(task.started.time_us, task.started.id)
+    activation = run.activate(task.read, moment, replaying=True)
+    if isinstance(activation.error, DeadlockError):
+        raise activation.error
+    if activation.error is not None:
+        error = activation.error
+        raise NondeterminismError(
+            f"the code no longer fits the history: event {task.completed_id} completed a workflow task in which the "
+            f"code now raises {type(error).__name__}: {message_of(error)}"
+        ) from error
+    mismatch = match(run.asked(), task.answers, task.completed_id, run.waits_at)
+    if mismatch is not None:
+        raise NondeterminismError(str(mismatch))
+    run.bind(task.answers)
+
+
 def _replay(
     definition: WorkflowDefinition,
     run_id: str,
@@ -52,43 +108,15 @@ def _replay(
     started = events[0]
     assert isinstance(started, WorkflowExecutionStarted)
     run = Run(definition, started, run_id, environment, trace=trace)
-    undelivered: list[HistoryEvent] = []
-    at = 0
+    tasks, unread = recorded_tasks(events)
     try:
-        while at < len(events):
-            event = events[at]
-            at += 1
-            if type(event) in JOBS or isinstance(event, WorkflowExecutionSignaled):
-                undelivered.append(event)
-            elif isinstance(event, WorkflowTaskStarted):
-                completed = events[at] if at < len(events) else None
-                if isinstance(completed, WorkflowTaskCompleted):
-                    recorded = _answers(events, at + 1)
-                    _repeat(run, undelivered, Moment(event.time_us, event.id), completed.id, recorded)
-                    undelivered = []
-                    at += 1 + len(recorded)
-    except NondeterminismError:
+        for task in tasks:
+            repeat(run, task)
+    except (NondeterminismError, DeadlockError):
         run.evict()
         raise
     run.replaying = False
-    return Rebuilt(run, fold(State(), events), undelivered)
-
-
-def _repeat(
-    run: Run, events: Sequence[HistoryEvent], moment: Moment, completed_id: int, recorded: Sequence[CommandEvent]
-) -> None:
-    """One workflow task again, compared with its record."""
-    activation = run.activate(events, moment, replaying=True)
-    if activation.error is not None:
-        error = activation.error
-        raise NondeterminismError(
-            f"the code no longer fits the history: event {completed_id} completed a workflow task in which the code "
-            f"now raises {type(error).__name__}: {message_of(error)}"
-        ) from error
-    mismatch = match(run.asked(), recorded, completed_id, run.waits_at)
-    if mismatch is not None:
-        raise NondeterminismError(str(mismatch))
-    run.bind(recorded)
+    return Rebuilt(run, fold(State(), events), unread)
 
 
 def _answers(events: Sequence[HistoryEvent], at: int) -> list[CommandEvent]:

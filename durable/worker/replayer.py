@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from durable.client import WorkflowHistory
 from durable.converter import DataConverter
 from durable.history.errors import HistoryError
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
+from durable.history.state import State, fold
+from durable.worker.lines import where_raised
 from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
+from durable.worker.step import deadlock_text
+from durable.worker.watchdog import DeadlockError, Stepper
 from durable.workflow.errors import NondeterminismError
+
+DEADLOCK_TIMEOUT = 10.0
+"""Seconds that a whole history may take; longer than what a worker grants one workflow task."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,28 @@ class WorkflowReplayResults:
     replay_failures: Mapping[str, Exception]
 
 
+class ReplayerConfig(TypedDict, total=False):
+    """What `Replayer.config` gives, and `Replayer` takes."""
+
+    workflows: Required[Sequence[Any]]
+    namespace: str
+    data_converter: DataConverter
+    workflow_failure_exception_types: Sequence[type[BaseException]]
+    build_id: str | None
+    identity: str | None
+    debug_mode: bool
+
+
 class Replayer:
     """Replays histories on ``workflows``, without a database and without running any activity.
 
-    Histories come from `WorkflowHandle.fetch_history`, or from JSON (`WorkflowHistory.from_json`), ours or Temporal's.
+    Histories come from a database (``client.list_workflows(query).map_histories()``, `WorkflowHandle.fetch_history`),
+    or from JSON (`WorkflowHistory.from_json`), ours or Temporal's. One after the other is in memory.
+
     A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
-    workflow, an unreadable event) is a `RuntimeError`. ValueError without workflows.
+    workflow, an unreadable event, code that does not yield within ten seconds) is a `RuntimeError`. ``debug_mode`` lets
+    code take its time. ``build_id`` and ``identity`` are the caller's, for `config`: no history depends on them.
+    ValueError without workflows.
     """
 
     def __init__(
@@ -48,17 +71,34 @@ class Replayer:
         namespace: str = "ReplayNamespace",
         data_converter: DataConverter = DataConverter.default,
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        build_id: str | None = None,
+        identity: str | None = None,
+        debug_mode: bool = False,
         host: Host | None = None,
     ) -> None:
         if not workflows:
             raise ValueError("At least one workflow must be specified")
+        self._config = ReplayerConfig(
+            workflows=workflows,
+            namespace=namespace,
+            data_converter=data_converter,
+            workflow_failure_exception_types=workflow_failure_exception_types,
+            build_id=build_id,
+            identity=identity,
+            debug_mode=debug_mode,
+        )
         self._registry = Registry(workflows, ())
         self._environment = Environment(
             namespace=namespace,
             converter=data_converter,
             failure_exception_types=tuple(workflow_failure_exception_types),
         )
+        self._timeout = None if debug_mode else DEADLOCK_TIMEOUT
         self._host = host or Machine()
+
+    def config(self) -> ReplayerConfig:
+        """A new dict of what it was made with, for another one that differs: ``Replayer(**replayer.config())``."""
+        return self._config.copy()
 
     async def replay_workflow(
         self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True
@@ -90,17 +130,17 @@ class Replayer:
     ) -> AsyncGenerator[AsyncIterator[WorkflowReplayResult]]:
         """One result after the other, as the histories come."""
         # Workflow code is never stepped from within a task: it gets a thread, as in a worker.
-        lane = self._host.lane("durable-replay")
+        stepper = Stepper(self._host, self._failure, _stuck, self._timeout)
 
         async def results() -> AsyncGenerator[WorkflowReplayResult]:
             async for history in histories:
-                failure = await lane.run(lambda events=history.events: self._failure(events))  # type: ignore[misc]
+                (failure,) = await stepper.run([history.events])
                 yield WorkflowReplayResult(history, failure)
 
         try:
             yield results()
         finally:
-            lane.close()
+            stepper.close()
 
     def _failure(self, events: Sequence[HistoryEvent]) -> Exception | None:
         started = events[0] if events else None
@@ -109,14 +149,22 @@ class Replayer:
         definition = self._registry.workflows.get(started.workflow_type)
         if definition is None:
             return RuntimeError(self._registry.missing_workflow(started.workflow_type))
+        run_id = started.original_execution_run_id
         try:
-            rebuilt = rebuild(definition, started.original_execution_run_id, events, self._environment)
+            fold(State(), events)  # a history with a gap is no fault of the code
+            rebuilt = rebuild(definition, run_id, events, self._environment)
         except NondeterminismError as error:
             return error
         except HistoryError as error:
-            return RuntimeError(f"run {started.original_execution_run_id} of {started.workflow_id!r}: {error}")
+            return RuntimeError(f"run {run_id} of {started.workflow_id!r}: {error}")
+        except DeadlockError as error:
+            return _stuck(events, f"at {where_raised(error)}")
         rebuilt.run.evict()
         return None
+
+
+def _stuck(_events: Sequence[HistoryEvent], stack: str) -> Exception | None:
+    return RuntimeError(f"{deadlock_text(DEADLOCK_TIMEOUT)}\n{stack.rstrip()}")
 
 
 async def _one(history: WorkflowHistory) -> AsyncGenerator[WorkflowHistory]:

@@ -333,3 +333,11 @@ def test_what_is_wrong_in_an_event_is_named_with_its_place(event: Any, complaint
 def test_what_is_no_history_is_refused_as_such(text: str | bytes) -> None:
     with pytest.raises(CorruptHistory, match="this is no history"):
         export.from_json(text)
+
+
+def test_what_was_found_instead_of_a_history_is_shown_in_brief() -> None:
+    with pytest.raises(CorruptHistory) as raised:
+        export.from_json({"events": {"far": "too " * 10_000 + "long"}})
+
+    assert "expected a list, found {'far': 'too too" in str(raised.value)
+    assert len(str(raised.value)) < 300

@@ -19,6 +19,8 @@ from durable.history.events import (
     TimerStarted,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
+    WorkflowTaskScheduled,
+    WorkflowTaskTimedOut,
 )
 from durable.history.state import REQUEST_IDS_KEPT, PendingActivity, State, fold
 from durable.history.values import RunStatus
@@ -182,3 +184,12 @@ def test_time_never_goes_back() -> None:
     state = fold(State(), [started(time_us=50), signal(2)])
 
     assert state.last_time_us == 50
+
+
+def test_a_workflow_task_that_timed_out_is_scheduled_no_more_and_has_not_failed() -> None:
+    """Only Temporal's histories have it."""
+    scheduled = fold(State(), [started(), WorkflowTaskScheduled(id=2, time_us=5, task_queue="orders")])
+
+    after = fold(scheduled, [WorkflowTaskTimedOut(id=3, time_us=6, scheduled_event_id=2)])
+
+    assert (scheduled.task_scheduled, after.task_scheduled, after.task_failed) == (2, 0, False)

@@ -24,7 +24,7 @@ def latest_runs(db: Connection, wanted: dict[str, list[str]]) -> dict[tuple[str,
     """The latest run of each workflow id, by (namespace, workflow id); ``wanted`` are workflow ids by namespace."""
     latest: dict[tuple[str, str], RunInfo] = {}
     for namespace, workflow_ids in wanted.items():
-        for row in db.read(statements().own.latest_runs, (listed(workflow_ids), namespace)):
+        for row in db.read(statements().own.latest_runs, (listed(workflow_ids), namespace, namespace)):
             latest[namespace, row[2]] = run_info(row)
     return latest
 

@@ -27,17 +27,16 @@ class OwnStatements:
         run_columns = ", ".join(f"r.{column.name}" for column in RUN_COLUMNS)
         # CROSS JOIN makes SQLite begin with the short list of what is wanted.
         self.latest_runs = (
-            f"SELECT {run_columns} FROM json_each(?1) AS wanted CROSS JOIN {runs.name} AS r "
-            "ON r.namespace = ?2 AND r.workflow_id = wanted.value AND r.generation = "
-            f"(SELECT max(o.generation) FROM {runs.name} AS o WHERE o.namespace = ?2 AND o.workflow_id = wanted.value)"
+            f"SELECT {run_columns} FROM json_each(?) AS wanted CROSS JOIN {runs.name} AS r "
+            "ON r.namespace = ? AND r.workflow_id = wanted.value AND r.generation = "
+            f"(SELECT max(o.generation) FROM {runs.name} AS o WHERE o.namespace = ? AND o.workflow_id = wanted.value)"
         )
         self.held_by_key = (
             "SELECT t.run_id, t.scheduled_event_id, t.owner, t.attempt, t.cancel_requested, t.lost, t.namespace, "
-            f"t.workflow_task_queue FROM json_each(?1) AS wanted CROSS JOIN {activity_tasks.name} AS t "
+            f"t.workflow_task_queue FROM json_each(?) AS wanted CROSS JOIN {activity_tasks.name} AS t "
             "ON t.run_id = json_extract(wanted.value, '$[0]') "
             "AND t.scheduled_event_id = json_extract(wanted.value, '$[1]')"
         )
-        self.wall_clock_us = "SELECT CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
 
 
 class SqliteStatements(Statements):

@@ -1,0 +1,238 @@
+"""Records the corpus of the version at hand: runs of every feature, as histories, as stored rows, as a database."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gzip
+import sqlite3
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from durable import Client, Worker, workflow
+from durable.client import WorkflowFailureError, WorkflowHandle
+from durable.converter import failure
+from durable.history.database import Database
+from durable.history.host import Machine
+from durable.history.stores import open_store
+from durable.worker import step
+from tests.corpus import flows
+from tests.corpus.flows import CorpusBox
+from tests.engine.histories import types, until
+
+RECORDED_US = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+"""When the recording says that it was made: whatever is due in it is due when it is read."""
+
+HISTORIES, ROWS, DATABASE = "histories.jsonl.gz", "rows.jsonl.gz", "durable.db.gz"
+
+STACK = '  File "flows.py", line 1, in flow\n'
+"""In the place of all stack traces, which would tell of the recorder's machine."""
+
+ELSEWHERE, MENDING, BROKEN = "elsewhere", "mending", "broken"
+"""Task queues: of an activity that nobody runs; of a run that is mended later; of one that stays parked."""
+
+LEASE = timedelta(minutes=5)
+PATIENCE = timedelta(seconds=30)
+
+Drive = Callable[[Client], Coroutine[Any, Any, None]]
+
+
+class Then(Machine):
+    """This machine, at the beginning of 2024."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offset_us = RECORDED_US - time.monotonic_ns() // 1000
+
+    def adjust(self, now_us: int) -> None:
+        """The wall clock is not asked."""
+
+
+@workflow.defn(name="corpus_mended")
+async def not_yet_mended(number: int) -> int:
+    await asyncio.sleep(flows.TICK)
+    raise LookupError(f"no place for {number}")
+
+
+async def record(directory: Path) -> None:
+    """Write the corpus into ``directory``, which must not be there yet."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "durable.db"
+        with _without_stacks():
+            async with _connected(path) as client:
+                await _run_all(client)
+                histories, rows = list[Any](), list[Any]()
+                async for run in client.list_workflows():
+                    history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+                    stored = await client.database.store.history(run.run_id)
+                    histories.append(history.to_json_dict())
+                    rows.append({"id": run.id, "rows": [base64.b64encode(row).decode() for row in stored]})
+        _keep(directory, path, histories, rows)
+
+
+def _keep(directory: Path, database: Path, histories: list[Any], rows: list[Any]) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as file:
+        file.executescript("PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM")
+    directory.mkdir()
+    for name, lines in ((HISTORIES, histories), (ROWS, rows)):
+        _write(directory / name, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    _write(directory / DATABASE, database.read_bytes())
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(gzip.compress(data, mtime=0))
+
+
+async def _run_all(client: Client) -> None:
+    async with _worker(client, MENDING, not_yet_mended), _worker(client, BROKEN, not_yet_mended):
+        for queue in (MENDING, BROKEN):
+            handle = await client.start_workflow(flows.corpus_mended, 7, id=queue, task_queue=queue)
+            await _until(handle, "WorkflowTaskFailed")
+    async with _worker(client, "default"), _worker(client, MENDING):
+        async with asyncio.TaskGroup() as group:
+            for drive in (*CLOSED, *OPEN):
+                group.create_task(drive(client))
+        await _ended(client.get_workflow_handle(MENDING))
+    # Nobody works now: what comes stays unread.
+    box = client.get_workflow_handle("open-box")
+    await box.signal(CorpusBox.put, 8)
+    await box.signal(CorpusBox.close, 0.01)
+    await client.get_workflow_handle("open-cancelled").cancel()
+    await client.start_workflow(flows.corpus_sequence, 9, id="open-unbegun")
+
+
+def _no_stack(_: object) -> str:
+    return STACK
+
+
+@contextmanager
+def _without_stacks() -> Iterator[None]:
+    with mock.patch.multiple(failure, stack_of=_no_stack), mock.patch.multiple(step, stack_of=_no_stack):
+        yield
+
+
+@asynccontextmanager
+async def _connected(path: Path) -> AsyncIterator[Client]:
+    host = Then()
+    database = await Database(open_store(f"sqlite:///{path}", host), host).open()
+    async with Client(database, identity="recorder") as client:
+        yield client
+
+
+def _worker(client: Client, queue: str, *workflows: Any) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue,
+        workflows=workflows or flows.WORKFLOWS,
+        activities=flows.ACTIVITIES,
+        lease=LEASE,
+        identity="recorder",
+    )
+
+
+# What the runs go through. --------------------------------------------------------------------------------------------
+
+
+def _ends(flow: Any, *args: Any, id: str, **options: Any) -> Drive:
+    """It runs to its end by itself."""
+
+    async def drive(client: Client) -> None:
+        await _ended(await client.start_workflow(flow, args=args, id=id, **options))
+
+    return drive
+
+
+def _goes(flow: Any, *args: Any, id: str, event: str) -> Drive:
+    """It runs until its history has an event of that type."""
+
+    async def drive(client: Client) -> None:
+        await _until(await client.start_workflow(flow, args=args, id=id), event)
+
+    return drive
+
+
+def _cancelled(flow: Any, *args: Any, id: str, after: str) -> Drive:
+    async def drive(client: Client) -> None:
+        await _goes(flow, *args, id=id, event=after)(client)
+        handle = client.get_workflow_handle(id)
+        await handle.cancel(reason="for the record")
+        await _ended(handle)
+
+    return drive
+
+
+async def _terminated(client: Client) -> None:
+    await _goes(flows.corpus_waiting, id="terminated", event="TimerStarted")(client)
+    await client.get_workflow_handle("terminated").terminate("a detail", reason="for the record")
+
+
+async def _boxed(client: Client) -> None:
+    handle = await client.start_workflow(CorpusBox.run, id="box")
+    await handle.signal(CorpusBox.put, 1)
+    await handle.signal("put_double", 2)
+    await _until(handle, "ActivityTaskCompleted")
+    await handle.query(CorpusBox.so_far)
+    await asyncio.gather(*[handle.signal(CorpusBox.put_doubled, number) for number in (3, 4)])
+    await handle.signal(CorpusBox.close, 0.01)
+    await _ended(handle)
+
+
+async def _retried(client: Client) -> None:
+    handle = await client.start_workflow(flows.corpus_in_retry, id="open-retry")
+
+    async def has_failed() -> bool:
+        return any(each.last_failure for each in (await handle.describe()).pending_activities)
+
+    await until(has_failed)
+
+
+async def _ended(handle: WorkflowHandle[Any]) -> None:
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result(rpc_timeout=PATIENCE)
+
+
+async def _until(handle: WorkflowHandle[Any], event: str) -> None:
+    async def is_there() -> bool:
+        return event in types(await handle.fetch_history())
+
+    await until(is_there)
+
+
+CLOSED: list[Drive] = [
+    _ends(flows.corpus_sequence, 1, id="sequence"),
+    _ends(flows.corpus_sequence, 2, id="delayed", start_delay=timedelta(milliseconds=50)),
+    _ends(flows.corpus_retries, id="retries"),
+    _ends(flows.corpus_failure, id="failure"),
+    _ends(flows.corpus_timeouts, id="timeouts"),
+    _ends(flows.corpus_timers, id="timers"),
+    _boxed,
+    _cancelled(flows.corpus_cancelled, id="cancelled", after="TimerStarted"),
+    _cancelled(flows.corpus_not_cancelled, id="not-cancelled", after="ActivityTaskScheduled"),
+    _ends(flows.corpus_cancelled_parts, id="cancelled-parts"),
+    _ends(flows.corpus_cancelled_together, id="cancelled-together"),
+    _ends(flows.corpus_saga, False, id="saga"),
+    _cancelled(flows.corpus_saga, True, id="saga-cancelled", after="TimerStarted"),
+    _ends(flows.corpus_side_by_side, id="side-by-side"),
+    _ends(flows.corpus_fails_together, id="fails-together"),
+    _ends(flows.corpus_anyio, id="anyio"),
+    _ends(flows.corpus_coordination, id="coordination"),
+    _ends(flows.corpus_chance, id="chance"),
+    _ends(flows.corpus_values, flows.ORDER, flows.ORDER.lines, id="values", kwargs={"colour": flows.Colour.BLUE}),
+    _terminated,
+]
+OPEN: list[Drive] = [
+    _goes(CorpusBox.run, id="open-box", event="WorkflowTaskCompleted"),
+    _goes(flows.corpus_cancelled, id="open-cancelled", event="TimerStarted"),
+    _goes(flows.corpus_in_sleep, id="open-sleep", event="TimerStarted"),
+    _goes(flows.corpus_elsewhere, id="open-elsewhere", event="ActivityTaskScheduled"),
+    _retried,
+]
