@@ -16,6 +16,7 @@ from durable.history.store import Store
 from durable.history.transition import Outcome, Transition, Write
 
 Done = Callable[[Outcome | Exception], None]
+Answer = Outcome | Exception | asyncio.Future[Outcome]
 _Waiting = tuple[Write, Done]
 
 
@@ -30,6 +31,7 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._open = False
         self._under_way = False
+        self._held_up: set[asyncio.Future[Outcome]] = set()
 
     async def __aenter__(self) -> Committer:
         self._open = True
@@ -43,11 +45,13 @@ class Committer:
         self._rouse()
         if self._task is not None:
             await self._task
+        while self._held_up:
+            await asyncio.wait(self._held_up)
 
     @property
     def is_idle(self) -> bool:
         """Is nothing waiting, and nothing under way?"""
-        return not self._waiting and not self._under_way
+        return not self._waiting and not self._under_way and not self._held_up
 
     def submit(self, write: Write, done: Done) -> None:
         """Write with the next commit; ``done`` is called on the loop with the outcome, or with why there is none.
@@ -93,7 +97,7 @@ class Committer:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            outcomes: Sequence[Outcome | Exception] = await self._store.commit([write for write, _ in batch])
+            outcomes: Sequence[Answer] = await self._store.commit([write for write, _ in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
         except BaseException:
@@ -103,14 +107,32 @@ class Committer:
             raise
         self._tell(batch, outcomes)
 
-    def _tell(self, batch: list[_Waiting], outcomes: Sequence[Outcome | Exception]) -> None:
+    def _tell(self, batch: list[_Waiting], outcomes: Sequence[Answer]) -> None:
         for (_, done), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, asyncio.Future):
+                self._tell_later(done, outcome)
+                continue
             try:
                 done(outcome)
             except Exception as error:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": f"telling the outcome of a write failed: {error!r}", "exception": error}
                 )
+
+    def _tell_later(self, done: Done, held_up: asyncio.Future[Outcome]) -> None:
+        """This one waits for somebody else's transaction; the next commits go on meanwhile."""
+
+        def ended(held_up: asyncio.Future[Outcome]) -> None:
+            self._held_up.discard(held_up)
+            if held_up.cancelled():
+                lost = UnknownOutcome("the commit was interrupted: it may be written or not; read again")
+                done(lost)
+            else:
+                error = held_up.exception()
+                done(error if isinstance(error, Exception) else held_up.result())
+
+        self._held_up.add(held_up)
+        held_up.add_done_callback(ended)
 
     def _next(self) -> list[_Waiting]:
         """What goes into one commit: all that waits, except a second transition of a run or workflow id."""

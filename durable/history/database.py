@@ -56,9 +56,9 @@ class Starter(Protocol):
 
 
 class Database:
-    """See the module. ``open`` before use, ``close`` after it."""
+    """See the module. ``open`` before use, ``close`` after it. ``watch_interval`` is in seconds."""
 
-    def __init__(self, store: Store, host: Host) -> None:
+    def __init__(self, store: Store, host: Host, *, watch_interval: float = WATCH_INTERVAL) -> None:
         self.store = store
         self.host = host
         self.starters: list[Starter] = []
@@ -68,6 +68,7 @@ class Database:
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
 
     async def open(self) -> Database:
@@ -208,7 +209,7 @@ class Database:
         looked = loop.time()
         while True:
             self._next_look = loop.create_future()
-            interval = loop.call_later(WATCH_INTERVAL, self.hint)
+            interval = loop.call_later(self._watch_interval, self.hint)
             await self._next_look
             interval.cancel()
             try:

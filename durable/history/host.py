@@ -18,6 +18,9 @@ from typing import Any, Protocol, TypeVar
 
 from durable.history.errors import StoreUnavailable
 
+CLOCK_ERROR_US = 20_000
+"""By so much the wall clock may run away from the monotonic one, for NTP slows it down and speeds it up."""
+
 T = TypeVar("T")
 _Task = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
@@ -50,6 +53,10 @@ class Host(Protocol):
 
     def now_us(self) -> int:
         """Microseconds since the epoch."""
+        ...
+
+    def measure_time(self) -> None:
+        """Take over what the machine's clock shows: it may have been set, or the machine may have slept."""
         ...
 
     def monotonic(self) -> float:
@@ -150,8 +157,8 @@ class ThreadAside:
 class Machine:
     """The host that is this machine.
 
-    Its time is the wall clock read once and the monotonic clock from then on, so that a clock set back or forth
-    moves no lease and no timer of this process; ``adjust`` takes over a new offset, measured by whoever knows.
+    Its time is the wall clock read once and the monotonic clock from then on, until it is measured again: so the time
+    between two measurements is never longer or shorter than it was. ``adjust`` takes over the time of whoever knows.
     """
 
     def __init__(self) -> None:
@@ -162,6 +169,11 @@ class Machine:
 
     def now_us(self) -> int:
         return time.monotonic_ns() // 1000 + self._offset_us
+
+    def measure_time(self) -> None:
+        wall_us = time.time_ns() // 1000
+        if abs(wall_us - time.monotonic_ns() // 1000 - self._offset_us) > CLOCK_ERROR_US:
+            self.adjust(wall_us)
 
     def adjust(self, now_us: int) -> None:
         """The store says that it is ``now_us`` now."""

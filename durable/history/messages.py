@@ -21,7 +21,11 @@ class MessageKind(IntEnum):
 
 
 HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL)
-"""A run cannot close by its own code while a due message of these kinds is unread."""
+"""A run cannot close by its own code while a message of these kinds is unread."""
+
+WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER)
+"""What is read only when its time has come. All else may be read as soon as it is there: its due time tells since when
+it waits, by the clock of whoever sent it, which may have been set since."""
 
 OUTLIVES = (MessageKind.QUERY,)
 """What stays in the inbox when a run closes, because a closed run answers it too."""

@@ -35,6 +35,7 @@ from durable.history.messages import (
     Query,
     QueryAnswer,
     Signal,
+    TimerDue,
     WorkflowTaskDue,
 )
 from durable.history.reading import Seen, message_events
@@ -155,7 +156,8 @@ def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -
 
 def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming], now_us: int) -> Received:
     """What the messages become. Consumed without an event: what is stale, or was consumed before (request id)."""
-    at_us = max(now_us, state.last_time_us, *(message.due_us for message in incoming))
+    waited = (each.due_us for each in incoming if isinstance(each.message, TimerDue | WorkflowTaskDue))
+    at_us = max(now_us, state.last_time_us, *waited)
     events: list[HistoryEvent] = []
     queries: list[Query] = []
     due, retries = False, 0

@@ -12,6 +12,9 @@ raises `UnknownOutcome`, all of it or nothing of it is written. Nothing is ackno
   (10 s by default; the fence makes stealing safe), and
 - the claimer is alive.
 
+It is claimed with its messages that are due, and with those that don't wait for a time of their own (all but timers and
+"workflow task due"), due or not: the clock of their sender may have been set back since.
+
 **A run that is closed** can be claimed by the same rule; only messages that outlive it are left in its inbox.
 
 **An activity task can be claimed** by a worker that serves its queue in its namespace when
@@ -34,6 +37,7 @@ With the declaration, in one transaction, its runs lose their owner, and its att
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -66,8 +70,12 @@ class Store(Protocol):
         """A new UUIDv7."""
         ...
 
-    async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Write all that hold, in one database transaction; one outcome per write, in order."""
+    async def commit(self, writes: Sequence[Write]) -> Sequence[Outcome | asyncio.Future[Outcome]]:
+        """Write all that hold, in one database transaction; one outcome per write, in order.
+
+        A write that somebody else's open transaction holds up waits alone: its outcome is a future, which may raise
+        what this call may.
+        """
         ...
 
     async def claim(self, claim: Claim) -> Claimed:

@@ -155,7 +155,7 @@ class Transition(Struct, frozen=True, kw_only=True):
     its token says. A transition of its caller (start, terminate) has ``any_owner`` set instead of an owner.
     ``status`` other than RUNNING closes the run (RUNNING leaves it as it is): then its remaining tasks and messages are
     removed, except those that outlive it (`messages.OUTLIVES`); if ``refuse_unread``, the transition is refused when a
-    due message of a kind in `messages.HOLDS_OPEN` is in the inbox and not in ``consumed``.
+    message of a kind in `messages.HOLDS_OPEN` is in the inbox and not in ``consumed``.
     """
 
     run_id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -11,16 +12,17 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from durable.client import Client, WorkflowHistory
+from durable.converter import DataConverter
 from durable.history.events import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionTerminated,
 )
-from durable.testing.elsewhere import replay_elsewhere
+from durable.history.values import ActivityFailureInfo, Failure
+from durable.testing.elsewhere import Elsewhere, Finding
+from durable.testing.plugin import SWEPT
 from durable.testing.points import Recorder
-
-PROPERTY = "crash sweep"
 
 
 class Trial:
@@ -32,10 +34,12 @@ class Trial:
         """How each run ended, by its workflow's id."""
         self.histories: list[WorkflowHistory] = []
         self.workflows: dict[str, Any] = {}
+        self.data_converter = DataConverter.default
 
     async def note(self, client: Client, workflows: Mapping[str, Any]) -> None:
         """The test is over: what has become of its workflows?"""
         self.workflows.update(workflows)
+        self.data_converter = client.data_converter
         async for run in client.list_workflows():
             name = self.recorder.name(run.run_id)
             if name is not None:
@@ -45,6 +49,7 @@ class Trial:
 
 
 TRIAL = pytest.StashKey[Trial]()
+_ELSEWHERE = pytest.StashKey[Elsewhere]()
 
 
 class Expected:
@@ -74,29 +79,24 @@ class Expected:
 
 def run(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
     """The reports of the item: those of its undisturbed run, the call failed if a point broke it."""
+    began = time.perf_counter()
     try:
         reports = _sweep(item)
     finally:
         left = _call("teardown", lambda: _tear_down(item, nextitem))
+    for report in reports:
+        if report.when == "call":  # not the undisturbed run alone
+            report.duration = time.perf_counter() - began
     if left.excinfo is not None:
         reports = [each for each in reports if each.when != "teardown"]
         reports.append(pytest.TestReport.from_item_and_call(item, left))
     return reports
 
 
-def summarize(terminal: pytest.TerminalReporter) -> None:
-    """A line for each test that went well: how many deaths it survived."""
-    lines = [
-        f"{report.nodeid}: {told}"
-        for report in terminal.getreports("passed")
-        if report.when == "call"
-        for name, told in report.user_properties
-        if name == PROPERTY
-    ]
-    if lines:
-        terminal.section("crash sweep")
-        for line in lines:
-            terminal.line(line)
+def replay_wanted(item: pytest.Item) -> bool:
+    """Shall what ran in this test be replayed?"""
+    mark = item.get_closest_marker("durable")
+    return mark is None or bool(mark.kwargs.get("replay", True))
 
 
 def _sweep(item: pytest.Item) -> list[pytest.TestReport]:
@@ -110,7 +110,7 @@ def _sweep(item: pytest.Item) -> list[pytest.TestReport]:
         return again
     names = _names(first, second)
     if not names:
-        return [*reports[:-1], _refused(item, "no worker of this test has committed anything"), reports[-1]]
+        return _failed(reports, "crash sweep: no worker of this test has committed anything")
     expected = Expected(first, second)
     asked: str | None = item.config.getoption("--durable-crash-at")
     if asked is not None:
@@ -119,41 +119,56 @@ def _sweep(item: pytest.Item) -> list[pytest.TestReport]:
             return [_refused(item, f"this test does not get to point {asked!r}; it has {', '.join(names)}")]
         told = expected.broken(trial)
         return crashed if told is None or not _passed(crashed) else [*_failed(crashed, told)]
+    deaths = 0
     for count, name in enumerate(names, 1):
         trial, crashed = _try(item, name)
+        deaths += trial.recorder.struck is not None
         told = _told(crashed) if not _passed(crashed) else expected.broken(trial)
         if told is not None:
             where = trial.recorder.struck or f"point {name}"
             command = f"python -m pytest {shlex.quote(item.nodeid)} --durable-crash-at {shlex.quote(name)}"
+            for report in reports:
+                report.sections = crashed[-1].sections  # what was printed and logged then
             return _failed(
                 reports,
                 f"crash sweep: this test passes when nothing happens, and fails when the worker dies at durable point "
                 f"{count} of {len(names)}:\n  {where}\n\n{told}\n\nTo run it again: {command}",
             )
-    mark = item.get_closest_marker("durable")
-    replays = mark is None or mark.kwargs.get("replay", True)
-    elsewhere = replay_elsewhere(first.workflows, first.histories if replays else [])
-    if elsewhere.difference:
+    found = _replay_elsewhere(item.config, first) if replay_wanted(item) else Finding()
+    if found.difference:
         return _failed(
             reports,
             "crash sweep: what ran in this test does not replay in another process, where strings hash otherwise (does "
-            f"it iterate over a set?):\n{elsewhere.difference}",
+            f"it iterate over a set?):\n{found.difference}",
         )
-    if elsewhere.unchecked:
-        item.warn(pytest.PytestWarning(f"not all was replayed in another process: {elsewhere.unchecked}"))
+    if found.unchecked:
+        item.warn(pytest.PytestWarning(f"not all was replayed in another process: {found.unchecked}"))
+    missed = f", and did not get to {len(names) - deaths} more again" if deaths < len(names) else ""
     for report in reports:
-        report.user_properties.append((PROPERTY, f"survived the death of its worker at each of {len(names)} points"))
+        told = f"survived the death of its worker at each of {deaths} points{missed}"
+        report.user_properties.append((SWEPT, told))
     return reports
 
 
 def _try(item: pytest.Item, target: str | None) -> tuple[Trial, list[pytest.TestReport]]:
     """One run, with fixtures of its own up to its class or module."""
     trial = item.stash[TRIAL] = Trial(target)
+    item._report_sections.clear()  # pyright: ignore[reportPrivateUsage]
     parent: Any = item.parent  # all that stays set up is what the parent needs
     try:
         return trial, runtestprotocol(item, log=False, nextitem=parent)
     finally:
         del item.stash[TRIAL]
+
+
+def _replay_elsewhere(config: pytest.Config, trial: Trial) -> Finding:
+    """In processes that are begun for the first sweep, and kept for all of them."""
+    if trial.data_converter is not DataConverter.default:
+        return Finding(unchecked="only the default data converter is known there")
+    if _ELSEWHERE not in config.stash:
+        config.stash[_ELSEWHERE] = Elsewhere()
+        config.add_cleanup(config.stash[_ELSEWHERE].close)
+    return config.stash[_ELSEWHERE].replay(trial.workflows, trial.histories)
 
 
 def _names(first: Trial, second: Trial) -> list[str]:
@@ -182,7 +197,7 @@ def _told(reports: list[pytest.TestReport]) -> str:
 def _failed(reports: list[pytest.TestReport], told: str) -> list[pytest.TestReport]:
     for report in reports:
         if report.when == "call":
-            report.outcome = "failed"
+            report.outcome = "skipped" if hasattr(report, "wasxfail") else "failed"
             report.longrepr = told
     return reports
 
@@ -206,6 +221,8 @@ def _outcome(history: WorkflowHistory) -> str:
     match last:
         case WorkflowExecutionCompleted(result=result):
             return f"completed with {b', '.join(payload.data for payload in result).decode(errors='replace')}"
+        case WorkflowExecutionFailed(failure=Failure(info=ActivityFailureInfo(activity_type=name))):
+            return f"failed: activity {name!r} failed"  # by itself, or because its last attempt died with the worker
         case WorkflowExecutionFailed(failure=failure):
             return f"failed: {failure.message}"
         case WorkflowExecutionCanceled():

@@ -9,8 +9,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from durable.client import WorkflowHistory
@@ -21,46 +22,67 @@ PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class Finding:
     """What other processes found. ``unchecked`` says why something could not be replayed there; "" when all was."""
 
-    difference: str
-    unchecked: str
+    difference: str = ""
+    unchecked: str = ""
 
 
-def replay_elsewhere(workflows: Mapping[str, Any], histories: Sequence[WorkflowHistory]) -> Elsewhere:
-    """Replay ``histories`` on ``workflows`` (by name) in processes of their own, which import them anew.
+class Elsewhere:
+    """Other Python processes, which replay what they are given, until `close`. To begin one takes longer than that."""
 
-    A workflow that is defined inside a function can't be imported, and its histories are left out.
-    """
-    hidden = [name for name, workflow in workflows.items() if "<locals>" in workflow.__qualname__]
-    known = {name: workflow for name, workflow in workflows.items() if name not in hidden}
-    unchecked = f"defined inside a function: {', '.join(hidden)}" if hidden else ""
-    chosen = [history for history in histories if history.events[0].workflow_type in known]  # type: ignore[union-attr]
-    if not chosen:
-        return Elsewhere("", unchecked)
-    task = json.dumps(
-        {
-            "path": sys.path,
-            "workflows": [_place(workflow) for workflow in known.values()],
-            "histories": [(history.workflow_id, history.to_json_dict()) for history in chosen],
-        }
-    )
-    children = [_begin(seed) for seed in HASH_SEEDS]
-    try:
-        answers = [child.communicate(task, timeout=PATIENCE) for child in children]
-    except subprocess.TimeoutExpired:
-        return Elsewhere("", f"not replayed within {PATIENCE:g} s")
-    finally:
-        for child in children:
+    def __init__(self) -> None:
+        self._children = [_begin(seed) for seed in HASH_SEEDS]
+
+    def close(self) -> None:
+        self._kill()
+        for child in self._children:
+            child.communicate()
+
+    def replay(self, workflows: Mapping[str, Any], histories: Sequence[WorkflowHistory]) -> Finding:
+        """Replay ``histories`` on ``workflows`` (by name), which each process imports by itself.
+
+        A workflow that is defined inside a function can't be imported, and its histories are left out.
+        """
+        hidden = [name for name, workflow in workflows.items() if "<locals>" in workflow.__qualname__]
+        known = {name: workflow for name, workflow in workflows.items() if name not in hidden}
+        unchecked = f"defined inside a function: {', '.join(hidden)}" if hidden else ""
+        chosen = [each for each in histories if each.events[0].workflow_type in known]  # type: ignore[union-attr]
+        if not chosen:
+            return Finding(unchecked=unchecked)
+        answers = self._ask(
+            {
+                "path": sys.path,
+                "workflows": [_place(workflow) for workflow in known.values()],
+                "histories": [(history.workflow_id, history.to_json_dict()) for history in chosen],
+            }
+        )
+        if answers is None:
+            self.close()
+            self._children = [_begin(seed) for seed in HASH_SEEDS]
+            return Finding(unchecked=f"a process has ended, or was not ready within {PATIENCE:g} s")
+        for answer in answers:
+            if answer.difference or answer.unchecked:
+                return answer
+        return Finding(unchecked=unchecked)
+
+    def _ask(self, task: dict[str, Any]) -> list[Finding] | None:
+        line = json.dumps(task)
+        late = threading.Timer(PATIENCE, self._kill)
+        late.start()
+        try:
+            for child in self._children:
+                print(line, file=child.stdin, flush=True)
+            return [Finding(**json.loads(child.stdout.readline())) for child in self._children if child.stdout]
+        except (BrokenPipeError, json.JSONDecodeError):
+            return None
+        finally:
+            late.cancel()
+
+    def _kill(self) -> None:
+        for child in self._children:
             child.kill()
-            child.wait()
-    for child, (said, complaint) in zip(children, answers, strict=True):
-        if child.returncode:
-            return Elsewhere("", complaint.strip().rpartition("\n")[2])
-        if said:
-            return Elsewhere(said, unchecked)
-    return Elsewhere("", unchecked)
 
 
 def _begin(seed: str) -> subprocess.Popen[str]:
@@ -68,7 +90,7 @@ def _begin(seed: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", __spec__.name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         encoding="utf-8",
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"},
@@ -97,7 +119,9 @@ def _find(name: str, file: str | None, qualified_name: str) -> Any:
 
 async def _replay(task: dict[str, Any]) -> str:
     replayer = Replayer(
-        workflows=[_find(*place) for place in task["workflows"]], workflow_failure_exception_types=[AssertionError]
+        workflows=[_find(*place) for place in task["workflows"]],
+        exact=True,
+        workflow_failure_exception_types=[AssertionError],
     )
 
     async def histories() -> AsyncGenerator[WorkflowHistory]:
@@ -111,11 +135,18 @@ async def _replay(task: dict[str, Any]) -> str:
     return ""
 
 
-def main() -> None:
-    task = json.load(sys.stdin)
+def _answer(task: dict[str, Any]) -> Finding:
     sys.path[:] = task["path"]
+    try:
+        return Finding(difference=asyncio.run(_replay(task)))
+    except (Exception, SystemExit) as error:  # whatever the user's modules do when they are imported
+        return Finding(unchecked=f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr  # what modules print when they are imported is no answer
-    answer.write(asyncio.run(_replay(task)))
+    for line in sys.stdin:
+        print(json.dumps(asdict(_answer(json.loads(line)))), file=answer, flush=True)
 
 
 if __name__ == "__main__":

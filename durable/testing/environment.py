@@ -12,7 +12,7 @@ from durable.client.description import moment
 from durable.context import current_activity
 from durable.converter import DataConverter
 from durable.history.database import Database
-from durable.history.stores import open_store
+from durable.history.stores.sqlite import SqliteStore
 from durable.testing.skipping import SkippingClient, SkippingHost, TimeSkipper
 
 
@@ -74,7 +74,7 @@ class WorkflowEnvironment:
         milliseconds.
         """
         host = SkippingHost()
-        database = await Database(open_store("sqlite://", host), host).open()
+        database = await Database(SqliteStore(None, host), host).open()
         client = SkippingClient(
             database, data_converter=data_converter, identity=identity, failure_exception_types=(AssertionError,)
         )

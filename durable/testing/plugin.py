@@ -1,26 +1,28 @@
-"""The pytest plugin: fixtures for workflow tests, and the check that whatever ran in a test replays."""
+"""The pytest plugin: its options, marks and fixtures.
+
+It is part of every pytest session, of other projects too: the engine is loaded when a test asks for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from durable.activity import ActivityDefinition
-from durable.activity import defn as activity_defn
-from durable.client import Client, WorkflowHistory
-from durable.testing import crash_sweep
-from durable.testing.environment import WorkflowEnvironment
-from durable.testing.fleet import Fleet
-from durable.worker import Replayer, Worker
-from durable.workflow.definition import WorkflowDefinition
+if TYPE_CHECKING:
+    from durable.client import Client
+    from durable.testing.environment import WorkflowEnvironment
+    from durable.worker import Worker
 
 try:
     import pytest_asyncio
 except ImportError:  # the fixtures are async: without it there are none, and nothing else changes
     pytest_asyncio = None  # type: ignore[assignment]
+
+
+SWEPT = "crash sweep"
+"""The property of a report that tells how a crash sweep went."""
 
 
 class StartWorker(Protocol):
@@ -58,6 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     if item.get_closest_marker("crash_sweep") is None:
         return None
+    from durable.testing import crash_sweep
+
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in crash_sweep.run(item, nextitem):
         item.ihook.pytest_runtest_logreport(report=report)
@@ -66,15 +70,28 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    crash_sweep.summarize(terminalreporter)
+    """A line for each crash sweep that went well: how many deaths its test survived."""
+    lines = [
+        f"{report.nodeid}: {told}"
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call"
+        for name, told in report.user_properties
+        if name == SWEPT
+    ]
+    if lines:
+        terminalreporter.section("crash sweep")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 if pytest_asyncio is not None:
 
     @pytest_asyncio.fixture
-    async def durable_env() -> AsyncGenerator[WorkflowEnvironment]:
+    async def durable_env(request: pytest.FixtureRequest) -> AsyncGenerator[WorkflowEnvironment]:
         """An environment whose time skips, on a database of the test's own."""
-        async with await WorkflowEnvironment.start_time_skipping() as env:
+        from durable.testing.fixtures import environment
+
+        async with environment(request.node) as env:
             yield env
 
     @pytest_asyncio.fixture
@@ -92,58 +109,7 @@ if pytest_asyncio is not None:
         After the test every workflow that ran in it is replayed; one that does not repeat itself fails the test
         (``@pytest.mark.durable(replay=False)`` leaves that out). Further options are those of `Worker`.
         """
-        known: dict[str, Any] = {}
-        trial = request.node.stash.get(crash_sweep.TRIAL, None)
-        async with AsyncExitStack() as workers:
-            fleet = None
-            if trial is not None:
-                fleet = await workers.enter_async_context(Fleet(durable_env, trial.recorder))
+        from durable.testing.fixtures import workers
 
-            async def start(
-                *,
-                workflows: Sequence[Any] = (),
-                activities: Sequence[Callable[..., Any]] = (),
-                replace: Mapping[Any, Callable[..., Any]] | None = None,
-                **options: Any,
-            ) -> Worker:
-                known.update((WorkflowDefinition.must_be(each).name, each) for each in workflows)
-                options = {"workflows": workflows, "activities": replaced(activities, replace or {}), **options}
-                if fleet is not None:
-                    return await fleet.start(options)
-                return await workers.enter_async_context(Worker(durable_env.client, **options))
-
+        async with workers(durable_env, request.node) as start:
             yield start
-        if not known:
-            return
-        if trial is not None:
-            await trial.note(durable_env.client, known)
-        mark = request.node.get_closest_marker("durable")
-        if mark is None or mark.kwargs.get("replay", True):
-            await _replay(durable_env.client, list(known.values()))
-
-
-def replaced(
-    activities: Sequence[Callable[..., Any]], replacements: Mapping[Any, Callable[..., Any]]
-) -> list[Callable[..., Any]]:
-    """The activities, with others in the place of those that ``replacements`` names."""
-    fakes: dict[str, Callable[..., Any]] = {}
-    for place, fake in replacements.items():
-        name = place if isinstance(place, str) else ActivityDefinition.must_be(place).name
-        definition = ActivityDefinition.of(fake)
-        fakes[name] = activity_defn(name=name)(definition.fn if definition is not None else fake)
-    return [each for each in activities if ActivityDefinition.must_be(each).name not in fakes] + list(fakes.values())
-
-
-async def _replay(client: Client, workflows: Sequence[Any]) -> None:
-    names = {WorkflowDefinition.must_be(each).name for each in workflows}
-
-    async def histories() -> AsyncIterator[WorkflowHistory]:
-        async for run in client.list_workflows():
-            if run.workflow_type in names:
-                yield await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-
-    replayer = Replayer(workflows=workflows, workflow_failure_exception_types=client.failure_exception_types)
-    results = await replayer.replay_workflows(histories(), raise_on_replay_failure=False)
-    if results.replay_failures:
-        told = "\n".join(f"run {run_id}: {failure}" for run_id, failure in results.replay_failures.items())
-        pytest.fail(f"what ran in this test does not replay:\n{told}", pytrace=False)

@@ -148,6 +148,9 @@ class _ProcessHost:
     def now_us(self) -> int:
         return self._host.now_us()
 
+    def measure_time(self) -> None:
+        self._host.measure_time()
+
     def monotonic(self) -> float:
         return self._host.monotonic()
 

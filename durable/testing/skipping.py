@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 LOOK_INTERVAL = 0.001
 QUIET_LOOKS = 2
+RESULT_INTERVAL = 0.25
+PARKED_LOOKS = 4
 
 
 class SkippingHost(Machine):
@@ -51,7 +53,6 @@ class TimeSkipper:
         self._skipped = asyncio.Event()
         self._sleepers: list[int] = []
         self._stuck_since: float | None = None
-        self._stuck = asyncio.Event()
 
     def join(self, database: Database) -> Callable[[], None]:
         """What works on this database counts from now on, until the answer is called."""
@@ -90,24 +91,28 @@ class TimeSkipper:
         finally:
             self._sleepers.remove(at_us)
 
-    async def result(self, wanted: Awaitable[R]) -> R:
-        """Await ``wanted`` while time may skip."""
+    async def result(self, wanted: Awaitable[R], parked: Callable[[], Awaitable[str | None]]) -> R:
+        """Await ``wanted`` while time may skip; AssertionError when it will never come.
+
+        ``parked`` says why the code of the workflow can't go on, if so.
+        """
         __tracebackhide__ = True
         with self.unlocked():
-            if self.patience is None:
-                return await wanted
             waiting = asyncio.ensure_future(wanted)
-            stuck = asyncio.ensure_future(self._stuck.wait())
+            reasons = 0
             try:
-                await asyncio.wait([waiting, stuck], return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
-                    raise AssertionError(
-                        "nothing is at work and nothing will fall due: without a message from outside, this "
-                        "workflow waits for ever"
-                    )
+                while not (await asyncio.wait([waiting], timeout=RESULT_INTERVAL))[0]:
+                    if self._is_stuck():
+                        raise AssertionError(
+                            "nothing is at work and nothing will fall due: without a message from outside, this "
+                            "workflow waits for ever"
+                        )
+                    reason = await parked()
+                    reasons = reasons + 1 if reason is not None else 0
+                    if reasons == PARKED_LOOKS:
+                        raise AssertionError(f"the code of this workflow can't go on, however often it tries: {reason}")
                 return waiting.result()
             finally:
-                stuck.cancel()
                 waiting.cancel()
 
     async def work(self) -> None:
@@ -141,10 +146,11 @@ class TimeSkipper:
             for database in self._databases:
                 database.look()
             return
-        now = self._host.monotonic()
-        self._stuck_since = self._stuck_since or now
-        if self.patience is not None and now - self._stuck_since > self.patience:
-            self._stuck.set()
+        self._stuck_since = self._stuck_since or self._host.monotonic()
+
+    def _is_stuck(self) -> bool:
+        since = self._stuck_since
+        return self.patience is not None and since is not None and self._host.monotonic() - since > self.patience
 
 
 class SkippingClient(Client):
@@ -160,4 +166,8 @@ class _SkippingHandle(WorkflowHandle[R]):
     async def result(self, **options: Any) -> R:
         __tracebackhide__ = True
         assert isinstance(self._client, SkippingClient)
-        return await self._client.skipper.result(super().result(**options))
+        return await self._client.skipper.result(super().result(**options), self._parked)
+
+    async def _parked(self) -> str | None:
+        run = await self._client.database.store.find(self._client.namespace, self.id, self.result_run_id)
+        return run.parked if run is not None else None

@@ -19,6 +19,7 @@ from durable.history.transition import (
     ActivityReport,
     ActivityTask,
     AttemptToken,
+    Beat,
     Outcome,
     Retry,
 )
@@ -114,6 +115,13 @@ class Activities:
 
     # -- attempts
 
+    def take(self, task: ActivityTask) -> None:
+        """Begin an attempt that the store has booked on this worker; one that was claimed only to end it is refused."""
+        if task.cancel_requested:
+            self.refuse(task)
+        else:
+            self.begin(task)
+
     def begin(self, task: ActivityTask) -> None:
         """Run an attempt that this worker has claimed; one that comes when it is stopping is handed back unbegun."""
         if self.shutdown.is_set():
@@ -203,9 +211,8 @@ class Activities:
             self._sync_running -= 1
         if not self._attempts:
             self._idle.set()
-        if what is not None:
-            self._absent.add(attempts.token(attempt.task))
         if isinstance(what, ActivityOutcome):
+            self._absent.add(attempts.token(attempt.task))
             self._finished(attempt.task, what)
         elif what is not None:
             self.report(attempts.report(attempt.task, what, self.database.store.now_us()))
@@ -213,6 +220,8 @@ class Activities:
     def report(self, report: ActivityReport, done: Callable[[Outcome], None] | None = None) -> None:
         """Tell the store, until it answers."""
         loop = asyncio.get_running_loop()
+        if not isinstance(report.what, Beat):
+            self._absent.add(report.token)
 
         def answered(outcome: Outcome | Exception) -> None:
             if isinstance(outcome, HistoryError):

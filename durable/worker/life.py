@@ -20,7 +20,6 @@ from durable.history.host import Host
 from durable.history.messages import ActivityOutcome
 from durable.history.rules import StartRequest
 from durable.history.transition import (
-    ActivityReport,
     ActivityTask,
     AttemptToken,
     Outcome,
@@ -229,20 +228,25 @@ class Life:
         """Attempts booked on this worker that it does not run, twice in a row: the reply of their claim was lost."""
         unknown = {token for token in booked if not self._activities.holds(token) and not self._poller.claiming}
         for token in [token for token in booked if token in unknown & self._strangers]:
-            self._tasks.start_soon(self._give_back, token)
+            self._tasks.start_soon(self._adopt, token)
         self._strangers = unknown
         self._activities.compare(booked)
 
-    async def _give_back(self, token: AttemptToken) -> None:
+    async def _adopt(self, token: AttemptToken) -> None:
+        """Take up an attempt that only the store knows of.
+
+        To hand it back would do harm: this worker could claim it anew under the very same token, and a hand-back that
+        is sent again, because its reply was lost, would then take away what is running.
+        """
         try:
             tasks = await self._database.store.tasks(token.run_id)
         except HistoryError as error:
-            logger.warning("giving back an attempt of run %s failed: %s", token.run_id, error)
+            logger.warning("looking for an attempt of run %s failed: %s", token.run_id, error)
             return  # a later renewal finds it again
         for task in tasks:
-            if attempts.token(task) == token and not self._activities.holds(token):
-                now_us = self._database.store.now_us()
-                self._activities.report(ActivityReport(token=token, what=attempts.handed_back(task, now_us)))
+            is_unknown = attempts.token(task) == token and not self._activities.holds(token)
+            if is_unknown and self._accepting and self._activities.free:
+                self._activities.take(task)
 
     def _finished(self, task: ActivityTask, outcome: ActivityOutcome) -> None:
         self._runs.finished(task, outcome)

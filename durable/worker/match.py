@@ -27,6 +27,7 @@ from durable.history.events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
 )
+from durable.worker.exactly import differing
 
 
 class Asked(Struct, frozen=True):
@@ -53,13 +54,26 @@ class Mismatch(Struct, frozen=True, kw_only=True):
 
 
 def match(
-    asked: Sequence[Asked], recorded: Sequence[CommandEvent], completed_id: int, waits_at: Callable[[], str]
+    asked: Sequence[Asked],
+    recorded: Sequence[CommandEvent],
+    completed_id: int,
+    waits_at: Callable[[], str],
+    *,
+    exact: bool = False,
 ) -> Mismatch | None:
-    """The first difference, or None. ``waits_at`` says where the code waits, if it asks for too little."""
+    """The first difference, or None. ``waits_at`` says where the code waits, if it asks for too little.
+
+    What is compared is what a run can't go on without: kinds and ids. ``exact`` compares arguments, durations and
+    results as well, which new code may change for old runs, and the same code may not.
+    """
     for ask, event in zip(asked, recorded, strict=False):
-        if not _same(ask.command, event):
+        told = (differing(ask.command, event) if exact else None) if _same(ask.command, event) else ("", "")
+        if told is not None:
             return Mismatch(
-                event_id=event.id, recorded=_event_text(event), asked=command_text(ask.command), where=ask.where
+                event_id=event.id,
+                recorded=_event_text(event) + told[0],
+                asked=command_text(ask.command) + told[1],
+                where=ask.where,
             )
     if len(recorded) > len(asked):
         event = recorded[len(asked)]

@@ -118,10 +118,7 @@ class Poller:
     def _hand_over(self, claimed: Claimed) -> None:
         self._runs.take(claimed.runs, claimed.waiting)
         for task in claimed.activities:
-            if task.cancel_requested:
-                self._activities.refuse(task)
-            else:
-                self._activities.begin(task)
+            self._activities.take(task)
         for token in claimed.cancelled:
             self._activities.cancel_requested(token.run_id, token.scheduled_event_id)
         now_us = self._database.store.now_us()

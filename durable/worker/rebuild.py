@@ -32,14 +32,23 @@ class Rebuilt(Struct, frozen=True):
 
 
 def rebuild(
-    definition: WorkflowDefinition, run_id: str, events: Sequence[HistoryEvent], environment: Environment
+    definition: WorkflowDefinition,
+    run_id: str,
+    events: Sequence[HistoryEvent],
+    environment: Environment,
+    *,
+    exact: bool = False,
 ) -> Rebuilt:
-    """Replay a history. Raises `NondeterminismError` when the code no longer does what it did."""
+    """Replay a history. Raises `NondeterminismError` when the code no longer does what it did.
+
+    ``exact`` is that of `match`.
+    """
     try:
-        return _replay(definition, run_id, events, environment, trace=False)
-    except NondeterminismError:
+        return _replay(definition, run_id, events, environment, exact=exact, trace=False)
+    except NondeterminismError as error:
         # Once more, now noting source lines, which costs too much to do always.
-        return _replay(definition, run_id, events, environment, trace=True)
+        _replay(definition, run_id, events, environment, exact=exact, trace=True).run.evict()
+        raise error from None  # the same code has done something else each time
 
 
 class RecordedTask(Struct, frozen=True):
@@ -76,7 +85,7 @@ def recorded_tasks(events: Sequence[HistoryEvent]) -> tuple[list[RecordedTask], 
     return tasks, unread
 
 
-def repeat(run: Run, task: RecordedTask) -> None:
+def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     """One workflow task again, compared with its record. Raises `NondeterminismError`, and then the run is spoilt.
 
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
@@ -91,7 +100,7 @@ def repeat(run: Run, task: RecordedTask) -> None:
             f"the code no longer fits the history: event {task.completed_id} completed a workflow task in which the "
             f"code now raises {type(error).__name__}: {message_of(error)}"
         ) from error
-    mismatch = match(run.asked(), task.answers, task.completed_id, run.waits_at)
+    mismatch = match(run.asked(), task.answers, task.completed_id, run.waits_at, exact=exact)
     if mismatch is not None:
         raise NondeterminismError(str(mismatch))
     run.bind(task.answers)
@@ -103,6 +112,7 @@ def _replay(
     events: Sequence[HistoryEvent],
     environment: Environment,
     *,
+    exact: bool,
     trace: bool,
 ) -> Rebuilt:
     started = events[0]
@@ -111,7 +121,7 @@ def _replay(
     tasks, unread = recorded_tasks(events)
     try:
         for task in tasks:
-            repeat(run, task)
+            repeat(run, task, exact=exact)
     except (NondeterminismError, DeadlockError):
         run.evict()
         raise

@@ -50,6 +50,7 @@ class ReplayerConfig(TypedDict, total=False):
     build_id: str | None
     identity: str | None
     debug_mode: bool
+    exact: bool
 
 
 class Replayer:
@@ -60,8 +61,9 @@ class Replayer:
 
     A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
     workflow, an unreadable event, code that does not yield within ten seconds) is a `RuntimeError`. ``debug_mode`` lets
-    code take its time. ``build_id`` and ``identity`` are the caller's, for `config`: no history depends on them.
-    ValueError without workflows.
+    code take its time. ``exact`` compares arguments, durations and results too: for code that has not changed since.
+    ``build_id`` and ``identity`` are the caller's, for `config`: no history depends on them. ValueError without
+    workflows.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Replayer:
         build_id: str | None = None,
         identity: str | None = None,
         debug_mode: bool = False,
+        exact: bool = False,
         host: Host | None = None,
     ) -> None:
         if not workflows:
@@ -86,7 +89,9 @@ class Replayer:
             build_id=build_id,
             identity=identity,
             debug_mode=debug_mode,
+            exact=exact,
         )
+        self._exact = exact
         self._registry = Registry(workflows, ())
         self._environment = Environment(
             namespace=namespace,
@@ -152,7 +157,7 @@ class Replayer:
         run_id = started.original_execution_run_id
         try:
             fold(State(), events)  # a history with a gap is no fault of the code
-            rebuilt = rebuild(definition, run_id, events, self._environment)
+            rebuilt = rebuild(definition, run_id, events, self._environment, exact=self._exact)
         except NondeterminismError as error:
             return error
         except HistoryError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import crash, floor, standing, workloads
+from tests.benchmarks import crash, environments, floor, standing, workloads
 from tests.benchmarks.figures import Sizes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Sizes, Path], Awaitable[Figures]]] = {
     "W6": workloads.w6,
     "replay": standing.replay,
     "parked": standing.parked,
+    "tests": environments.measure,
 }
 
 

@@ -31,6 +31,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     replay_activities: int = 2000
     parked_runs: int = 10_000
     idle_s: float = 10.0
+    environments: int = 100
 
 
 FULL = Sizes()
@@ -46,6 +47,7 @@ QUICK = Sizes(
     replay_activities=500,
     parked_runs=1000,
     idle_s=3.0,
+    environments=20,
 )
 
 _MEMORY = Figure("peak_mib", "peak memory", "MiB")
@@ -101,6 +103,12 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("cpu_percent", "CPU of the idle worker", "% of a core", 1),
         Figure("statements_per_s", "statements, data_version apart", "/s", 5),
     ),
+    "tests": (
+        Figure("start_ms", "environment and worker, p50", "ms", 100),
+        Figure("start_p95_ms", "environment and worker, p95", "ms"),
+        Figure("whole_ms", "a whole test, p50", "ms"),
+        Figure("first_ms", "the first environment of a process", "ms"),
+    ),
 }
 
 TITLES = {
@@ -113,6 +121,7 @@ TITLES = {
     "W6": "workflows of one durable sleep",
     "replay": "a history read and replayed",
     "parked": "a worker that holds parked runs",
+    "tests": "environments of tests whose time skips, each with a worker and a workflow of one activity",
 }
 
 AGAINST_THE_FLOOR = {("W1", "p50_ms"): "p50_ms", ("W2", "per_s"): "per_s", ("W2", "cpu_us"): "cpu_us"}

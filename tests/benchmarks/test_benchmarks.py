@@ -31,6 +31,7 @@ TINY = Sizes(
     replay_activities=10,
     parked_runs=4,
     idle_s=0.1,
+    environments=2,
 )
 
 

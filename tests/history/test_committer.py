@@ -66,6 +66,54 @@ async def committer(store: GatedStore) -> AsyncIterator[Committer]:
         yield opened
 
 
+class HeldUpStore:
+    """A store that answers with the futures that it is given."""
+
+    def __init__(self, *answers: Outcome | asyncio.Future[Outcome]) -> None:
+        self._answers = list(answers)
+
+    async def commit(self, writes: Sequence[Write]) -> list[Outcome | asyncio.Future[Outcome]]:
+        return [self._answers.pop(0) for _ in writes]
+
+
+async def test_a_write_that_is_held_up_delays_no_other() -> None:
+    held_up: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    async with Committer(HeldUpStore(held_up, Committed(run_id="b"), Committed(run_id="c"))) as committer:  # type: ignore[arg-type]
+        first = asyncio.create_task(committer.write(start("a")))
+        await asyncio.sleep(0)
+
+        assert await committer.write(start("b")) == Committed(run_id="b")
+        assert await committer.write(start("c")) == Committed(run_id="c")
+        assert not first.done() and not committer.is_idle
+        held_up.set_result(Committed(run_id="a"))
+
+        assert await first == Committed(run_id="a") and committer.is_idle
+
+
+async def test_what_comes_of_a_write_that_was_held_up_is_told() -> None:
+    futures: list[asyncio.Future[Outcome]] = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    async with Committer(HeldUpStore(*futures)) as committer:  # type: ignore[arg-type]
+        writing = [asyncio.create_task(committer.write(start(name))) for name in ("a", "b")]
+        futures[0].set_exception(StoreUnavailable("locked"))
+        futures[1].cancel()
+        told = await asyncio.gather(*writing, return_exceptions=True)
+
+    assert [type(each) for each in told] == [StoreUnavailable, UnknownOutcome]
+
+
+async def test_closing_waits_for_what_is_held_up() -> None:
+    held_up: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    committer = await Committer(HeldUpStore(held_up)).__aenter__()  # type: ignore[arg-type]
+    told: list[Outcome | Exception] = []
+    committer.submit(start("a"), told.append)
+
+    closing = asyncio.create_task(committer.__aexit__(None, None, None))
+    asyncio.get_running_loop().call_soon(lambda: held_up.set_result(Committed(run_id="a")))
+    await closing
+
+    assert told == [Committed(run_id="a")]
+
+
 async def test_a_write_is_committed_at_once_when_nothing_is_under_way(store: GatedStore, committer: Committer) -> None:
     assert await committer.write(start()) == Committed(run_id="run of order-7")
     assert [len(batch) for batch in store.batches] == [1]

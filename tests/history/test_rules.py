@@ -163,6 +163,16 @@ def test_a_delayed_start_has_no_workflow_task_before_its_time() -> None:
     assert told.names() == ["WorkflowExecutionStarted", *TASK]
 
 
+def test_a_signal_whose_sender_has_a_clock_that_is_fast_moves_no_time() -> None:
+    told = begun()
+    told.now_us += SECOND_US
+    fast = Incoming(Signal(name="put", request_id="r1"), told.now_us + 3600 * SECOND_US, 2)
+
+    received = rules.receive(told.state, RUN, OWNER, [fast], told.now_us)
+
+    assert [event.time_us for event in received.events] == [told.now_us]
+
+
 def test_the_first_workflow_task_takes_up_what_the_start_scheduled() -> None:
     told = begun()
 

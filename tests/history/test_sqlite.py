@@ -116,7 +116,6 @@ def succeeded(child: subprocess.Popen[str]) -> str:
     [
         ("app.db", "sqlite:///app.db"),
         ("mysql://localhost/app", "no store is known for mysql"),
-        ("postgresql://localhost/app", "SQLite only"),
         ("sqlite://app.db", "sqlite:///app.db"),
         ("sqlite:///app.db?mode=ro", "by name"),
     ],

@@ -9,16 +9,25 @@ A step is a list, its kind first. ``key`` numbers the activities of a program:
 - ``["beat", key, beats]``: an activity with heartbeats; how many
 - ``["nap", ms]``: a timer; ``ms``
 - ``["wait", n]``: until n signals are there; those, in order
-- ``["late", ms, key]``: a timeout around an activity that does not end; ``"late"``
-- ``["seq", steps]`` and ``["par", steps]``: the answers of the steps
-- ``["saga", keys]``: do these, then fail: what was undone, in the order of undoing
+- ``["until", n, ms]``: as ``wait``, but not for ever: were they there?
+- ``["dice", sides]``: a timer of a random length; the length
+- ``["late", ms, key]`` and ``["later", ms, key]``: a timeout around an activity that does not end; ``"late"``
+- ``["over", ms, key]``: an activity that does not end, and has only so long, all attempts together; ``"timed out"``
+- ``["nobody", ms, key]``: an activity on a queue that nobody serves; ``"timed out"``
+- ``["drop", ms, key, waits]``: an activity that does not end is cancelled, and its end awaited or not; ``"dropped"``
+- ``["race", ms, key, value]``: a timer against an activity; ``value`` or ``"the timer"``, and the other is cancelled
+- ``["pipe", keys]``: activities done one by one by a task that is fed by a queue; their keys
+- ``["saga", keys, key]``: do these, then fail: what was undone, in the order of undoing
+- ``["seq", steps]``: the answers of the steps; ``["par", steps]``, ``["group", steps]``, ``["each", steps]`` and
+  ``["all", steps]`` too, which do them at once, each in its own way
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -26,6 +35,7 @@ import msgspec
 
 from durable import RetryPolicy, activity, workflow
 from durable.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from durable.exceptions import TimeoutError as DurableTimeoutError
 
 Step = list[Any]
 
@@ -33,6 +43,9 @@ FOR_EVER = 100_000.0
 QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_interval=timedelta(milliseconds=400))
 ONCE = RetryPolicy(maximum_attempts=1)
 CLEANUP_KEY = 0
+HANDLER_KEY = 1000
+"""From here on: the activities of signal handlers, by the number of the signal; every other one has one."""
+CONTAINERS = ["seq", "par", "group", "each", "all"]
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +63,28 @@ class Ledger(Protocol):
     def begun(self, workflow_id: str, key: int, attempt: int) -> None: ...
 
     def ended(self, workflow_id: str, key: int, attempt: int) -> None: ...
+
+
+LEAVES = {
+    "act": 10,
+    "once": 3,
+    "bad": 2,
+    "slow": 1,
+    "beat": 1,
+    "nap": 4,
+    "wait": 4,
+    "until": 1,
+    "dice": 1,
+    "late": 1,
+    "later": 1,
+    "over": 1,
+    "nobody": 1,
+    "drop": 2,
+    "race": 2,
+    "pipe": 1,
+    "saga": 3,
+}
+"""How often what is written."""
 
 
 class Author:
@@ -71,9 +106,8 @@ class Author:
 
     def _step(self, depth: int) -> Step:
         chance = self._chance
-        kinds = ["act", "once", "bad", "slow", "beat", "nap", "wait", "late", "saga", "seq", "par"]
-        weights = [8, 2, 2, 1, 1, 4, 3, 2, 2, 2, 4]
-        kind = chance.choices(kinds if depth else kinds[:-2], weights if depth else weights[:-2])[0]
+        kinds = LEAVES | dict.fromkeys(CONTAINERS, 2 if depth else 0)
+        kind = chance.choices(list(kinds), list(kinds.values()))[0]
         match kind:
             case "act":
                 return [kind, self._key(), chance.randrange(100), chance.choice([0, 0, 0, 1, 2]), chance.randrange(300)]
@@ -88,8 +122,20 @@ class Author:
             case "wait":
                 self._signals += chance.randint(1, 2)
                 return [kind, self._signals]
-            case "late":
+            case "until":
+                return [kind, self._signals + 1, chance.choice([10, 200, 1000])]
+            case "dice":
+                return [kind, chance.choice([1, 100, 500])]
+            case "late" | "later":
                 return [kind, chance.choice([1, 50, 400, 1500]), self._key()]
+            case "over" | "nobody":
+                return [kind, chance.choice([50, 400]), self._key()]
+            case "drop":
+                return [kind, chance.choice([0, 20, 400]), self._key(), chance.random() < 0.5]
+            case "race":
+                return [kind, chance.choice([0, 100, 200]), self._key(), chance.randrange(100)]
+            case "pipe":
+                return [kind, [self._key() for _ in range(chance.randint(1, 4))]]
             case "saga":
                 return [kind, [self._key() for _ in range(chance.randint(1, 3))], self._key()]
             case _:
@@ -112,11 +158,23 @@ def expected(step: Step) -> Any:
             return ms
         case ["wait", n]:
             return list(range(n))
-        case ["late", *_]:
+        case ["until", *_]:
+            return {"one of": [True, False]}
+        case ["dice", sides]:
+            return {"one of": list(range(sides))}
+        case ["late" | "later", *_]:
             return "late"
+        case ["over" | "nobody", *_]:
+            return "timed out"
+        case ["drop", *_]:
+            return "dropped"
+        case ["race", _, _, value]:
+            return {"one of": [value, "the timer"]}
+        case ["pipe", keys]:
+            return keys
         case ["saga", keys, _]:
             return keys[::-1]
-        case ["seq" | "par", steps]:
+        case [kind, steps] if kind in CONTAINERS:
             return [expected(each) for each in steps]
         case _:
             raise ValueError(f"no such step: {step}")
@@ -140,10 +198,21 @@ def at_most_once_keys(step: Step) -> list[int]:
     match step:
         case ["once", key, _]:
             return [key]
-        case ["seq" | "par", steps]:
+        case [kind, steps] if kind in CONTAINERS:
             return [key for each in steps for key in at_most_once_keys(each)]
         case _:
             return []
+
+
+def signals_needed(step: Step) -> int:
+    """How many signals must be there before a step can end."""
+    match step:
+        case ["wait", n]:
+            return int(n)
+        case [kind, steps] if kind in CONTAINERS:
+            return max(map(signals_needed, steps), default=0)
+        case _:
+            return 0
 
 
 # The workflow. ------------------------------------------------------------------------------------------------------
@@ -167,8 +236,10 @@ class Interpreter:
         return answers
 
     @workflow.signal
-    def put(self, number: int) -> None:
+    async def put(self, number: int) -> None:
         self._read.append(number)
+        if number % 2:
+            await act(HANDLER_KEY + number, 0, 0, 50)
 
     @workflow.query
     def read(self) -> list[int]:
@@ -200,16 +271,61 @@ class Interpreter:
             case ["wait", n]:
                 await workflow.wait_condition(lambda: len(self._read) >= n)
                 return self._read[:n]
+            case ["until", n, ms]:
+                return await self._until(n, ms)
+            case ["dice", sides]:
+                ms = workflow.random().randrange(sides)
+                await asyncio.sleep(ms / 1000)
+                return ms
             case ["late", ms, key]:
                 return await self._late(ms, key)
+            case ["later", ms, key]:
+                return await self._later(ms, key)
+            case ["over" | "nobody" as kind, ms, key]:
+                return await self._timed_out(kind, ms, key)
+            case ["drop", ms, key, waits]:
+                return await self._drop(ms, key, waits)
+            case ["race", ms, key, value]:
+                return await self._race(ms, key, value)
+            case ["pipe", keys]:
+                return await self._pipe(keys)
             case ["saga", keys, key]:
                 return await self._saga(keys, key)
-            case ["seq", steps]:
-                return [await self._do(each) for each in steps]
-            case ["par", steps]:
-                return list(await asyncio.gather(*(self._do(each) for each in steps)))
+            case [kind, steps]:
+                return await self._do_all(kind, steps)
             case _:
                 raise ValueError(f"no such step: {step}")
+
+    async def _do_all(self, kind: str, steps: list[Step]) -> list[Any]:
+        match kind:
+            case "seq":
+                return [await self._do(each) for each in steps]
+            case "par":
+                return list(await asyncio.gather(*(self._do(each) for each in steps)))
+            case "group":
+                with _one_cancellation():
+                    async with asyncio.TaskGroup() as group:
+                        tasks = [group.create_task(self._do(each)) for each in steps]
+                return [task.result() for task in tasks]
+            case "each":
+                found = [await each for each in workflow.as_completed(map(self._numbered, range(len(steps)), steps))]
+                return [answer for _, answer in sorted(found, key=lambda numbered: numbered[0])]
+            case "all":
+                tasks = [asyncio.create_task(self._do(each)) for each in steps]
+                done, _ = await workflow.wait(tasks) if tasks else ([], [])
+                return [task.result() for task in done]
+            case _:
+                raise ValueError(f"no such kind of step: {kind}")
+
+    async def _numbered(self, number: int, step: Step) -> tuple[int, Any]:
+        return number, await self._do(step)
+
+    async def _until(self, n: int, ms: int) -> bool:
+        try:
+            await workflow.wait_condition(lambda: len(self._read) >= n, timeout=ms / 1000)
+        except TimeoutError:
+            return False
+        return True
 
     async def _once(self, key: int, value: int) -> Any:
         try:
@@ -237,6 +353,73 @@ class Interpreter:
             return "late"
         return "an activity that does not end has ended"
 
+    async def _later(self, ms: int, key: int) -> str:
+        try:
+            await asyncio.wait_for(hang(key), ms / 1000)
+        except TimeoutError:
+            return "late"
+        return "an activity that does not end has ended"
+
+    async def _timed_out(self, kind: str, ms: int, key: int) -> str:
+        limit = timedelta(milliseconds=ms)
+        options: workflow.ActivityConfig = {"schedule_to_close_timeout": limit}
+        if kind == "nobody":
+            far = timedelta(hours=10)
+            options = {"schedule_to_start_timeout": limit, "schedule_to_close_timeout": far, "task_queue": "nobody's"}
+        try:
+            await workflow.execute_activity(hang, key, retry_policy=QUICKLY, **options)
+        except ActivityError as error:
+            if isinstance(error.cause, DurableTimeoutError):
+                return "timed out"
+            raise
+        return "an activity that does not end has ended"
+
+    async def _drop(self, ms: int, key: int, waits: bool) -> str:
+        kind = workflow.ActivityCancellationType.TRY_CANCEL
+        if waits:
+            kind = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+        handle = workflow.start_activity(
+            hang, key, start_to_close_timeout=timedelta(hours=1), retry_policy=ONCE, cancellation_type=kind
+        )
+        await asyncio.sleep(ms / 1000)
+        handle.cancel()
+        try:
+            await handle
+        except ActivityError:  # cancelled; or lost with its worker before it learned of that
+            return "dropped"
+        return "an activity that does not end has ended"
+
+    async def _race(self, ms: int, key: int, value: int) -> Any:
+        activity = asyncio.create_task(self._do(["act", key, value, 0, 100]))
+        timer = asyncio.create_task(asyncio.sleep(ms / 1000, "the timer"))
+        done, pending = await workflow.wait([activity, timer], return_when=asyncio.FIRST_COMPLETED)
+        for each in pending:
+            each.cancel()
+        return done[0].result()
+
+    async def _pipe(self, keys: list[int]) -> list[int]:
+        queue: asyncio.Queue[int | None] = asyncio.Queue(maxsize=1)
+
+        async def work() -> list[int]:
+            done: list[int] = []
+            while (key := await queue.get()) is not None:
+                await workflow.execute_activity(
+                    act,
+                    args=[key, 0, 0, 10],
+                    activity_id=str(workflow.uuid4()),
+                    start_to_close_timeout=timedelta(seconds=10),
+                    retry_policy=QUICKLY,
+                )
+                done.append(key)
+            return done
+
+        with _one_cancellation():
+            async with asyncio.TaskGroup() as group:
+                worker = group.create_task(work())
+                for key in [*keys, None]:
+                    await queue.put(key)
+        return worker.result()
+
     async def _saga(self, keys: list[int], key: int) -> list[int]:
         undone: list[int] = []
 
@@ -254,6 +437,17 @@ class Interpreter:
             if is_cancelled_exception(error):
                 raise
         return undone
+
+
+@contextmanager
+def _one_cancellation() -> Iterator[None]:
+    """A task group takes the ActivityError of an activity that was cancelled with it for a fault."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if all(map(is_cancelled_exception, group.exceptions)):
+            raise asyncio.CancelledError from group
+        raise
 
 
 # Activities. --------------------------------------------------------------------------------------------------------

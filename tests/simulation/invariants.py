@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from durable.history import codec
@@ -36,6 +35,7 @@ from durable.history.values import RunStatus
 
 OUTCOMES = (ActivityTaskCompleted, ActivityTaskFailed, ActivityTaskTimedOut, ActivityTaskCanceled)
 TASK_ENDS = (WorkflowTaskCompleted, WorkflowTaskFailed)
+LOOKS_BETWEEN_PROOFS = 16
 
 
 class Violation(AssertionError):
@@ -65,35 +65,46 @@ class InboxRow(NamedTuple):
     due_us: int
 
 
+class RowsOfRun(NamedTuple):
+    """A run, the messages in its inbox, and its tasks by their scheduled event ids."""
+
+    run: RunRow
+    inbox: list[Message]
+    tasks: dict[int, TaskRow]
+
+
 class Seen:
-    """What the tables held when they were last looked at."""
+    """What the tables held when they were last looked at; history apart, of which only what is new is read."""
 
     def __init__(self) -> None:
-        self.history: list[tuple[Any, ...]] = []
-        self.runs: dict[str, RunRow] = {}
+        self.runs: dict[str, RowsOfRun] = {}
         self.inbox: dict[int, InboxRow] = {}
-        self.tasks: dict[tuple[str, int], TaskRow] = {}
-        self.alive: set[str] = set()
+        self.alive: dict[str, int] = {}
+        """When each living worker renewed its lease."""
+
+    def task(self, run_id: str, scheduled_event_id: int) -> TaskRow | None:
+        return self.runs[run_id].tasks.get(scheduled_event_id) if run_id in self.runs else None
 
 
 class Watcher:
-    """Looks at the tables of one database. `look` raises `Violation`; ``now_us`` is the store's clock."""
+    """Looks at a database through ``db``. `look` raises `Violation`; ``highest_us`` the latest that clocks showed."""
 
-    def __init__(self, path: Path, now_us: Callable[[], int]) -> None:
-        self._now_us = now_us
-        self._db = sqlite3.connect(path, isolation_level=None)
+    def __init__(self, db: sqlite3.Connection, highest_us: Callable[[], int]) -> None:
+        self._highest_us = highest_us
+        self._db = db
         self._version = -1
         self._seen = Seen()
+        self._history: list[tuple[Any, ...]] = []
+        self._last_rowid = 0
+        self._pending_tasks: dict[str, int] = {}
         self.events: dict[str, list[HistoryEvent]] = {}
         self.states: dict[str, State] = {}
         self.signals_sent: dict[str, list[str]] = {}
         """By workflow id, the request ids of its signals in the order in which they were sent."""
         self._acknowledged: dict[str, str] = {}
+        """Requests that are not in the history yet, and their runs."""
         self._started: dict[str, str] = {}
         self.looks = 0
-
-    def close(self) -> None:
-        self._db.close()
 
     # What callers were told. ------------------------------------------------------------------------------------------
 
@@ -106,7 +117,7 @@ class Watcher:
     def acknowledge_start(self, workflow_id: str, run_id: str, request_id: str) -> None:
         """A start was acknowledged: there is one run of that request (I5)."""
         self.look()
-        runs = [run.run_id for run in self._seen.runs.values() if run.request_id == request_id]
+        runs = [run_id for run_id, rows in self._seen.runs.items() if rows.run.request_id == request_id]
         self._must(runs == [run_id], f"the start of {workflow_id} was acknowledged as run {run_id}; there are {runs}")
         before = self._started.setdefault(request_id, run_id)
         self._must(before == run_id, f"one request started {before} and {run_id}")
@@ -124,47 +135,60 @@ class Watcher:
 
     # Looking. ---------------------------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Check what one commit has changed."""
+    def look(self, now_us: int | None = None) -> None:
+        """Check what one commit has changed; ``now_us`` is what the clock of its process shows."""
         version = self._db.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return
         self._version = version
         self.looks += 1
-        seen = self._read()
-        fresh = self._append(seen)
+        alive = dict(self._db.execute(READ_ALIVE))
+        if alive != self._seen.alive and alive.keys() == self._seen.alive.keys():
+            self._seen.alive = alive
+            return  # a renewal is all that such a commit does; if it were more, the next look would find it
+        self._db.execute("BEGIN")
+        if self.looks % LOOKS_BETWEEN_PROOFS == 0:
+            self._prove_history()
+        seen, fresh = self._read(alive), self._read_history()
+        self._db.execute("COMMIT")
         for run_id, events in fresh.items():
-            self._check_new(run_id, events, seen)
-        for run in seen.runs.values():
-            self._check_run(run, seen)
+            self._check_new(run_id, events, self._highest_us() if now_us is None else now_us)
+        for run_id, rows in seen.runs.items():
+            if run_id in fresh or rows != self._seen.runs.get(run_id) or alive.keys() != self._seen.alive.keys():
+                self._check_run(rows, alive)
         self._check_messages(seen)
         self._seen = seen
         self._check_acknowledged()
 
-    def _read(self) -> Seen:
+    def _read(self, alive: dict[str, int]) -> Seen:
         db, seen, known = self._db, Seen(), self._seen.inbox
-        db.execute("BEGIN")
-        seen.history = db.execute("SELECT run_id, first_id, count, data FROM durable_history ORDER BY rowid").fetchall()
-        fields = ", ".join(RunRow._fields)
-        seen.runs = {row[0]: RunRow(*row) for row in db.execute(f"SELECT {fields} FROM durable_runs ORDER BY run_id")}
-        for row in db.execute("SELECT id, run_id, body, due_us FROM durable_inbox ORDER BY id"):
-            before = known.get(row[0])
-            message = before.message if before is not None else codec.decode_message(row[2])
-            seen.inbox[row[0]] = InboxRow(row[1], message, row[3])
-        columns = "run_id, scheduled_event_id, owner, attempt, lost"
-        for row in db.execute(f"SELECT {columns} FROM durable_activity_tasks"):
-            seen.tasks[row[0], row[1]] = TaskRow(row[2], row[3], bool(row[4]))
-        living = db.execute("SELECT worker_id FROM durable_workers WHERE dead_us IS NULL")
-        seen.alive = {row[0] for row in living}
-        db.execute("COMMIT")
+        seen.alive = alive
+        for row in db.execute(READ_RUNS):
+            seen.runs[row[0]] = RowsOfRun(RunRow(*row), [], {})
+        for message_id, run_id, body, due_us in db.execute(READ_INBOX):
+            before = known.get(message_id)
+            message = before.message if before is not None else codec.decode_message(body)
+            seen.inbox[message_id] = InboxRow(run_id, message, due_us)
+            self._must(run_id in seen.runs, f"message {message_id} is for {run_id}, which is no run")
+            seen.runs[run_id].inbox.append(message)
+        for run_id, event_id, owner, attempt, lost in db.execute(READ_TASKS):
+            self._must(run_id in seen.runs, f"activity {event_id} is of {run_id}, which is no run")
+            seen.runs[run_id].tasks[event_id] = TaskRow(owner, attempt, bool(lost))
         return seen
 
-    def _append(self, seen: Seen) -> dict[str, list[HistoryEvent]]:
-        """I1, I9: rows of history never change; new ones follow without a gap, and nothing follows the end."""
-        known = len(self._seen.history)
-        self._must(seen.history[:known] == self._seen.history, "committed history was changed")
+    def _prove_history(self) -> None:
+        """I1: rows of history never change. All of them are read again, now and then."""
+        rows = self._db.execute(READ_HISTORY, (0,)).fetchall()
+        known = len(self._history)
+        self._must(rows[:known] == self._history, "committed history was changed")
+
+    def _read_history(self) -> dict[str, list[HistoryEvent]]:
+        """I1, I9: what is new follows without a gap, and nothing follows the end."""
+        rows = self._db.execute(READ_HISTORY, (self._last_rowid,)).fetchall()
+        self._history += rows
         fresh: dict[str, list[HistoryEvent]] = {}
-        for run_id, first_id, count, data in seen.history[known:]:
+        for rowid, run_id, first_id, count, data in rows:
+            self._last_rowid = rowid
             events = codec.decode_events(data)
             self._must(len(events) == count and events[0].id == first_id, f"row {first_id} of {run_id} is mislabelled")
             try:
@@ -175,90 +199,89 @@ class Watcher:
             fresh.setdefault(run_id, []).extend(events)
         return fresh
 
-    def _check_new(self, run_id: str, events: list[HistoryEvent], seen: Seen) -> None:
+    def _check_new(self, run_id: str, events: list[HistoryEvent], now_us: int) -> None:
         before = self._seen.runs.get(run_id)
         history = self.events[run_id]
         last_us = history[-len(events) - 1].time_us if len(history) > len(events) else 0
+        highest_us = self._highest_us()
         for event in events:
             self._must(event.time_us >= last_us, f"time goes back at event {event.id} of {run_id}")
-            self._must(event.time_us <= self._now_us(), f"event {event.id} of {run_id} is in the future")
+            self._must(event.time_us <= highest_us, f"event {event.id} of {run_id} is in the future")
             last_us = event.time_us
             match event:
                 case WorkflowTaskStarted(identity=worker):
                     # I2: whoever appends owned the run before, and was alive.
-                    owner = worker if before is None else before.owner
+                    owner = worker if before is None else before.run.owner
                     self._must(owner == worker, f"{worker} moved run {run_id}, which belonged to {owner}")
                     alive = before is None or worker in self._seen.alive
                     self._must(alive, f"{worker}, which is dead, moved run {run_id}")
                 case TimerFired(started_event_id=started_id):
-                    self._check_timer(run_id, event, history[started_id - 1])
-                case ActivityTaskStarted() if not self._came_as_message(run_id, event.scheduled_event_id):
+                    self._check_timer(run_id, event, history[started_id - 1], now_us)
+                case ActivityTaskStarted():
                     self._check_attempt(run_id, event.scheduled_event_id, event.attempt)
                 case WorkflowTaskFailed():
                     raise Violation(f"a workflow task of {run_id} failed: {event.failure.message}")
                 case _:
                     pass
-        self._check_tasks_of_history(run_id, history)
+        self._check_workflow_tasks(run_id, events)
 
-    def _check_timer(self, run_id: str, fired: TimerFired, started: HistoryEvent) -> None:
+    def _check_timer(self, run_id: str, fired: TimerFired, started: HistoryEvent, now_us: int) -> None:
         """I6: never early."""
         assert isinstance(started, TimerStarted)
         due_us = started.time_us + started.start_to_fire_timeout_us
-        early_us = due_us - min(fired.time_us, self._now_us())
+        early_us = due_us - min(fired.time_us, now_us)
         self._must(early_us <= 0, f"timer {started.id} of {run_id} fired {early_us} µs early")
-
-    def _came_as_message(self, run_id: str, scheduled_event_id: int) -> bool:
-        return (run_id, scheduled_event_id) not in self._seen.tasks
 
     def _check_attempt(self, run_id: str, scheduled_event_id: int, attempt: int) -> None:
         """I4: the outcome is that of the attempt that holds the task."""
-        row = self._seen.tasks[run_id, scheduled_event_id]
-        self._must(
-            row.attempt == attempt, f"activity {scheduled_event_id} of {run_id}: attempt {attempt} told, {row} holds it"
-        )
+        row = self._seen.task(run_id, scheduled_event_id)
+        told = row is None or row.attempt == attempt  # no row: it came as a message, checked when that was sent
+        self._must(told, f"activity {scheduled_event_id} of {run_id}: attempt {attempt} told, {row} holds it")
 
-    def _check_tasks_of_history(self, run_id: str, history: list[HistoryEvent]) -> None:
+    def _check_workflow_tasks(self, run_id: str, events: list[HistoryEvent]) -> None:
         """Workflow tasks are triples: scheduled, started, and completed or failed right after."""
-        pending = 0
-        for event, following in zip(history, [*history[1:], None], strict=True):
-            where = f"event {event.id} of {run_id}"
+        pending = self._pending_tasks.get(run_id, 0)
+        for event, following in zip(events, [*events[1:], None], strict=True):
             match event:
                 case WorkflowTaskScheduled():
-                    self._must(pending == 0, f"{where}: two workflow tasks are pending")
+                    self._must(pending == 0, f"event {event.id} of {run_id}: two workflow tasks are pending")
                     pending = event.id
                 case WorkflowTaskStarted():
-                    self._must(event.scheduled_event_id == pending, f"{where} starts a task that is not pending")
-                    self._must(isinstance(following, TASK_ENDS), f"{where}: its workflow task does not end")
+                    fits = event.scheduled_event_id == pending
+                    self._must(fits, f"event {event.id} of {run_id} starts a task that is not pending")
+                    self._must(isinstance(following, TASK_ENDS), f"event {event.id} of {run_id}: its task does not end")
                 case WorkflowTaskCompleted() | WorkflowTaskFailed():
                     fits = event.scheduled_event_id == pending and event.started_event_id == event.id - 1
-                    self._must(fits, f"{where} ends another workflow task")
+                    self._must(fits, f"event {event.id} of {run_id} ends another workflow task")
                     pending = 0
                 case _:
                     pass
+        self._pending_tasks[run_id] = pending
 
-    def _check_run(self, run: RunRow, seen: Seen) -> None:
+    def _check_run(self, rows: RowsOfRun, alive: dict[str, int]) -> None:
         """A run's rows say what its history says: nothing is forgotten, nothing is left over."""
+        run, inbox, tasks = rows
         state = self.states.get(run.run_id, State())
-        run_id = run.run_id
-        self._must(run.last_event_id == state.last_event_id, f"{run} does not have {state.last_event_id} events")
-        self._must(run.status == state.status, f"{run} should be {state.status.name}")
-        self._must(run.owner is None or run.owner in seen.alive, f"{run} belongs to somebody who is not alive")
-        tasks = {event_id: row for (of, event_id), row in seen.tasks.items() if of == run_id}
-        inbox = [row.message for row in seen.inbox.values() if row.run_id == run_id]
+        if run.last_event_id != state.last_event_id:
+            raise Violation(f"{run} does not have {state.last_event_id} events")
+        if run.status != state.status:
+            raise Violation(f"{run} should be {state.status.name}")
+        if run.owner is not None and run.owner not in alive:
+            raise Violation(f"{run} belongs to somebody who is not alive")
         if not state.is_open:
             left = [message for message in inbox if not isinstance(message, Query)]
-            self._must(not tasks and not left, f"{run} is closed, and has left {tasks} {left}")
+            if tasks or left:
+                raise Violation(f"{run} is closed, and has left {tasks} {left}")
             return
         outcomes = [message.scheduled_event_id for message in inbox if isinstance(message, ActivityOutcome)]
-        there = Counter([*tasks, *outcomes])
-        pending = list(state.activities)
-        self._must(there == Counter(pending), f"{run}: activities {dict(there)} are there, {pending} pending")
+        if sorted([*tasks, *outcomes]) != sorted(state.activities):
+            raise Violation(f"{run}: activities {[*tasks]} and outcomes {outcomes}, pending {[*state.activities]}")
         for event_id, row in tasks.items():
-            held = row.owner is None or row.owner in seen.alive or row.lost
-            self._must(held, f"activity {event_id} of {run_id} belongs to somebody who is not alive: {row}")
-        timers = Counter(message.started_event_id for message in inbox if isinstance(message, TimerDue))
-        pending = list(state.timers)
-        self._must(timers == Counter(pending), f"{run}: timers {dict(timers)} are set, {pending} pending")
+            if row.owner is not None and row.owner not in alive and not row.lost:
+                raise Violation(f"activity {event_id} of {run} belongs to somebody who is not alive: {row}")
+        timers = [message.started_event_id for message in inbox if isinstance(message, TimerDue)]
+        if sorted(timers) != sorted(state.timers):
+            raise Violation(f"{run}: timers {timers} are set, {[*state.timers]} pending")
 
     def _check_messages(self, seen: Seen) -> None:
         """I3: what has left an inbox is in the history."""
@@ -268,14 +291,16 @@ class Watcher:
                 self._must(wanted in self._requests(row.run_id), f"message {wanted} of {row.run_id} has vanished")
 
     def _check_acknowledged(self) -> None:
-        waiting = {
-            row.message.request_id
-            for row in self._seen.inbox.values()
-            if isinstance(row.message, Signal | CancelRequest)
-        }
-        for request_id, run_id in self._acknowledged.items():
-            there = request_id in waiting or request_id in self._requests(run_id)
-            self._must(there, f"message {request_id} for {run_id} was acknowledged, and is nowhere")
+        """I5: what was acknowledged waits in the inbox, or is in the history, which does not change."""
+        if not self._acknowledged:
+            return
+        inbox = [row.message for row in self._seen.inbox.values()]
+        waiting = {message.request_id for message in inbox if isinstance(message, Signal | CancelRequest)}
+        for request_id, run_id in list(self._acknowledged.items()):
+            if request_id in self._requests(run_id):
+                del self._acknowledged[request_id]
+            elif request_id not in waiting:
+                raise Violation(f"message {request_id} for {run_id} was acknowledged, and is nowhere")
 
     def _requests(self, run_id: str) -> dict[str, None]:
         return self.states[run_id].request_ids
@@ -285,6 +310,7 @@ class Watcher:
     def check_end(self) -> None:
         """All runs are closed; signals came once each, in the order of sending."""
         self.look()
+        self._prove_history()
         for run_id, events in self.events.items():
             started = events[0]
             assert isinstance(started, WorkflowExecutionStarted)
@@ -314,9 +340,7 @@ class Watcher:
         return [
             *events[-12:],
             f"  {seen.runs.get(run_id)}",
-            *(f"  message {each}: {row}" for each, row in seen.inbox.items() if row.run_id == run_id),
-            *(f"  activity {key[1]}: {row}" for key, row in seen.tasks.items() if key[0] == run_id),
-            f"  alive: {sorted(seen.alive)}, now: {self._now_us()}",
+            f"  alive: {sorted(seen.alive)}, clocks show up to {self._highest_us()}",
         ]
 
     def rows(self) -> list[tuple[Any, ...]]:
@@ -335,3 +359,8 @@ class Watcher:
 
 
 OF_THIS_PROCESS = (("durable_workers", "pid"), ("durable_workers", "host"))
+READ_RUNS = f"SELECT {', '.join(RunRow._fields)} FROM durable_runs ORDER BY run_id"
+READ_INBOX = "SELECT id, run_id, body, due_us FROM durable_inbox ORDER BY id"
+READ_TASKS = "SELECT run_id, scheduled_event_id, owner, attempt, lost FROM durable_activity_tasks"
+READ_ALIVE = "SELECT worker_id, renewed_us FROM durable_workers WHERE dead_us IS NULL"
+READ_HISTORY = "SELECT rowid, run_id, first_id, count, data FROM durable_history WHERE rowid > ? ORDER BY rowid"

@@ -17,11 +17,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
+from anyio._backends._asyncio import _task_states
+
 T = TypeVar("T")
 
-BEGINNING_US = 1_800_000_000 * 1_000_000
 STEP_US = 5
 """What one callback costs. It makes moments distinct, and an endless loop of callbacks run into the time limit."""
+STEPS_BETWEEN_LOOKS = 32
 THROWS_MAX = 100
 
 
@@ -30,82 +32,111 @@ class Stuck(AssertionError):
 
 
 class Scheduler:
-    """``now_us`` counts from 0; ``wall_us()`` is what the simulated machine's clock shows."""
+    """``now_us`` counts from 0, and never back."""
 
     def __init__(self, chance: random.Random) -> None:
         self.now_us = 0
         self.steps = 0
         self._chance = chance
-        self._loops: list[SimLoop] = []
-        self._timers: list[tuple[int, int, asyncio.TimerHandle, SimLoop]] = []
+        self._ready: list[SimLoop] = []
+        self._timers: list[tuple[int, int, SimHandle, SimLoop]] = []
         self._numbers = 0
 
-    def wall_us(self) -> int:
-        return BEGINNING_US + self.now_us
-
     def next_number(self) -> int:
-        """1, 2, 3 …: the order in which timers, tasks and futures are made."""
+        """1, 2, 3 …: the order in which timers are set, and tasks and futures are first put into a set."""
         self._numbers += 1
         return self._numbers
 
-    def add(self, loop: SimLoop) -> None:
-        self._loops.append(loop)
+    def add_ready(self, loop: SimLoop) -> None:
+        """Something of this loop can run."""
+        self._ready.append(loop)
 
-    def add_timer(self, when_us: int, handle: asyncio.TimerHandle, loop: SimLoop) -> None:
+    def add_timer(self, when_us: int, handle: SimHandle, loop: SimLoop) -> None:
         heapq.heappush(self._timers, (when_us, self.next_number(), handle, loop))
 
     def run(self, over: Callable[[], bool], until_us: int) -> None:
-        """Run until ``over()``; raises `Stuck` when it is not by ``until_us``."""
+        """Run until ``over()``; raises `Stuck` when it is not by ``until_us``.
+
+        ``over`` is asked whenever nothing is ready at the moment, and every `STEPS_BETWEEN_LOOKS` steps.
+        """
+        ready, timers, draw = self._ready, self._timers, self._chance.random
         while not over():
             if self.now_us > until_us:
                 raise Stuck(f"not over after {until_us / 1e6:g} s")
-            self._fire()
-            ready = [loop for loop in self._loops if loop.ready and not loop.held]
-            if ready:
+            if not ready and not self._jump():
+                raise Stuck("nothing is ready, and no timer is set")
+            for _ in range(STEPS_BETWEEN_LOOKS):
+                while timers and timers[0][0] <= self.now_us:
+                    _, _, handle, loop = heapq.heappop(timers)
+                    if not handle.is_cancelled:
+                        loop.add(handle)
+                if not ready:
+                    break
                 self.steps += 1
                 self.now_us += STEP_US
-                ready[int(self._chance.random() * len(ready))].step()
-            elif not self._jump():
-                raise Stuck("nothing is ready, and no timer is set")
-            if self.steps % 256 == 0:
-                self._loops = [loop for loop in self._loops if not loop.dead]
-
-    def _fire(self) -> None:
-        while self._timers and self._timers[0][0] <= self.now_us:
-            _, _, handle, loop = heapq.heappop(self._timers)
-            if not handle.cancelled() and not loop.dead:
-                loop.ready.append(handle)
+                place = int(draw() * len(ready))
+                if not ready[place].step():
+                    # The last one takes the place of the one that has nothing to do.
+                    ready[place] = ready[-1]
+                    ready.pop()
 
     def _jump(self) -> bool:
-        while self._timers and (self._timers[0][2].cancelled() or self._timers[0][3].dead):
-            heapq.heappop(self._timers)
-        if not self._timers:
+        """On to the next timer."""
+        timers = self._timers
+        while timers and (timers[0][2].is_cancelled or timers[0][3].dead):
+            heapq.heappop(timers)
+        if not timers:
             return False
-        self.now_us = max(self.now_us, self._timers[0][0])
+        self.now_us = max(self.now_us, timers[0][0])
         return True
+
+
+class SimHandle:
+    """A callback that is to be run; what asyncio calls a Handle, and a TimerHandle, in its leanest form."""
+
+    __slots__ = ("_when", "args", "callback", "context", "is_cancelled")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None, when: float
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = contextvars.copy_context() if context is None else context
+        self._when = when
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self._when
 
 
 class SimFuture(asyncio.Future[T]):
     """A future whose place in a set is the same in every run of a seed."""
 
-    def __init__(self, *, loop: SimLoop) -> None:
-        super().__init__(loop=loop)
-        self._number = loop.scheduler.next_number()
+    _number = 0
 
     def __hash__(self) -> int:
+        self._number = self._number or _loop_of(self).scheduler.next_number()
         return self._number
 
 
 class SimTask(asyncio.Task[T]):
     """A task whose place in a set is the same in every run of a seed."""
 
-    def __init__(self, coro: Coroutine[Any, Any, T], **options: Any) -> None:
-        loop: SimLoop = options["loop"]
-        self._number = loop.scheduler.next_number()  # first: Task.__init__ puts the task into a set
-        super().__init__(coro, **options)
+    _number = 0
 
     def __hash__(self) -> int:
+        self._number = self._number or _loop_of(self).scheduler.next_number()
         return self._number
+
+
+def _loop_of(future: asyncio.Future[Any]) -> SimLoop:
+    return cast("SimLoop", future.get_loop())
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -120,33 +151,59 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, scheduler: Scheduler, complain: Callable[[str], None], stepped: Callable[[], None] = lambda: None
     ) -> None:
         self.scheduler = scheduler
-        self.ready: deque[asyncio.Handle] = deque()
-        self.held = self.dead = False
+        self.dead = False
         self.ledger: Any = None
+        self._ready: deque[SimHandle] = deque()
+        self._held = False
+        self._is_listed = False
         self._complain = complain
         self._stepped = stepped
         self._tasks: list[SimTask[Any]] = []
         self._sweep_at = 16
-        scheduler.add(self)
 
-    def step(self) -> None:
-        """Run the callback that has been ready for longest."""
-        self._stepped()
-        if self.held or self.dead:
+    def add(self, handle: SimHandle) -> None:
+        """The callback can run."""
+        if self.dead:
             return
-        handle = self.ready.popleft()
-        if handle.cancelled():
-            return
-        asyncio._set_running_loop(self)
-        try:
-            handle._run()
-        finally:
-            asyncio._set_running_loop(None)
+        self._ready.append(handle)
+        if not self._is_listed and not self._held:
+            self._list()
+
+    def _list(self) -> None:
+        self._is_listed = True
+        self.scheduler.add_ready(self)
+
+    @property
+    def held(self) -> bool:
+        return self._held
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        self._held = held
+        if not held and self._ready and not self._is_listed:
+            self._list()
+
+    def step(self) -> bool:
+        """Run the callback that has been ready for longest. Can more be run? False too when this could not."""
+        if self._ready and not self._held:
+            self._stepped()
+        if self._ready and not self._held:  # not paused or dead by now
+            handle = self._ready.popleft()
+            if not handle.is_cancelled:
+                asyncio._set_running_loop(self)
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except Exception as error:
+                    self.call_exception_handler({"message": f"{handle.callback} failed", "exception": error})
+                finally:
+                    asyncio._set_running_loop(None)
+        self._is_listed = bool(self._ready) and not self._held
+        return self._is_listed
 
     def die(self) -> None:
         """Stop here and now. Its tasks are kept, so that no code of theirs is run to clean up."""
         self.dead = True
-        self.ready.clear()
+        self._ready.clear()
 
     def bury(self) -> None:
         """When the simulation is over: end the coroutines of a dead loop, with no effect on anything."""
@@ -159,6 +216,8 @@ class SimLoop(asyncio.AbstractEventLoop):
                     if not task.done():
                         task._log_destroy_pending = False  # type: ignore[attr-defined]
                         self._end(task.get_coro())
+                    # anyio forgets a task when its scopes are left; what it keeps of one keeps the task, and the world.
+                    _task_states.pop(task, None)
                 self._tasks.clear()
         finally:
             asyncio._set_running_loop(None)
@@ -172,32 +231,28 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     # What asyncio asks of a loop.
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        if not self.dead:
-            self.ready.append(handle)
+    ) -> SimHandle:
+        handle = SimHandle(callback, args, context, 0)
+        self.add(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> SimHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+    ) -> SimHandle:
+        handle = SimHandle(callback, args, context, when)
         if not self.dead:
             # A microsecond late rather than early; what time() showed is hit exactly.
             self.scheduler.add_timer(math.ceil(round(when * 1e6, 2)), handle, self)
         return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """The scheduler passes over cancelled ones."""
 
     def time(self) -> float:
         return self.scheduler.now_us / 1e6

@@ -6,23 +6,24 @@ A seed decides everything. `simulate` raises `Broken`, which names the seed and 
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 import random
-import tempfile
+import re
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import msgspec
 
 from durable import Client, Worker
 from durable.client import WorkflowHandle
-from durable.converter import DataConverter
+from durable.converter import DataConverter, failure
 from durable.history.database import Database
 from durable.history.errors import HistoryError
 from durable.history.events import (
@@ -32,30 +33,45 @@ from durable.history.events import (
     WorkflowExecutionFailed,
     WorkflowExecutionTerminated,
 )
-from durable.history.stores.sqlite import SqliteStore
-from durable.history.stores.sqlite_file import prepare
 from durable.service import RPCError, RPCStatusCode
 from durable.worker.rebuild import rebuild
 from durable.worker.replay import Environment, Run
 from durable.workflow.definition import WorkflowDefinition
-from tests.simulation.grammar import ACTIVITIES, Author, Interpreter, Program, Step, at_most_once_keys, expected, fits
-from tests.simulation.host import Faults, SimHost
+from tests.simulation.clock import Clock
+from tests.simulation.grammar import ACTIVITIES, CONTAINERS, Interpreter, Step, at_most_once_keys, expected, fits
+from tests.simulation.host import SimHost
 from tests.simulation.invariants import Violation, Watcher
+from tests.simulation.plan import Assignment, Plan
 from tests.simulation.scheduler import Scheduler, SimLoop, Stuck
+from tests.simulation.store import Ground, SimStore, cleared_ground, spoil_ground
 
 T = TypeVar("T")
 
+CLIENT = 1
+FIRST_REPLACEMENT = 100
+"""So that a process keeps its number whatever is left out of the plan."""
 LEASE_S = 1.0
 STEAL_AFTER_US = 2_500_000
 AFTERMATH_US = 90_000_000
 """By then, after the last fault, everything must be over."""
 STOPPING_US = 30_000_000
 AGAIN_AFTER_S = 0.05
+WATCH_INTERVAL_S = 0.2
+"""A look 40 times a second would be half of all that happens, and show nothing more."""
 INTERPRETER = WorkflowDefinition.must_be(Interpreter)
+BRACKETED = re.compile(r"\([^()[\]{}]*\)|\[[^()[\]{}]*\]|\{[^()[\]{}]*\}")
+NUMBERED = re.compile(r"\w*\d[\w.-]*")
+IN_A_ROW = re.compile(r"#(, #)+")
 
 
 class Broken(AssertionError):
-    """What a seed has found."""
+    """What a plan has found. ``kind`` is what it violates, without ids and numbers; so many faults ``struck``."""
+
+    def __init__(self, text: str, plan: Plan, kind: str, struck: int) -> None:
+        super().__init__(text)
+        self.plan = plan
+        self.kind = kind
+        self.struck = struck
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,49 +84,83 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     commits: int
     virtual_s: float
     happened: dict[str, int]
+    """How often what was noted; a kind of fault, as ``fault: crash``."""
     log: list[str]
 
 
-def simulate(seed: int) -> Report:
-    """Live through one seed; raises `Broken` when something does not hold."""
-    with tempfile.TemporaryDirectory(prefix="durable-simulation-", dir=_fast_directory()) as directory:
-        logging.disable(logging.CRITICAL)
-        world = World(seed, Path(directory) / "world.db")
+def simulate(plan: Plan | int) -> Report:
+    """Live through a plan, or that of a seed; raises `Broken` when something does not hold."""
+    plan = Plan.of(plan) if isinstance(plan, int) else plan
+    world = World(plan, cleared_ground())
+    with _hearing(world.complain_of_log), _uncollected(), _without_stacks():
         try:
             return world.live()
         except Exception as error:
+            spoil_ground()
             where = "" if isinstance(error, Violation) else "".join(traceback.format_exception(error))
-            raise Broken(
-                f"{where}{world.tail()}\nseed {seed}: {type(error).__name__}: {error}\n"
-                f"To see it again: python -m tests.simulation {seed}"
-            ) from error
+            what = f"{type(error).__name__}: {error}"
+            text = f"{where}{world.tail()}\nseed {plan.seed}: {what}\nTo see it again: {plan.command}"
+            raise Broken(text, plan, masked(what), world.struck) from error
         finally:
             world.close()
-            logging.disable(logging.NOTSET)
 
 
-def _fast_directory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+def lived(plan: Plan | int) -> Report | Broken:
+    """As `simulate`, but what breaks is an answer like any other."""
+    try:
+        return simulate(plan)
+    except Broken as broken:
+        return broken
 
 
-@cache
-def _template() -> bytes:
-    """An empty database with today's tables."""
-    with tempfile.TemporaryDirectory(prefix="durable-simulation-", dir=_fast_directory()) as directory:
-        path = Path(directory) / "template.db"
-        prepare(path, synchronous="OFF", busy_timeout_s=1)
-        return path.read_bytes()
+def _without_stacks() -> AbstractContextManager[object]:
+    """A stack names files of this machine and lines of this Python; a seed is one history on all."""
+    return patch.object(failure, "stack_of", lambda _: "")
 
 
-class Errand(msgspec.Struct, kw_only=True):
-    """What the client wants of one workflow, and how far it has got: on paper, so that it survives a crash.
+class _Ear(logging.Handler):
+    def __init__(self, told: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._told = told
 
-    ``tasks`` are done in order: ("signal", n), ("query",), ("look",), ("cancel",), ("terminate",), ("pause", s).
-    """
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told(record.getMessage())
 
-    workflow_id: str
-    program: Program
-    tasks: list[tuple[Any, ...]]
+
+@contextmanager
+def _hearing(told: Callable[[str], None]) -> Iterator[None]:
+    """The engine warns of what goes wrong around it, which is not heard here; an error it logs is its own."""
+    ear, engine = _Ear(told), logging.getLogger("durable")
+    logging.disable(logging.WARNING)
+    engine.addHandler(ear)
+    try:
+        yield
+    finally:
+        engine.removeHandler(ear)
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Garbage waits until the world is over: what its collection sets off would come at another time elsewhere."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def masked(text: str) -> str:
+    """A message without what differs from one run of the same mistake to the next."""
+    found = 1
+    while found:
+        text, found = BRACKETED.subn("", text)
+    return " ".join(IN_A_ROW.sub("#", NUMBERED.sub("#", text)).split())
+
+
+class Errand(Assignment, kw_only=True):
+    """An assignment, and how far the client has got with it: on paper, so that it survives a crash."""
+
     done: int = 0
     run_id: str = ""
     signals_told: int = 0
@@ -131,7 +181,8 @@ class Process(SimHost):
         self._work = work
         self._errands = errands
         self._asked_to_stop = asyncio.Event()
-        self.store = SqliteStore(str(world.path), self, steal_after_us=STEAL_AFTER_US)
+        self.gap_s = 0.0
+        self.store = SimStore(world.ground, self, steal_after_us=STEAL_AFTER_US)
         self.has_errands = errands
         self.works = work
         self.task = self.main.create_task(self._live())
@@ -145,8 +196,11 @@ class Process(SimHost):
         self.die()
         self.store._close()
 
+    def posthumous(self, work: Callable[[], object]) -> None:
+        self.store.posthumous(work)
+
     async def _live(self) -> None:
-        database = await Database(self.store, self).open()
+        database = await Database(self.store, self, watch_interval=WATCH_INTERVAL_S).open()
         try:
             client = Client(database, identity=self.name)
             if not self._work:
@@ -159,9 +213,9 @@ class Process(SimHost):
                 identity=self.name,
                 lease=timedelta(seconds=LEASE_S),
                 debug_mode=True,
-                max_cached_workflows=self._world.cached_max,
-                max_concurrent_activities=self._world.slots,
-                graceful_shutdown_timeout=timedelta(seconds=self._world.grace_s),
+                max_cached_workflows=self._world.plan.cached_max,
+                max_concurrent_activities=self._world.plan.slots,
+                graceful_shutdown_timeout=timedelta(seconds=self._world.plan.grace_s),
             )
             async with worker:
                 await self._run_errands(client)
@@ -231,11 +285,11 @@ class Process(SimHost):
 
     async def _query(self, handle: WorkflowHandle[Any], errand: Errand) -> None:
         while True:
-            told, calm = errand.signals_told, self._world.calm
+            told, calm = errand.signals_told, self._world.calm and self.has_right_time
             try:
                 read = await self._until_told(lambda: handle.query(Interpreter.read))
             except RPCError as error:
-                # While things go wrong a question may go unanswered; afterwards not.
+                # While things go wrong, a question may go unanswered, or seem to be an old one; afterwards not.
                 if calm or error.status is not RPCStatusCode.DEADLINE_EXCEEDED:
                     raise
                 self._world.note("unanswered query")
@@ -265,42 +319,39 @@ class Process(SimHost):
 class World:
     """Everything there is in one simulation. Implements `tests.simulation.host.Overseer`."""
 
-    def __init__(self, seed: int, path: Path) -> None:
-        self.seed = seed
-        self.path = path
-        path.write_bytes(_template())
-        plot = random.Random(f"plot {seed}")
-        self.chance = random.Random(f"faults {seed}")
-        self.scheduler = Scheduler(random.Random(f"order {seed}"))
-        self.watcher = Watcher(path, self.scheduler.wall_us)
+    def __init__(self, plan: Plan, ground: Ground) -> None:
+        self.plan = plan
+        self.ground = ground
+        self.chance = random.Random(f"faults {plan.seed}")
+        self.scheduler = Scheduler(random.Random(f"order {plan.seed}"))
+        self.clock = Clock(self.scheduler)
+        self.network = SimLoop(self.scheduler, self._set_trouble_text)  # type: ignore[abstract]
+        self.watcher = Watcher(ground.db, lambda: self.clock.highest_us)
         self.happened: Counter[str] = Counter()
         self.log: list[str] = []
+        self.struck = 0
+        """How many faults have happened, those included that the plan leaves out."""
         self.calm = self._ending = False
+        self.errands = [Errand(**msgspec.structs.asdict(assignment)) for assignment in plan.assignments]
         self._begun: Counter[tuple[str, int]] = Counter()
         self._ended: set[tuple[str, int]] = set()
         self._trouble: Exception | None = None
         self._processes: list[Process] = []
         self._runs: dict[int, Run] = {}
-        self._outside = SimLoop(self.scheduler, self._set_trouble_text)
-        self._plot = plot
-        self.faults = _faults(plot)
-        self.cached_max = plot.choice([0, 1, 100, 100])
-        self.slots = plot.choice([1, 3, 100, 100])
-        self.grace_s = plot.choice([0.0, 1.0])
-        self._fates = plot.choice([0.0, 0.3, 0.8])
-        self._faulty_us = round(plot.uniform(1, 6) * 1e6)
-        self._workers_wanted = plot.randint(1, 2)
-        self._client_works = plot.random() < 0.6
-        self.errands = [_errand(plot, number) for number in range(plot.randint(1, 4))]
+        self._outside = SimLoop(self.scheduler, self._set_trouble_text)  # type: ignore[abstract]
+        self._chances: dict[str, float] = msgspec.structs.asdict(plan.faults)
+        self._left_out = {int(name) for name in plan.without if name.isdecimal()}
+        self._next_process = FIRST_REPLACEMENT
 
     # A life. ---------------------------------------------------------------------------------------------------------
 
     def live(self) -> Report:
         """From the first process to the last row."""
-        self._spawn(work=self._client_works, errands=True)
-        for _ in range(self._workers_wanted):
-            self._spawn(work=True, errands=False)
-        self._run(lambda: self.scheduler.now_us >= self._faulty_us or self._all_over(), self._faulty_us)
+        faulty_us = self.plan.faulty_us
+        self._spawn(CLIENT, work=self.plan.client_works, errands=True)
+        for number in self.plan.workers:
+            self._spawn(number, work=True, errands=False)
+        self._run(lambda: self.scheduler.now_us >= faulty_us or self._all_over(), faulty_us)
         self._calm_down()
         try:
             self._run(self._all_over, self.scheduler.now_us + AFTERMATH_US)
@@ -314,7 +365,7 @@ class World:
         self._check_end()
         rows = self.watcher.rows()
         return Report(
-            seed=self.seed,
+            seed=self.plan.seed,
             digest=hashlib.sha256(repr(rows).encode()).hexdigest(),
             rows=rows,
             steps=self.scheduler.steps,
@@ -331,15 +382,13 @@ class World:
             process.bury()
         for run in self._runs.values():
             run.evict()
-        self.watcher.close()
 
     def tail(self) -> str:
-        """What happened last, and where the errands are that are not over."""
-        lines = self.log[-40:]
+        """What happened last, what was to be done, and where the errands are that are not over."""
+        lines = [*self.log[-40:], *self.plan.lines()]
         for errand in self.errands:
             if not errand.over:
-                left = errand.tasks[errand.done :]
-                lines.append(f"{errand.workflow_id}, run {errand.run_id}: {errand.program}, left to do: {left}")
+                lines.append(f"{errand.workflow_id}, run {errand.run_id}, left to do: {errand.tasks[errand.done :]}")
                 lines += self.watcher.about(errand.run_id)
         return "\n".join(lines)
 
@@ -364,22 +413,24 @@ class World:
 
     # Processes. ------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, *, work: bool, errands: bool) -> None:
-        if self._ending:
-            return
-        process = Process(self, f"p{len(self._processes) + 1}", self._plot.getrandbits(64), work=work, errands=errands)
+    def _spawn(self, number: int, *, work: bool, errands: bool) -> None:
+        life = self.plan.life(number, errands=errands)
+        process = Process(self, f"p{number}", life.seed, work=work, errands=errands)
         self._processes.append(process)
         self.note("start", f"{process} {'with' if work else 'without'} a worker")
+        process.gap_s = life.gap_s
         process.task.add_done_callback(lambda task: self._ended_by_itself(process, task))
-        if self.calm or self._plot.random() >= self._fates:
-            return
-        kinds = ["crash", "pause"] if errands else ["crash", "pause", "stop"]
-        fate = self._plot.choice(kinds)
-        process.steps_left = int(10 ** self._plot.uniform(0.5, 3.5))
-        process.fate = lambda: self._strike(process, fate)
+        if life.fate and not self.calm:
+            process.steps_left = life.steps
+            process.fate = lambda: self._strike(process, life.fate)
+
+    def _spawn_another(self, *, work: bool, errands: bool) -> None:
+        if not self._ending:
+            self._next_process += 1
+            self._spawn(self._next_process, work=work, errands=errands)
 
     def _strike(self, process: Process, fate: str) -> None:
-        if self.calm or process.dead:
+        if self.calm or process.dead or not self._happens(f"{fate} of fate"):
             return
         if fate == "crash":
             self.crash(process, "between two callbacks")
@@ -413,10 +464,7 @@ class World:
 
     def _replace(self, process: Process) -> None:
         """Somebody notices, sooner or later, and starts another one."""
-        self._later(
-            self._plot.uniform(0, 1.5),
-            lambda: self._spawn(work=process.works, errands=process.has_errands),
-        )
+        self._later(process.gap_s, lambda: self._spawn_another(work=process.works, errands=process.has_errands))
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         self._outside.call_later(seconds, what)
@@ -440,17 +488,31 @@ class World:
     def _calm_down(self) -> None:
         """From here on nothing goes wrong any more, and somebody lives who can finish it all."""
         self.calm = True
-        self.faults.stop()
+        self._chances = dict.fromkeys(self._chances, 0.0)
+        self.clock.catch_up()
         self.note("calm")
         for process in self._living():
             self._resume(process)
-        self._spawn(work=True, errands=False)
+        self._spawn_another(work=True, errands=False)
+
+    # What goes wrong. ------------------------------------------------------------------------------------------------
+
+    def strikes(self, kind: str, share: float = 1.0) -> bool:
+        return self.chance.random() < self._chances[kind] * share and self._happens(kind)
+
+    def _happens(self, kind: str) -> bool:
+        """Number a fault as it is drawn: it happens, unless the plan leaves it out."""
+        self.struck += 1
+        if self.struck in self._left_out:
+            return False
+        self.note(f"fault: {kind}", f"({self.struck})")
+        return True
 
     # What the processes tell. ----------------------------------------------------------------------------------------
 
     def worked(self, process: SimHost, lane: str) -> None:
         try:
-            self.watcher.look()
+            self.watcher.look(process.now_us())
         except Violation as violation:
             self._trouble = self._trouble or Violation(f"{violation} (seen when {process} had done: {lane})")
         except Exception as error:
@@ -461,6 +523,9 @@ class World:
 
     def complain(self, process: SimHost, text: str) -> None:
         self._set_trouble_text(f"asyncio in {process}: {text}")
+
+    def complain_of_log(self, text: str) -> None:
+        self._set_trouble_text(f"the engine's log says: {text}")
 
     def begun(self, workflow_id: str, key: int, attempt: int) -> None:
         self._begun[workflow_id, key] += 1
@@ -521,40 +586,10 @@ def _acts(steps: list[Step]) -> list[int]:
                 keys.append(key)
             case ["saga", done, _]:
                 keys += done + [-key for key in done]
-            case ["seq" | "par", inner]:
+            case ["pipe", done]:
+                keys += done
+            case [kind, inner] if kind in CONTAINERS:
                 keys += _acts(inner)
             case _:
                 pass
     return keys
-
-
-def _faults(plot: random.Random) -> Faults:
-    """Each seed has some kinds of faults, not all: a world in which everything fails tests little else."""
-
-    def some(chances: list[float]) -> float:
-        return plot.choice([0.0, 0.0, *chances])
-
-    return Faults(
-        crash=some([0.002, 0.01, 0.04]),
-        pause=some([0.002, 0.01, 0.03]),
-        fail=some([0.02, 0.2]),
-        lose=some([0.02, 0.2]),
-        slow=some([0.01, 0.1]),
-    )
-
-
-def _errand(plot: random.Random, number: int) -> Errand:
-    program = Author(random.Random(plot.getrandbits(64))).program()
-    tasks: list[tuple[Any, ...]] = [("signal", n) for n in range(program.signals_read + plot.choice([0, 0, 1, 2]))]
-    for extra in [("query",), ("look",), ("query",)]:
-        if plot.random() < 0.5:
-            tasks.insert(plot.randint(0, len(tasks)), extra)
-    end = plot.choices([None, ("cancel",), ("terminate",)], [6, 3, 1])[0]
-    if program.ending == "clean":
-        end = ("cancel",)
-    if end is not None:
-        tasks.insert(plot.randint(0, len(tasks)), end)
-    with_pauses: list[tuple[Any, ...]] = []
-    for task in tasks:
-        with_pauses += [("pause", plot.choice([0, 0.01, 0.2, 1])), task]
-    return Errand(workflow_id=f"w{number}", program=program, tasks=with_pauses)

@@ -201,3 +201,35 @@ async def test_a_client_of_another_namespace_sees_its_own(env: WorkflowEnvironme
         await other.execute_workflow(wait_days, 1, id="a")
         assert [run.id async for run in other.list_workflows()] == ["a"]
         assert [run.id async for run in env.client.list_workflows()] == []
+
+
+@workflow.defn
+async def has_a_bug() -> None:
+    raise KeyError("oops")
+
+
+async def test_a_workflow_whose_code_cannot_go_on_tells_so_to_whoever_awaits_its_result(
+    env: WorkflowEnvironment,
+) -> None:
+    async with Worker(env.client, workflows=[has_a_bug]):
+        with pytest.raises(AssertionError, match="can't go on, however often it tries: .*oops"):
+            await env.client.execute_workflow(has_a_bug, id="a")
+
+
+@workflow.defn(name="mended in time")
+async def broken_at_first() -> None:
+    raise KeyError("oops")
+
+
+@workflow.defn(name="mended in time")
+async def mended_in_time() -> str:
+    return "mended"
+
+
+async def test_a_run_that_mended_code_takes_up_in_time_has_its_result(env: WorkflowEnvironment) -> None:
+    async with Worker(env.client, workflows=[broken_at_first]):
+        handle = await env.client.start_workflow("mended in time", id="a")
+        while (await handle.describe()).parked is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    async with Worker(env.client, workflows=[mended_in_time]):
+        assert await handle.result() == "mended"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
+from tests.testing.pytests import Pytest
 
 FLOWS = """
 import random
@@ -46,48 +42,54 @@ async def fake(cents: int) -> str:
 """
 
 
-@pytest.fixture
-def outcome(tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Run the tests in a text; (exit code, output)."""
-
-    def run(text: str) -> tuple[int, str]:
-        (tmp_path / "test_it.py").write_text(FLOWS + text)
-        options = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
-        if "durable.testing.plugin" not in installed_plugins():
-            options += ["-p", "durable.testing.plugin"]
-        command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
-        return done.returncode, done.stdout + done.stderr
-
-    return run
-
-
-def installed_plugins() -> set[str]:
-    from importlib.metadata import entry_points
-
-    return {entry.value for entry in entry_points(group="pytest11")}
-
-
-def test_a_worker_comes_from_a_fixture_and_its_activities_can_be_replaced(outcome) -> None:  # type: ignore[no-untyped-def]
-    code, said = outcome("""
-@pytest.mark.parametrize("place", [charge, "charge"])
+def test_a_worker_comes_from_a_fixture_and_its_activities_can_be_replaced(users: Pytest) -> None:
+    session = users.run(
+        FLOWS
+        + """
+@pytest.mark.parametrize("place", [charge, "charge"], ids=["function", "name"])
 async def test_it(durable_client, durable_worker, place):
     await durable_worker(workflows=[buy], activities=[charge], replace={place: fake})
     assert await durable_client.execute_workflow(buy, 5, id="a") == "receipt over 5"
-""")
-    assert code == 0, said
-    assert "2 passed" in said
+"""
+    )
+    assert session.outcomes == {"test_it[function]": "passed", "test_it[name]": "passed"}, session.output
 
 
-def test_a_workflow_that_does_not_replay_fails_its_test(outcome) -> None:  # type: ignore[no-untyped-def]
+def test_a_workflow_that_does_not_replay_fails_its_test(users: Pytest) -> None:
     text = """
 async def test_it(durable_client, durable_worker):
     await durable_worker(workflows=[moody], activities=[step])
     await durable_client.execute_workflow(moody, id="a")
 """
-    code, said = outcome(text)
-    assert code == 1, said
-    assert "what ran in this test does not replay" in said
-    assert "the code no longer fits the history" in said
-    code, said = outcome(text.replace("\nasync def", "\n@pytest.mark.durable(replay=False)\nasync def"))
-    assert code == 0, said
+    session = users.run(FLOWS + text)
+    assert session.only.outcome == "error"
+    assert "what ran in this test does not replay" in session.only.told
+    assert "the code no longer fits the history" in session.only.told
+    session = users.run(FLOWS + text.replace("\nasync def", "\n@pytest.mark.durable(replay=False)\nasync def"))
+    assert session.only.outcome == "passed"
+
+
+def test_a_test_on_another_loop_is_told_so(users: Pytest) -> None:
+    session = users.run("""
+import pytest
+from durable.testing import WorkflowEnvironment
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_it(durable_client):
+    pass
+""")
+    assert session.only.outcome == "error"
+    assert "the durable fixtures are made on an event loop per test, and this test runs on that of its module" in (
+        session.only.told
+    )
+
+
+def test_a_session_that_needs_no_engine_does_not_load_it(users: Pytest) -> None:
+    session = users.run("""
+import sys
+
+def test_it():
+    assert "durable.testing.plugin" in sys.modules
+    assert [name for name in ("sqlalchemy", "pydantic", "durable.client") if name in sys.modules] == []
+""")
+    assert session.outcomes == {"test_it": "passed"}, session.output

@@ -53,7 +53,7 @@ class Needs:
 
 @dataclass(slots=True)
 class Seen:
-    """What the database holds of that. Attempts: (owner, attempt); messages: (run id, due)."""
+    """What the database holds of that. Attempts: (owner, attempt); messages: (run id, due; 0: at any time)."""
 
     now_us: int
     runs: dict[str, RunInfo] = field(default_factory=dict[str, RunInfo])
@@ -62,7 +62,7 @@ class Seen:
     messages: dict[int, tuple[str, int]] = field(default_factory=dict[int, tuple[str, int]])
     attempts: dict[TaskKey, tuple[str | None, int]] = field(default_factory=dict[TaskKey, tuple[str | None, int]])
     unread: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    """Due messages that hold a run open, by run id."""
+    """Messages that hold a run open, by run id."""
     alive: set[str] = field(default_factory=set[str])
 
 

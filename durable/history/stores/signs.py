@@ -56,7 +56,7 @@ def is_gone(directory: Path, worker_id: str) -> bool:
     if fcntl is None:
         return False
     try:
-        fd = os.open(directory / worker_id, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(f"{directory}{os.sep}{worker_id}", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, update
 
+from durable.history.messages import WAITS
 from durable.history.stores.sql import MESSAGE_COLUMNS, TASK_COLUMNS
-from durable.history.stores.sql_text import NONE, THIS_KEY, THIS_TASK, Language, given
+from durable.history.stores.sql_text import NONE, THIS_KEY, THIS_TASK, Language, given, number
 from durable.history.stores.tables import activity_tasks, history, inbox, runs
 
 
@@ -14,6 +15,7 @@ class ClaimRunStatements:
 
     def __init__(self, sql: Language) -> None:
         run, message, now = runs.c, inbox.c, given("now")
+        waiting = [number(kind) for kind in WAITS]
         mine = (message.namespace == given("ns"), message.task_queue == given("queue"))
         self.due_messages = sql.text(
             select(message.run_id, message.due_us, run.owner)
@@ -26,12 +28,12 @@ class ClaimRunStatements:
         self.next_message = sql.text(
             select(func.min(message.due_us)).where(*mine, message.due_us > now), *("ns", "queue", "now")
         )
-        self.take_run = sql.text(
+        self.take_run = sql.many(
             update(runs).values(owner=given("owner")).where(run.run_id == given("b_run")), *("owner", "b_run")
         )
         self.due_inbox = sql.text(
             select(*MESSAGE_COLUMNS)
-            .where(message.run_id == given("run"), message.due_us <= now)
+            .where(message.run_id == given("run"), (message.due_us <= now) | message.kind.not_in(waiting))
             .order_by(message.id)
             .limit(given("limit"))
             .offset(NONE),
@@ -63,7 +65,7 @@ class ClaimTaskStatements:
         self.next_task = sql.text(
             select(func.min(task.due_us)).where(*offered, task.due_us > now), *("ns", "queue", "now")
         )
-        self.take_task = sql.text(
+        self.take_task = sql.many(
             update(activity_tasks)
             .ordered_values(
                 (task.owner, given("owner")),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, false, null, select, true, update
+from sqlalchemy import case, delete, false, null, select, true, update
 
-from durable.history.messages import HOLDS_OPEN, OUTLIVES, MessageKind
+from durable.history.messages import HOLDS_OPEN, OUTLIVES, WAITS, MessageKind
 from durable.history.stores.sql import RUN_COLUMNS
 from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
 from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
@@ -16,19 +16,17 @@ class CommitStatements:
     def __init__(self, sql: Language) -> None:
         run, message = runs.c, inbox.c
         self.runs_by_request = sql.text(select(*RUN_COLUMNS).where(sql.among(run.request_id, "ids")), "ids")
+        # What does not wait for its time counts as due.
+        due_us = case((message.kind.in_([number(kind) for kind in WAITS]), message.due_us), else_=number(0))
         self.messages_by_id = sql.text(
-            select(message.id, message.run_id, message.due_us).where(sql.among(message.id, "ids")), "ids"
+            select(message.id, message.run_id, due_us.label("due_us")).where(sql.among(message.id, "ids")), "ids"
         )
         holds_open = message.kind.in_([number(kind) for kind in HOLDS_OPEN])
         self.unread = sql.text(
-            select(message.run_id, message.id).where(
-                sql.among(message.run_id, "ids"), message.due_us <= given("now"), holds_open
-            ),
-            "ids",
-            "now",
+            select(message.run_id, message.id).where(sql.among(message.run_id, "ids"), holds_open), "ids"
         )
         self.insert_run = sql.insert(runs)
-        self.update_run = sql.text(
+        self.update_run = sql.many(
             update(runs)
             .ordered_values(
                 (run.owner, given("owner")),
@@ -43,8 +41,8 @@ class CommitStatements:
         )
         self.insert_history = sql.insert(history)
         self.insert_message = sql.insert(inbox)
-        self.delete_message = sql.text(delete(inbox).where(message.id == given("b_id")), "b_id")
-        self.delete_timer = sql.text(
+        self.delete_message = sql.many(delete(inbox).where(message.id == given("b_id")), "b_id")
+        self.delete_timer = sql.many(
             delete(inbox).where(
                 message.run_id == given("b_run"),
                 message.key == given("b_key"),
@@ -53,14 +51,14 @@ class CommitStatements:
             ),
             *("b_run", "b_key"),
         )
-        self.delete_inbox = sql.text(
+        self.delete_inbox = sql.many(
             delete(inbox).where(
                 message.run_id == given("b_run"), message.kind.not_in([number(kind) for kind in OUTLIVES])
             ),
             "b_run",
         )
         # A reply is written once; a second one for the same question says the same.
-        self.delete_reply = sql.text(delete(replies).where(replies.c.id == given("b_id")), "b_id")
+        self.delete_reply = sql.many(delete(replies).where(replies.c.id == given("b_id")), "b_id")
         self.insert_reply = sql.insert(replies)
 
 
@@ -70,17 +68,17 @@ class CommitTaskStatements:
     def __init__(self, sql: Language) -> None:
         task = activity_tasks.c
         self.insert_task = sql.insert(activity_tasks)
-        self.delete_task = sql.text(delete(activity_tasks).where(*THIS_TASK), *THIS_KEY)
-        self.delete_tasks = sql.text(delete(activity_tasks).where(task.run_id == given("b_run")), "b_run")
+        self.delete_task = sql.many(delete(activity_tasks).where(*THIS_TASK), *THIS_KEY)
+        self.delete_tasks = sql.many(delete(activity_tasks).where(task.run_id == given("b_run")), "b_run")
         self.task_owner = sql.text(select(task.owner).where(*THIS_TASK), *THIS_KEY)
-        self.ask_cancel = sql.text(update(activity_tasks).values(cancel_requested=true()).where(*THIS_TASK), *THIS_KEY)
-        self.beat = sql.text(
+        self.ask_cancel = sql.many(update(activity_tasks).values(cancel_requested=true()).where(*THIS_TASK), *THIS_KEY)
+        self.beat = sql.many(
             update(activity_tasks)
             .ordered_values((task.deadline_us, given("deadline")), (task.progress, given("progress")))
             .where(*THIS_TASK),
             *("deadline", "progress", *THIS_KEY),
         )
-        self.retry = sql.text(
+        self.retry = sql.many(
             update(activity_tasks)
             .ordered_values(
                 (task.attempt, given("attempt")),
@@ -112,6 +110,6 @@ class UnparkStatements:
             ),
             *("ns", "queue", "now"),
         )
-        self.set_due = sql.text(
+        self.set_due = sql.many(
             update(inbox).values(due_us=given("due")).where(message.id == given("b_id")), *("due", "b_id")
         )

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, ColumnElement, Table, bindparam, insert, literal_column
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Delete,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    literal_column,
+)
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
@@ -43,8 +54,7 @@ class Language:
 
     def text(self, statement: ClauseElement, *names: str) -> str:
         """The text of a statement whose positional parameters are ``names``, in this order."""
-        compiler = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
-        assert isinstance(compiler, SQLCompiler)
+        compiler = self.compiled(statement)
         taken = tuple(compiler.positiontup or ())
         constants = {name: value for name, value in compiler.params.items() if name not in names}
         if constants:
@@ -53,7 +63,16 @@ class Language:
             raise ValueError(f"parameters are {taken}, not {names}: {compiler}")
         return str(compiler)
 
+    def compiled(self, statement: ClauseElement) -> SQLCompiler:
+        compiler = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiler, SQLCompiler)
+        return compiler
+
+    def many(self, statement: Insert | Update | Delete, *names: str) -> str:
+        """As `text`, for a statement that is run for many rows of parameters at once."""
+        return self.text(statement, *names)
+
     def insert(self, table: Table) -> str:
-        """A whole row; its values are the parameters, except for the id that the inbox counts up itself."""
+        """Whole rows; their values are the parameters, except for the id that the inbox counts up itself."""
         columns = [column.name for column in table.c if not (table is inbox and column.name == "id")]
-        return self.text(insert(table).values({name: given(name) for name in columns}), *columns)
+        return self.many(insert(table).values({name: given(name) for name in columns}), *columns)

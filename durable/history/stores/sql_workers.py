@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, null, select, true, update
+from sqlalchemy import delete, false, null, select, true, update
 
 from durable.history.stores.sql import TASK_COLUMNS, WORKER_COLUMNS
 from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
@@ -32,7 +32,7 @@ class WorkerStatements:
         self.lose_tasks = sql.text(
             update(activity_tasks)
             .ordered_values((task.lost, true()), (task.deadline_us, given("deadline")))
-            .where(task.owner == given("b_worker")),
+            .where(task.owner == given("b_worker"), task.lost == false()),
             *("deadline", "b_worker"),
         )
         self.booked = sql.text(
@@ -40,7 +40,7 @@ class WorkerStatements:
             "b_worker",
         )
         self.held_tasks = sql.text(select(*TASK_COLUMNS).where(task.owner == given("b_worker")), "b_worker")
-        self.hand_back = sql.text(
+        self.hand_back = sql.many(
             update(activity_tasks)
             .ordered_values(
                 (task.attempt, given("attempt")),

@@ -81,24 +81,30 @@ class SqliteStore:
             lane.close()
 
     def _open(self) -> None:
-        synchronous = self._synchronous
         if self._named is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="durable-")
             path = Path(self._temporary.name) / "durable.db"
         else:
             path = self._named.absolute()
         self.path = path
-        prepare(path, synchronous=synchronous, busy_timeout_s=self._busy_timeout_s)
-        self._db = self._connect(path, self.counters, synchronous)
-        lease_db = self._connect(path, Counters(), synchronous)
-        self._read_db = self._connect(path, Counters(), synchronous, read_only=True)
-        watch_db = self._connect(path, Counters(), synchronous, read_only=True)
+        self._prepare(path)
+        self._db = self._connect(path, self.counters)
+        lease_db = self._connect(path, Counters())
+        self._read_db = self._connect(path, Counters(), read_only=True)
+        watch_db = self._connect(path, Counters(), read_only=True)
         self._workers = Workers(lease_db, self._host)
         self._watch = Watch(watch_db, [self._db, lease_db])
 
-    def _connect(self, path: Path, counters: Counters, synchronous: str, *, read_only: bool = False) -> Connection:
+    def _prepare(self, path: Path) -> None:
+        prepare(path, synchronous=self._synchronous, busy_timeout_s=self._busy_timeout_s)
+
+    def _connect(self, path: Path, counters: Counters, *, read_only: bool = False) -> Connection:
         connection = Connection(
-            path, counters, synchronous=synchronous, busy_timeout_s=self._busy_timeout_s, read_only=read_only
+            path,
+            counters,
+            synchronous=self._synchronous,
+            busy_timeout_s=self._busy_timeout_s,
+            read_only=read_only,
         )
         self._connections.append(connection)
         return connection
@@ -152,6 +158,7 @@ class SqliteStore:
     # Reading. -----------------------------------------------------------------------------------------------------
 
     def changed(self) -> bool:
+        self._host.measure_time()  # a client without a worker renews no lease, where it is measured too
         return self._watch.changed()
 
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:

@@ -149,7 +149,7 @@ def _see(db: Connection, wanted: plan.Needs, now_us: int) -> plan.Seen:
         held = _held(db, wanted.attempts)
         seen.attempts = {key: (task.owner, task.attempt) for key, task in held.items()}
     if wanted.closing:
-        for run_id, message_id in db.read(sql.commit.unread, (listed(wanted.closing), now_us)):
+        for run_id, message_id in db.read(sql.commit.unread, (listed(wanted.closing),)):
             seen.unread.setdefault(run_id, []).append(message_id)
     if wanted.workers:
         seen.alive = alive(db)

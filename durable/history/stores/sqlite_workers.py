@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from durable.history import attempts
-from durable.history.host import Host, Machine
+from durable.history.host import Host
 from durable.history.stores import signs
 from durable.history.stores.punctuality import Renewals, is_late
 from durable.history.stores.sql import WorkerRow, activity_task, worker_row
@@ -18,7 +18,6 @@ from durable.history.transition import Renewal, WorkerInfo
 
 KEEP_DEAD_US = 3600 * 1_000_000
 REPLIES_SWEPT_EVERY = 60
-CLOCK_ERROR_US = 20_000
 
 
 class Workers:
@@ -39,7 +38,7 @@ class Workers:
         self._signs.clear()
 
     def register(self, worker: WorkerInfo) -> None:
-        self._measure_time()
+        self._host.measure_time()
         try:
             with explained(self._db.path):
                 sign = signs.Sign(self._sign_directory, worker.worker_id)
@@ -60,7 +59,7 @@ class Workers:
         self._bury(worker, [row for row in self._rows() if self._is_gone(worker, row)])
 
     def renew(self, worker: WorkerInfo) -> Renewal:
-        self._measure_time()
+        self._host.measure_time()
         db, now_us = self._db, self._host.now_us()
         if not db.write_alone(self._sql.renew, (now_us, worker.worker_id)):
             return Renewal(alive=False, attempts=[], died=[])
@@ -137,17 +136,6 @@ class Workers:
             self._db.write_alone(self._sql.forget_dead, (before_us,))
         if self._sweeps % REPLIES_SWEPT_EVERY == 0:
             self._db.write_alone(self._sql.forget_replies, (now_us,))
-
-    def _measure_time(self) -> None:
-        """The wall clock is the same for all processes of this machine, also after it was set, or slept.
-
-        A Machine's clock goes on from what it once read; so it is set right before each renewal.
-        """
-        if isinstance(self._host, Machine):
-            with explained(self._db.path):
-                wall_us: int = self._db.one(statements().own.wall_clock_us)
-            if abs(wall_us - self._host.now_us()) > CLOCK_ERROR_US:
-                self._host.adjust(wall_us)
 
 
 def _taken_id(worker: WorkerInfo) -> ValueError:

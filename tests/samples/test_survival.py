@@ -1,0 +1,20 @@
+"""The samples survive the death of their worker at every durable point, and replay, here and in other processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.samples.conftest import SAMPLES
+from tests.testing.pytests import Pytest
+
+
+def test_the_crash_sweep_and_the_replay_check_find_nothing_in_the_samples(tmp_path: Path) -> None:
+    path = f"pythonpath={SAMPLES.parent} {SAMPLES}"
+    everything_checked = "error::pytest.PytestWarning"
+
+    done = Pytest(tmp_path).again(
+        str(SAMPLES.parent / "tests/samples/survival.py"), "-o", path, "-W", everything_checked
+    )
+
+    assert done.code == 0, done.output
+    assert len(done.verdicts) == done.output.count("survived the death of its worker at each of") == 10, done.output
