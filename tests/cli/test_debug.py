@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def debug(recorded: Path, tmp_path: Path) -> Debug:
 
 
 def take_terminal() -> None:
-    """In the child: its stdin is the terminal that ^C interrupts."""
+    """In the child: its stdin is the terminal that ^C interrupts, also when these tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
