@@ -212,7 +212,7 @@ async def test_a_workflow_whose_code_cannot_go_on_tells_so_to_whoever_awaits_its
     env: WorkflowEnvironment,
 ) -> None:
     async with Worker(env.client, workflows=[has_a_bug]):
-        with pytest.raises(AssertionError, match="can't go on, however often it tries: .*oops"):
+        with pytest.raises(AssertionError, match=r"can't go on, however often it tries: .*oops"):
             await env.client.execute_workflow(has_a_bug, id="a")
 
 

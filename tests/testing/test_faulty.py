@@ -16,7 +16,7 @@ ELSEWHERE = "crash sweep: what ran in this test does not replay in another proce
 FOUND = {
     "changed_by_query": (
         REPLAY,
-        'recorded WorkflowExecutionCompleted with (["tea","coffee"]), but the code now completes the workflow with ([])',
+        'recorded WorkflowExecutionCompleted with (["tea","coffee"]), but the code now completes',
     ),
     "charged_twice": (
         SWEEP,
