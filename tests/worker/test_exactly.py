@@ -50,7 +50,7 @@ def test_another_argument_is_a_difference_only_when_all_is_compared() -> None:
     assert told(schedule(plain("Ada")), scheduled(plain("Grace")), exact=False) == ""
     assert told(schedule(plain("Ada")), scheduled(plain("Grace")), exact=True) == (
         "the code no longer fits the history: event 5 recorded ActivityTaskScheduled of 'tell' (activity id 1) with "
-        "(\"Grace\"), but the code now schedules activity 'tell' (activity id 1) with (\"Ada\")"
+        '("Grace"), but the code now schedules activity \'tell\' (activity id 1) with ("Ada")'
     )
 
 
