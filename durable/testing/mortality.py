@@ -10,7 +10,7 @@ import contextvars
 import logging
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -125,8 +125,11 @@ class _Mortal(Awaitable[T]):
                     self._coroutine.throw(asyncio.CancelledError())
                 except BaseException:
                     return
-            with suppress(RuntimeError):  # it waits even while it is closed
-                self._coroutine.close()
+            for _ in range(THROWS_MAX):
+                try:
+                    return self._coroutine.close()
+                except BaseException:
+                    pass  # it waits while it is closed, or it has ended with an error: then it is closed
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -46,6 +45,7 @@ from tests.history.worlds import (
     signal,
     start,
     step,
+    store_url,
     taken,
     task,
     terminate,
@@ -62,9 +62,13 @@ def host() -> ClockedHost:
     return ClockedHost()
 
 
-@pytest.fixture(params=["a file", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, host: ClockedHost) -> AsyncIterator[Store]:
-    url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/durable.db"
+@pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    return store_url(request)
+
+
+@pytest.fixture
+async def store(url: str, host: ClockedHost) -> AsyncIterator[Store]:
     async with open_store(url, host) as opened:
         await opened.register(worker("w1"))
         await opened.register(worker("w2"))
@@ -213,14 +217,27 @@ async def test_a_run_cannot_close_over_an_unread_signal(store: Store) -> None:
     await done(store, close(run, await store.inbox(RUN)))
 
 
-async def test_messages_that_are_not_due_or_do_not_hold_a_run_open_let_it_close(store: Store) -> None:
+async def test_messages_that_do_not_hold_a_run_open_let_it_close(store: Store) -> None:
     run = await owned(store)
-    await done(store, step(run, messages=(timer(5, BEGINNING_US), due(BEGINNING_US))))
-    await done(store, send(signal("later", BEGINNING_US + SECOND_US)))
+    await done(store, step(run, messages=(timer(5, BEGINNING_US), due(BEGINNING_US + SECOND_US))))
 
     await done(store, close(await info(store, RUN)))
 
     assert await store.inbox(RUN) == []
+
+
+async def test_a_signal_whose_sender_has_a_clock_that_is_fast_is_read_in_its_turn(store: Store) -> None:
+    run = await owned(store)
+    await done(store, send(signal("first", BEGINNING_US + 3600 * SECOND_US)))
+    await done(store, send(signal("second", BEGINNING_US)))
+
+    answer = await refused(store, close(run))
+    claimed = (await store.claim(claim("w1"))).runs[0]
+    await done(store, close(run, claimed.messages))
+
+    assert answer.reason is Refusal.UNREAD
+    names = [message.name for message in meanings(claimed.messages) if isinstance(message, Signal)]
+    assert names == ["first", "second"]
 
 
 async def test_a_terminated_run_need_not_have_read_its_messages(store: Store) -> None:

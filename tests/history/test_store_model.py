@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,12 +20,13 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from durable.history import attempts, codec
 from durable.history.errors import WorkerDead
 from durable.history.host import Lane
-from durable.history.messages import OUTLIVES, MessageKind, Query
+from durable.history.messages import OUTLIVES, WAITS, MessageKind, Query
 from durable.history.stores import open_store
 from durable.history.transition import (
     ActivityProgress,
@@ -57,6 +59,7 @@ from tests.history.worlds import (
     timer,
     worker,
 )
+from tests.postgres import Server
 
 T = TypeVar("T")
 
@@ -141,7 +144,7 @@ class Model:
         if write.events is not None and write.events.first_id != run.last_event_id + 1:
             reasons.add(Refusal.INVALID)
         unread = [id for id, (where, m) in ids.items() if where == run.run_id and m.kind in HOLDS_OPEN]
-        unread = [id for id in unread if ids[id][1].due_us <= self.now_us and id not in write.consumed]
+        unread = [id for id in unread if id not in write.consumed]
         if closes and write.refuse_unread and unread:
             reasons.add(Refusal.UNREAD)
         return reasons | self.not_as_held(write, ids)
@@ -150,7 +153,7 @@ class Model:
         reasons: set[Refusal] = set()
         for id in write.consumed:
             where, message = ids.get(id, ("", None))
-            if where != write.run_id or message is None or message.due_us > self.now_us:
+            if where != write.run_id or message is None or (message.kind in WAITS and message.due_us > self.now_us):
                 reasons.add(Refusal.MISSING)
         for token in write.finished:
             held = self.tasks.get((token.run_id, token.scheduled_event_id))
@@ -301,9 +304,7 @@ class Model:
         for run in self.runs.values():
             run.owner = None if run.owner == worker_id else run.owner
         for held in self.tasks.values():
-            if held.owner == worker_id and held.lost:
-                held.deadline_us = self.now_us
-            elif held.owner == worker_id:
+            if held.owner == worker_id and not held.lost:
                 held.owner, held.attempt, held.due_us, held.deadline_us = None, held.attempt - 1, self.now_us, None
 
     def renews(self, worker_id: str) -> set[str]:
@@ -341,12 +342,13 @@ class StoreAndModel(RuleBasedStateMachine):
     """The same is asked of both."""
 
     workers = Bundle("workers")
+    url = "sqlite://"
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.host = OneThread()
-        self.store = self.run(open_store("sqlite://", self.host).__aenter__())
+        self.store = self.run(open_store(self.url, self.host).__aenter__())
         self.model = Model()
         self.model.now_us = self.host.now_us()
         self.count = 0
@@ -489,7 +491,8 @@ class StoreAndModel(RuleBasedStateMachine):
         changes: dict[str, Any] = {"status": status}
         if all_of_it:
             here = [id for id, (where, m) in self.messages().items() if where == run.run_id]
-            ready = {m.id for m in self.run(self.store.inbox(run.run_id)) if m.due_us <= self.model.now_us}
+            inbox = self.run(self.store.inbox(run.run_id))
+            ready = {m.id for m in inbox if m.kind not in WAITS or m.due_us <= self.model.now_us}
             changes["consumed"] = tuple(id for id in here if id in ready)
         self.commit(self.closing(data, run, **changes))
 
@@ -537,7 +540,7 @@ class StoreAndModel(RuleBasedStateMachine):
             run = model.runs[each.run.run_id]
             run.owner = name
             assert each.history == run.history
-            ready = [message for message in run.inbox if message.due_us <= now_us]
+            ready = [message for message in run.inbox if message.kind not in WAITS or message.due_us <= now_us]
             assert [(m.kind, m.body) for m in each.messages] == [(m.kind, m.body) for m in ready]
         begun = {(each.run_id, each.scheduled_event_id) for each in found.activities}
         assert begun <= offered and len(begun) == min(max_activities, len(offered))
@@ -636,5 +639,22 @@ class StoreAndModel(RuleBasedStateMachine):
             assert stored == {key: held for key, held in self.model.tasks.items() if key[0] == run_id}
 
 
-class TestStoreAndModel(StoreAndModel.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+def test_sqlite_does_what_the_model_does() -> None:
+    run_state_machine_as_test(StoreAndModel, settings=settings(max_examples=80, stateful_step_count=40, deadline=None))
+
+
+@pytest.mark.parametrize("examples", [8, pytest.param(100, marks=[pytest.mark.all, pytest.mark.timeout(900)])])
+def test_postgres_does_what_the_model_does(postgres_server: Server, examples: int) -> None:
+    class PostgresAndModel(StoreAndModel):
+        def __init__(self) -> None:
+            self.database = postgres_server.lend()
+            self.url = postgres_server.url(self.database)
+            super().__init__()
+
+        def teardown(self) -> None:
+            super().teardown()
+            postgres_server.give_back(self.database)
+
+    run_state_machine_as_test(
+        PostgresAndModel, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None)
+    )

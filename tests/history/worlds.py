@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
+import pytest
 
 from durable.history import codec
 from durable.history.events import (
@@ -62,6 +63,9 @@ class ClockedHost:
 
     def now_us(self) -> int:
         return self._now_us
+
+    def measure_time(self) -> None:
+        """No other clock is there."""
 
     def pass_time(self, seconds: float) -> None:
         self._now_us += round(seconds * SECOND_US)
@@ -251,6 +255,17 @@ def cancelling(scheduled_event_id: int) -> ActivityCancel:
 
 def send(message: NewMessage, workflow_id: str = "order-7", **changes: Any) -> Send:
     return msgspec.structs.replace(Send(namespace=NAMESPACE, workflow_id=workflow_id, message=message), **changes)
+
+
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The database that a fixture's parameter names, empty."""
+    match request.param:
+        case "postgres":
+            return str(request.getfixturevalue("postgres"))
+        case "sqlite-memory":
+            return "sqlite://"
+        case _:
+            return f"sqlite:///{request.getfixturevalue('tmp_path')}/durable.db"
 
 
 async def write(store: Store, one: Transition | Any) -> Outcome:

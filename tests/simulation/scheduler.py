@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import inspect
 import math
 import random
 import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from anyio._backends._asyncio import _task_states
@@ -228,6 +230,10 @@ class SimLoop(asyncio.AbstractEventLoop):
                 coroutine.throw(asyncio.CancelledError())
             except BaseException:
                 return
+        # It waits on, as a task group does for its tasks; and while it is closed it may wait for something else.
+        while inspect.getcoroutinestate(coroutine) != inspect.CORO_CLOSED:
+            with suppress(BaseException):
+                coroutine.close()
 
     # What asyncio asks of a loop.
 

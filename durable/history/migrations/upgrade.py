@@ -1,14 +1,16 @@
-"""Run the revisions that a SQLite file lacks. Importing this imports Alembic: only a file that is behind needs it."""
+"""Run the revisions that a database lacks. Importing this imports Alembic: only a database that is behind needs it."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 
@@ -34,6 +36,22 @@ def upgrade(path: Path) -> None:
         alembic.attributes["connection"] = connection
         command.upgrade(alembic, "head")
     engine.dispose()
+
+
+async def upgrade_postgres(connect: Callable[[], Awaitable[Any]], take_lock: str) -> None:
+    """Bring a PostgreSQL database's tables to the newest revision, in one transaction, whose first statement is
+    ``take_lock``: so others that come at the same time wait, and find nothing to do. ``connect`` is the driver's."""
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    alembic = config()
+
+    def run(connection: Connection) -> None:
+        connection.exec_driver_sql(take_lock)
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "head")
+
+    async with engine.begin() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
 
 
 def _no_implicit_begin(raw: Any, _record: object) -> None:

@@ -27,6 +27,9 @@ VERSION_TABLE = "durable_schema"
 
 metadata = MetaData()
 
+# Ids sort by their bytes everywhere, whatever a PostgreSQL's locale is; SQLite does it so by itself.
+_Text = Text().with_variant(Text(collation="C"), "postgresql")
+
 # SQLite counts up a rowid only where the type is spelled INTEGER.
 _RowId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -35,21 +38,21 @@ schema_version = Table(VERSION_TABLE, metadata, Column("version_num", Text, prim
 runs = Table(
     "durable_runs",
     metadata,
-    Column("run_id", Text, primary_key=True),
-    Column("namespace", Text, nullable=False),
-    Column("workflow_id", Text, nullable=False),
+    Column("run_id", _Text, primary_key=True),
+    Column("namespace", _Text, nullable=False),
+    Column("workflow_id", _Text, nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("workflow_type", Text, nullable=False),
-    Column("task_queue", Text, nullable=False),
+    Column("workflow_type", _Text, nullable=False),
+    Column("task_queue", _Text, nullable=False),
     Column("status", Integer, nullable=False),
-    Column("owner", Text),
+    Column("owner", _Text),
     Column("last_event_id", BigInteger, nullable=False),
     Column("history_bytes", BigInteger, nullable=False),
     Column("started_us", BigInteger, nullable=False),
     Column("closed_us", BigInteger),
-    Column("first_execution_run_id", Text, nullable=False),
-    Column("request_id", Text, nullable=False),
-    Column("parked", Text),
+    Column("first_execution_run_id", _Text, nullable=False),
+    Column("request_id", _Text, nullable=False),
+    Column("parked", _Text),
     UniqueConstraint("namespace", "workflow_id", "generation", name="durable_runs_generation"),
 )
 Index("durable_runs_request", runs.c.request_id)
@@ -71,7 +74,7 @@ Index(
 history = Table(
     "durable_history",
     metadata,
-    Column("run_id", Text, primary_key=True),
+    Column("run_id", _Text, primary_key=True),
     Column("first_id", BigInteger, primary_key=True),
     Column("count", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
@@ -81,9 +84,9 @@ inbox = Table(
     "durable_inbox",
     metadata,
     Column("id", _RowId, primary_key=True, autoincrement=True),
-    Column("namespace", Text, nullable=False),
-    Column("task_queue", Text, nullable=False),
-    Column("run_id", Text, nullable=False),
+    Column("namespace", _Text, nullable=False),
+    Column("task_queue", _Text, nullable=False),
+    Column("run_id", _Text, nullable=False),
     Column("kind", Integer, nullable=False),
     Column("key", BigInteger, nullable=False),
     Column("due_us", BigInteger, nullable=False),
@@ -104,14 +107,14 @@ Index(
 activity_tasks = Table(
     "durable_activity_tasks",
     metadata,
-    Column("run_id", Text, primary_key=True),
+    Column("run_id", _Text, primary_key=True),
     Column("scheduled_event_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("namespace", Text, nullable=False),
-    Column("task_queue", Text, nullable=False),
-    Column("workflow_task_queue", Text, nullable=False),
+    Column("namespace", _Text, nullable=False),
+    Column("task_queue", _Text, nullable=False),
+    Column("workflow_task_queue", _Text, nullable=False),
     Column("due_us", BigInteger, nullable=False),
     Column("deadline_us", BigInteger),
-    Column("owner", Text),
+    Column("owner", _Text),
     Column("attempt", Integer, nullable=False),
     Column("started_us", BigInteger, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
@@ -152,10 +155,10 @@ Index(
 workers = Table(
     "durable_workers",
     metadata,
-    Column("worker_id", Text, primary_key=True),
-    Column("namespace", Text, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("host", Text, nullable=False),
+    Column("worker_id", _Text, primary_key=True),
+    Column("namespace", _Text, nullable=False),
+    Column("identity", _Text, nullable=False),
+    Column("host", _Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("lease_us", BigInteger, nullable=False),
     Column("started_us", BigInteger, nullable=False),
@@ -166,7 +169,7 @@ workers = Table(
 replies = Table(
     "durable_replies",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", _Text, primary_key=True),
     Column("body", LargeBinary, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
 )

@@ -10,6 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -23,21 +24,21 @@ def upgrade() -> None:
 def _runs() -> None:
     op.create_table(
         "durable_runs",
-        sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("namespace", sa.Text, nullable=False),
-        sa.Column("workflow_id", sa.Text, nullable=False),
+        sa.Column("run_id", TEXT, primary_key=True),
+        sa.Column("namespace", TEXT, nullable=False),
+        sa.Column("workflow_id", TEXT, nullable=False),
         sa.Column("generation", sa.Integer, nullable=False),
-        sa.Column("workflow_type", sa.Text, nullable=False),
-        sa.Column("task_queue", sa.Text, nullable=False),
+        sa.Column("workflow_type", TEXT, nullable=False),
+        sa.Column("task_queue", TEXT, nullable=False),
         sa.Column("status", sa.Integer, nullable=False),
-        sa.Column("owner", sa.Text),
+        sa.Column("owner", TEXT),
         sa.Column("last_event_id", sa.BigInteger, nullable=False),
         sa.Column("history_bytes", sa.BigInteger, nullable=False),
         sa.Column("started_us", sa.BigInteger, nullable=False),
         sa.Column("closed_us", sa.BigInteger),
-        sa.Column("first_execution_run_id", sa.Text, nullable=False),
-        sa.Column("request_id", sa.Text, nullable=False),
-        sa.Column("parked", sa.Text),
+        sa.Column("first_execution_run_id", TEXT, nullable=False),
+        sa.Column("request_id", TEXT, nullable=False),
+        sa.Column("parked", TEXT),
         sa.UniqueConstraint("namespace", "workflow_id", "generation", name="durable_runs_generation"),
     )
     op.create_index("durable_runs_request", "durable_runs", ["request_id"])
@@ -49,7 +50,7 @@ def _runs() -> None:
 def _history_and_inbox() -> None:
     op.create_table(
         "durable_history",
-        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("run_id", TEXT, primary_key=True),
         sa.Column("first_id", sa.BigInteger, primary_key=True),
         sa.Column("count", sa.Integer, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
@@ -57,9 +58,9 @@ def _history_and_inbox() -> None:
     op.create_table(
         "durable_inbox",
         sa.Column("id", ROW_ID, primary_key=True, autoincrement=True),
-        sa.Column("namespace", sa.Text, nullable=False),
-        sa.Column("task_queue", sa.Text, nullable=False),
-        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("namespace", TEXT, nullable=False),
+        sa.Column("task_queue", TEXT, nullable=False),
+        sa.Column("run_id", TEXT, nullable=False),
         sa.Column("kind", sa.Integer, nullable=False),
         sa.Column("key", sa.BigInteger, nullable=False),
         sa.Column("due_us", sa.BigInteger, nullable=False),
@@ -74,14 +75,14 @@ def _history_and_inbox() -> None:
 def _activity_tasks() -> None:
     op.create_table(
         "durable_activity_tasks",
-        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("run_id", TEXT, primary_key=True),
         sa.Column("scheduled_event_id", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("namespace", sa.Text, nullable=False),
-        sa.Column("task_queue", sa.Text, nullable=False),
-        sa.Column("workflow_task_queue", sa.Text, nullable=False),
+        sa.Column("namespace", TEXT, nullable=False),
+        sa.Column("task_queue", TEXT, nullable=False),
+        sa.Column("workflow_task_queue", TEXT, nullable=False),
         sa.Column("due_us", sa.BigInteger, nullable=False),
         sa.Column("deadline_us", sa.BigInteger),
-        sa.Column("owner", sa.Text),
+        sa.Column("owner", TEXT),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("started_us", sa.BigInteger, nullable=False),
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
@@ -105,10 +106,10 @@ def _activity_tasks() -> None:
 def _workers_and_replies() -> None:
     op.create_table(
         "durable_workers",
-        sa.Column("worker_id", sa.Text, primary_key=True),
-        sa.Column("namespace", sa.Text, nullable=False),
-        sa.Column("identity", sa.Text, nullable=False),
-        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("worker_id", TEXT, primary_key=True),
+        sa.Column("namespace", TEXT, nullable=False),
+        sa.Column("identity", TEXT, nullable=False),
+        sa.Column("host", TEXT, nullable=False),
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("lease_us", sa.BigInteger, nullable=False),
         sa.Column("started_us", sa.BigInteger, nullable=False),
@@ -117,7 +118,7 @@ def _workers_and_replies() -> None:
     )
     op.create_table(
         "durable_replies",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("expires_us", sa.BigInteger, nullable=False),
     )

@@ -1,0 +1,233 @@
+"""The store that is a PostgreSQL database: one connection for commits and claims, others for what must not wait for it.
+
+The pure part of a commit is in `plan`, the statements are in `sql_statements`; here and in the modules beside, whose
+names begin alike, is only what PostgreSQL does its own way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from durable.history.errors import StoreUnavailable
+from durable.history.host import Host
+from durable.history.stores import plan, postgres_claim, postgres_commit, postgres_reads
+from durable.history.stores.postgres_address import address
+from durable.history.stores.postgres_clock import Clock
+from durable.history.stores.postgres_commit import Tried
+from durable.history.stores.postgres_connection import Connection
+from durable.history.stores.postgres_renewal import Elsewhere
+from durable.history.stores.postgres_retry import persist
+from durable.history.stores.postgres_schema import prepare
+from durable.history.stores.postgres_watch import Watch
+from durable.history.stores.postgres_workers import Workers
+from durable.history.transition import (
+    ActivityReport,
+    ActivityTask,
+    Claim,
+    Claimed,
+    NewRun,
+    Outcome,
+    Renewal,
+    RunInfo,
+    Send,
+    StoredMessage,
+    Transition,
+    WorkerInfo,
+    Write,
+)
+from durable.history.values import RunStatus
+
+T = TypeVar("T")
+
+READERS = 4
+ALONE_FIRST = 0.005
+ALONE_MAX = 0.25
+
+
+class PostgresStore:
+    """Runs in the PostgreSQL database that ``url`` names.
+
+    What a stranger's open transaction holds up is tried for ``patience_s``, while everything else goes on.
+    """
+
+    def __init__(self, url: str, host: Host, *, steal_after_us: int = 10_000_000, patience_s: float = 5.0) -> None:
+        self.address = address(url)
+        self._host = host
+        self._steal_after_us = steal_after_us
+        self._patience_s = patience_s
+
+    # Opening and closing. -----------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> PostgresStore:
+        self._clock = Clock(self._host)
+        self._db = Connection(self.address)
+        self.counters = self._db.counters
+        """What the connection for commits and claims was asked."""
+        self._side = Connection(self.address)
+        self._readers = [Connection(self.address) for _ in range(READERS)]
+        self._idle_readers: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        for reader in self._readers:
+            self._idle_readers.put_nowait(reader)
+        self.watch = Watch(self.address, self._host)
+        self._workers = Workers(self.address, self._host, self._clock)
+        self._renewing: Elsewhere | None = None
+        self._waiting: set[asyncio.Task[Outcome]] = set()
+        self._loop = asyncio.get_running_loop()
+        try:
+            await prepare(self._db)
+            async with self._db.held():
+                await self._clock.measure(self._db)
+            await self.watch.open()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._waiting:
+            await asyncio.wait(self._waiting)
+        await self.watch.close()
+        if self._renewing is not None:
+            await self._renewing.stop()
+        for connection in (self._db, self._side, *self._readers):
+            await connection.close()
+
+    def now_us(self) -> int:
+        return self._host.now_us()
+
+    def new_id(self) -> str:
+        return self._host.uuid7()
+
+    # Writing. -----------------------------------------------------------------------------------------------------
+
+    async def commit(self, writes: Sequence[Write]) -> list[Outcome | asyncio.Future[Outcome]]:
+        if not writes:
+            return []
+        tried = await self._try(self._db, writes)
+        return [
+            self._alone(write) if outcome is None else outcome for write, outcome in zip(writes, tried, strict=True)
+        ]
+
+    async def _try(self, db: Connection, writes: Sequence[Write]) -> list[Tried]:
+        async def once() -> list[Tried]:
+            async with db.held():
+                await self._clock.keep(db)
+                return await postgres_commit.commit(db, writes, self.now_us)
+
+        outcomes = await persist(once, self._host.random(), self.address)
+        if any(
+            outcome and plan.concerns_others(write, outcome) for write, outcome in zip(writes, outcomes, strict=True)
+        ):
+            self.watch.tell()
+        return outcomes
+
+    def _alone(self, write: Write) -> asyncio.Future[Outcome]:
+        """What somebody else holds up goes on by itself."""
+        task = asyncio.create_task(self._try_alone(write), name="durable-held-up")
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+        return task
+
+    async def _try_alone(self, write: Write) -> Outcome:
+        pause, until = ALONE_FIRST, self._loop.time() + self._patience_s
+        while self._loop.time() < until:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, ALONE_MAX)
+            outcome = (await self._try(self._side, [write]))[0]
+            if outcome is not None:
+                return outcome
+        raise StoreUnavailable(
+            f"another transaction on the {self.address.name} has locked what this writes for {self._patience_s:g} s: "
+            f"{_what(write)}; nothing is written; end that transaction (pg_locks, pg_stat_activity)"
+        )
+
+    async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
+        count = await persist(
+            lambda: postgres_commit.unpark(self._db, namespace, task_queues, worker_id, self.now_us),
+            *(self._host.random(), self.address),
+        )
+        if count:
+            self.watch.tell()
+        return count
+
+    async def claim(self, claim: Claim) -> Claimed:
+        async def once() -> Claimed:
+            async with self._db.held():
+                return await postgres_claim.take(self._db, claim, self.now_us, self._steal_after_us)
+
+        return await persist(once, self._host.random(), self.address)
+
+    # Workers. -----------------------------------------------------------------------------------------------------
+
+    async def register(self, worker: WorkerInfo) -> None:
+        await self._renewal(lambda: self._workers.register(worker))
+
+    async def renew(self, worker: WorkerInfo) -> Renewal:
+        renewal = await self._renewal(lambda: self._workers.renew(worker))
+        if renewal.died:
+            self._loop.call_soon_threadsafe(self.watch.tell)
+        return renewal
+
+    async def release(self, worker_id: str) -> None:
+        await self._renewal(lambda: self._workers.release(worker_id))
+        self.watch.tell()
+
+    async def _renewal(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._renewing is None:
+            self._renewing = Elsewhere(self._host, "durable-renewal", self._workers.close)
+        return await self._renewing.run(work)
+
+    # Reading. -----------------------------------------------------------------------------------------------------
+
+    def changed(self) -> bool:
+        return self.watch.changed()
+
+    async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
+        return await self._read(lambda db: postgres_reads.find(db, namespace, workflow_id, run_id))
+
+    async def runs(self, run_ids: Sequence[str]) -> list[RunInfo]:
+        return list((await self._read(lambda db: postgres_reads.runs_by_id(db, run_ids))).values())
+
+    async def list_runs(
+        self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None
+    ) -> list[RunInfo]:
+        return await self._read(lambda db: postgres_reads.list_runs(db, namespace, status, limit, before))
+
+    async def history(self, run_id: str, after: int = 0) -> list[bytes]:
+        return await self._read(lambda db: postgres_reads.history(db, run_id, after))
+
+    async def inbox(self, run_id: str) -> list[StoredMessage]:
+        return await self._read(lambda db: postgres_reads.inbox(db, run_id))
+
+    async def tasks(self, run_id: str) -> list[ActivityTask]:
+        return await self._read(lambda db: postgres_reads.tasks(db, run_id))
+
+    async def replies(self, ids: Sequence[str]) -> dict[str, bytes]:
+        return await self._read(lambda db: postgres_reads.replies(db, ids))
+
+    async def _read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """On the reader that was used last: the others are there for the time when it is not idle."""
+        db = await self._idle_readers.get()
+
+        async def once() -> T:
+            async with db.held(), db.reading():
+                return await work(db)
+
+        try:
+            return await persist(once, self._host.random(), self.address)
+        finally:
+            self._idle_readers.put_nowait(db)
+
+
+def _what(write: Write) -> str:
+    match write:
+        case Transition(start=NewRun(workflow_id=workflow_id)):
+            return f"a start of workflow {workflow_id!r}"
+        case Transition():
+            return f"a step of run {write.run_id}"
+        case Send():
+            return f"a message for {f'run {write.run_id}' if write.run_id else f'workflow {write.workflow_id!r}'}"
+        case ActivityReport():
+            return f"a report on activity {write.token.scheduled_event_id} of run {write.token.run_id}"

@@ -1,0 +1,300 @@
+"""A commit to PostgreSQL: what it decides on is locked and read, decided, and the winners' rows written.
+
+Nobody is waited for. What somebody else has locked is answered by None: to be tried again, alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import TypeVar
+
+from durable.history.stores import plan
+from durable.history.stores.postgres_connection import Connection, columns
+from durable.history.stores.postgres_errors import BAD_DATA, HELD_UP
+from durable.history.stores.postgres_reads import latest_runs, runs_by_id
+from durable.history.stores.postgres_retry import Outrun
+from durable.history.stores.postgres_sql import statements
+from durable.history.stores.sql import run_info
+from durable.history.transition import (
+    ActivityReport,
+    Committed,
+    Outcome,
+    Refusal,
+    Refused,
+    RunInfo,
+    Send,
+    Transition,
+    Write,
+)
+from durable.history.values import RunStatus
+
+Tried = Outcome | None
+Indexed = tuple[int, Write]
+W = TypeVar("W", bound=Write)
+
+
+async def commit(db: Connection, writes: Sequence[Write], now_us: Callable[[], int]) -> list[Tried]:
+    """One transaction on a held connection; one outcome per write, in order; None for what is held up."""
+    # Transitions, then reports, then sends: as if they had come in this order, whatever a bisection does.
+    ordered = sorted(enumerate(writes), key=lambda indexed: plan.turn(indexed[1]))
+    outcomes: dict[int, Tried] = {}
+    async with db.transaction():
+        at_us = now_us()
+        try:
+            await _write_all(db, ordered, at_us, outcomes)
+        except (HELD_UP, *BAD_DATA):
+            # A savepoint around every batch would cost two round trips; data errors are rare.
+            await db.begin_again()
+            await _apply(db, ordered, at_us, outcomes)
+    return [outcomes[place] for place in range(len(writes))]
+
+
+async def unpark(
+    db: Connection, namespace: str, task_queues: Sequence[str], worker_id: str, now_us: Callable[[], int]
+) -> int:
+    """Make the parked runs of these queues due now, for this worker first; how many."""
+    sql = statements()
+    unparked: set[str] = set()
+    async with db.writing():
+        due_us = now_us()
+        if not await db.read(sql.lock.workers, [worker_id]):
+            return 0  # it has been declared dead: its next claim tells it
+        for queue in task_queues:
+            parked = [row[0] for row in await db.read(sql.own.parked_runs, namespace, queue)]
+            unparked.update(row[0] for row in await db.read(sql.own.unpark, parked, due_us))
+        await db.write_many(sql.claim_runs.take_run, [(worker_id, run_id) for run_id in unparked])
+    return len(unparked)
+
+
+async def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
+    """Write all that hold; an error halves the batch, until its culprit is alone."""
+    await db.say("SAVEPOINT batch")
+    try:
+        await _write_all(db, writes, now_us, outcomes)
+    except (HELD_UP, *BAD_DATA) as error:
+        await db.say("ROLLBACK TO batch; RELEASE batch")
+        if len(writes) == 1:
+            held_up = isinstance(error, HELD_UP)
+            detail = f"{type(error).__name__}: {error}"
+            outcomes[writes[0][0]] = None if held_up else Refused(reason=Refusal.INVALID, detail=detail)
+            return
+        middle = len(writes) // 2
+        await _apply(db, writes[:middle], now_us, outcomes)
+        await _apply(db, writes[middle:], now_us, outcomes)
+    else:
+        await db.say("RELEASE batch")
+
+
+async def _write_all(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
+    transitions = [(place, write) for place, write in writes if isinstance(write, Transition)]
+    reports = [(place, write) for place, write in writes if isinstance(write, ActivityReport)]
+    sends = [(place, write) for place, write in writes if isinstance(write, Send)]
+    if transitions:
+        await _write_transitions(db, transitions, now_us, outcomes)
+    if reports:
+        await _write_reports(db, reports, now_us, outcomes)
+    if sends:
+        await _write_sends(db, sends, outcomes)
+
+
+def _free(writes: Iterable[tuple[int, W]], outcomes: dict[int, Tried], held: Callable[[W], bool]) -> dict[int, W]:
+    """The writes that nobody holds up, by place; the others have to be tried again."""
+    free: dict[int, W] = {}
+    for place, write in writes:
+        if held(write):
+            outcomes[place] = None
+        else:
+            free[place] = write
+    return free
+
+
+# Transitions. -----------------------------------------------------------------------------------------------------
+
+
+async def _write_transitions(
+    db: Connection, transitions: Sequence[tuple[int, Transition]], now_us: int, outcomes: dict[int, Tried]
+) -> None:
+    wanted = plan.needs(transition for _, transition in transitions)
+    seen = plan.Seen(now_us=now_us)
+    closing = {each.run_id for _, transition in transitions for each in _ends(transition)}
+    seen.runs, foreign_runs = await _lock_runs(db, wanted.runs, closing)
+    held, foreign_tasks = await _lock_tasks(db, wanted.attempts)
+
+    def is_held_up(transition: Transition) -> bool:
+        runs = {transition.run_id} if transition.start is None else {each.run_id for each in _ends(transition)}
+        tasks = {(token.run_id, token.scheduled_event_id) for token in transition.finished}
+        return not (runs.isdisjoint(foreign_runs) and tasks.isdisjoint(foreign_tasks))
+
+    free = _free(transitions, outcomes, is_held_up)
+    seen.attempts = {key: (task.owner, task.attempt) for key, task in held.items()}
+    await _see_rest(db, wanted, list(free.values()), seen)
+    decided, rows = plan.decide(list(free.values()), seen)
+    await _write_plan(db, rows)
+    outcomes.update(zip(free, decided, strict=True))
+
+
+def _ends(transition: Transition) -> list[Transition]:
+    """The transition that closes a run which is there already: this one, or the one that a start brings along."""
+    if transition.start is not None:
+        return [] if transition.start.replaces is None else [transition.start.replaces]
+    return [transition] if transition.status is not RunStatus.RUNNING else []
+
+
+async def _lock_runs(db: Connection, run_ids: Sequence[str], closing: set[str]) -> tuple[dict[str, RunInfo], set[str]]:
+    """The runs that are ours until the commit, as they are now; and the ids of those that somebody else holds."""
+    lock = statements().lock
+    runs: dict[str, RunInfo] = {}
+    by_lock = {
+        lock.runs_to_close: [run_id for run_id in run_ids if run_id in closing],
+        lock.runs_to_move: [run_id for run_id in run_ids if run_id not in closing],
+    }
+    for statement, ids in by_lock.items():
+        if ids:
+            runs.update((row[0], run_info(row)) for row in await db.read(statement, ids))
+    missing = [run_id for run_id in run_ids if run_id not in runs]
+    return runs, set(await runs_by_id(db, missing))
+
+
+async def _lock_tasks(
+    db: Connection, keys: Sequence[plan.TaskKey]
+) -> tuple[dict[plan.TaskKey, plan.HeldTask], set[plan.TaskKey]]:
+    """The tasks that are ours until the commit, as they are now; and the keys of those that somebody else holds."""
+    if not keys:
+        return {}, set()
+    sql = statements()
+    rows = await db.read(sql.lock.tasks, *columns(keys))
+    tasks = {(row[0], row[1]): plan.HeldTask(*row[2:]) for row in rows}
+    missing = [key for key in keys if key not in tasks]
+    if not missing:
+        return tasks, set()
+    return tasks, {(row[0], row[1]) for row in await db.read(sql.own.tasks_there, *columns(missing))}
+
+
+async def _see_rest(db: Connection, wanted: plan.Needs, transitions: Sequence[Transition], seen: plan.Seen) -> None:
+    """What is read once the runs are locked, so that nothing of theirs changes any more."""
+    sql = statements()
+    if wanted.starts:
+        seen.latest = await latest_runs(db, wanted.starts)
+    if wanted.requests:
+        for run in map(run_info, await db.read(sql.commit.runs_by_request, wanted.requests)):
+            seen.requests[run.namespace, run.workflow_id, run.request_id] = run
+    if wanted.messages:
+        for message_id, run_id, due_us in await db.read(sql.commit.messages_by_id, wanted.messages):
+            seen.messages[message_id] = (run_id, due_us)
+    if wanted.closing:
+        for run_id, message_id in await db.read(sql.commit.unread, wanted.closing):
+            seen.unread.setdefault(run_id, []).append(message_id)
+    if wanted.workers:
+        both = [each for transition in transitions for each in (transition, *_ends(transition))]
+        names = {each.new_owner for each in both} | {task.owner for each in both for task in each.tasks}
+        living = await db.read(sql.lock.workers, [name for name in names if name is not None])
+        seen.alive = {row[0] for row in living}
+
+
+async def _write_plan(db: Connection, rows: plan.Plan) -> None:
+    sql = statements()
+    # In one order for all, so that two who start the same workflows don't wait for each other.
+    new_runs = sorted(rows.new_runs, key=lambda row: (row[1], row[2]))
+    groups = (new_runs, rows.moved_runs, rows.history, rows.consumed, rows.finished, rows.tasks, rows.messages)
+    if any(groups):
+        arrays = [columns(group, width) for group, width in zip(groups, sql.own.write.widths, strict=True)]
+        written = await db.read(sql.own.write.text, *chain.from_iterable(arrays))
+        if tuple(written[0]) != (len(new_runs), len(rows.consumed)):
+            raise Outrun("another start of the same workflow id came first, or a consumed message went meanwhile")
+    # The tasks first: an outcome whose report was under way is in the inbox when its task is free to be deleted.
+    await db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
+    await db.write_many(sql.commit.delete_inbox, rows.closed)
+    await db.write_many(sql.commit.delete_timer, rows.timers)
+    await _cancel(db, rows)
+    await db.write_many(sql.commit.delete_reply, [row[:1] for row in rows.replies])
+    await db.write_many(sql.commit.insert_reply, rows.replies)
+
+
+async def _cancel(db: Connection, rows: plan.Plan) -> None:
+    """Mark the tasks that somebody works on; end the others, each with its outcome in the inbox."""
+    if not rows.cancels:
+        return
+    sql = statements()
+    keys = [(run_id, event_id) for _, run_id, event_id, _ in rows.cancels]
+    # What is not there is over: its outcome is in the inbox, or in this very transition.
+    found = {(row[0], row[1]): row[2] for row in await db.read(sql.lock.tasks_to_cancel, *columns(keys))}
+    asked = [key for key, owner in found.items() if owner is not None]
+    ended = [key for key, owner in found.items() if owner is None]
+    await db.write_many(sql.commit_tasks.ask_cancel, asked)
+    await db.write_many(sql.commit_tasks.delete_task, ended)
+    outcomes = [
+        plan.message_row(outcome, run.namespace, run.task_queue, run_id)
+        for run, run_id, event_id, outcome in rows.cancels
+        if (run_id, event_id) in ended
+    ]
+    await db.write_many(sql.commit.insert_message, outcomes)
+
+
+# Reports. ---------------------------------------------------------------------------------------------------------
+
+
+async def _write_reports(
+    db: Connection, reports: Sequence[tuple[int, ActivityReport]], now_us: int, outcomes: dict[int, Tried]
+) -> None:
+    sql = statements()
+    keys = list(dict.fromkeys(_key(report) for _, report in reports))
+    held, foreign = await _lock_tasks(db, keys)
+    free = _free(reports, outcomes, lambda report: _key(report) in foreign)
+    decided, rows = plan.decide_reports(list(free.values()), held, now_us)
+    # Of two for one task the later one counts: a statement for many rows would take either.
+    await db.write_many(sql.commit_tasks.beat, list({row[2:]: row for row in rows.beats}.values()))
+    await db.write_many(sql.commit_tasks.retry, list({row[4:]: row for row in rows.retries}.values()))
+    await db.write_many(sql.commit_tasks.delete_task, rows.finished)
+    await db.write_many(sql.commit.insert_message, rows.messages)
+    outcomes.update(zip(free, decided, strict=True))
+
+
+def _key(report: ActivityReport) -> plan.TaskKey:
+    return report.token.run_id, report.token.scheduled_event_id
+
+
+# Sends. -----------------------------------------------------------------------------------------------------------
+
+
+async def _write_sends(db: Connection, sends: Sequence[tuple[int, Send]], outcomes: dict[int, Tried]) -> None:
+    """Whoever sends shares the run until the commit: it can't be closed meanwhile."""
+    aims = await _aims(db, [send for _, send in sends])
+    run_ids = sorted({run_id for run_id in aims if run_id is not None})
+    runs = {row[0]: run_info(row) for row in await db.read(statements().lock.runs_to_send, run_ids)} if run_ids else {}
+    foreign = set(await runs_by_id(db, [run_id for run_id in run_ids if run_id not in runs]))
+    rows: list[plan.Row] = []
+    for (place, send), aim in zip(sends, aims, strict=True):
+        run = None if aim is None else runs.get(aim)
+        if aim in foreign:
+            outcomes[place] = None
+            continue
+        if run is not None and run.status is not RunStatus.RUNNING and send.run_id is None:
+            # It was closed between the two statements, perhaps for a new run: look again.
+            newer = (await latest_runs(db, {send.namespace: [send.workflow_id]})).get(
+                (send.namespace, send.workflow_id)
+            )
+            if newer is not None and newer.run_id != run.run_id:
+                outcomes[place] = None
+                continue
+        verdict = plan.decide_send(send, run)
+        if isinstance(verdict, tuple):
+            rows.append(verdict)
+            verdict = Committed(run_id=str(verdict[2]))
+        outcomes[place] = verdict
+    await db.write_many(statements().commit.insert_message, rows)
+
+
+async def _aims(db: Connection, sends: Sequence[Send]) -> list[str | None]:
+    """The ids of the runs that messages are for; None where there is no such workflow."""
+    unnamed: dict[str, list[str]] = {}
+    for send in sends:
+        if send.run_id is None:
+            unnamed.setdefault(send.namespace, []).append(send.workflow_id)
+    latest = await latest_runs(db, unnamed)
+    aims: list[str | None] = []
+    for send in sends:
+        run = latest.get((send.namespace, send.workflow_id))
+        newest = None if run is None else run.run_id
+        aims.append(newest if send.run_id is None else send.run_id)
+    return aims

@@ -1,0 +1,236 @@
+"""A connection to PostgreSQL: made when it is needed, used by one task at a time, never again after a doubtful end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+import msgspec
+
+from durable.history.errors import HistoryError, StoreUnavailable, UnknownOutcome
+from durable.history.stores.postgres_address import Address
+from durable.history.stores.postgres_errors import BAD_DATA, BROKEN, HELD_UP, ROLLED_BACK, unavailable
+
+CONNECT_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 30.0
+CLOSE_TIMEOUT = 2.0
+PAUSE_FIRST = 0.02
+PAUSE_MAX = 1.0
+STALLED_AFTER = "5s"
+"""The server ends a transaction whose process was stopped in the middle of it, so that others get at what it holds."""
+BEGIN = f"BEGIN; SET LOCAL lock_timeout = '25ms'; SET LOCAL idle_in_transaction_session_timeout = '{STALLED_AFTER}'"
+"""What is locked by others is passed over where that can be said; where it can't, the wait is short."""
+
+PLANNING = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+"""Off: all statements here find few rows by an index, from a short list. A plan that was made while a table was small,
+and kept, would read all of it for ever."""
+PLANNED = "; ".join(f"SET LOCAL {name} = off" for name in PLANNING)
+"""The same where a session is somebody else's after each transaction."""
+
+
+class SessionLost(StoreUnavailable):
+    """One that was there for a while, and is not any more: nothing is written, and another one may do at once."""
+
+
+class Counters(msgspec.Struct):
+    """What a connection was asked, for budgets in tests."""
+
+    commits: int = 0
+    statements: int = 0
+
+
+class Raw(Protocol):
+    """What is used of an `asyncpg.Connection`, which brings no types of its own."""
+
+    async def fetch(self, query: str, *args: object) -> list[Sequence[Any]]: ...
+
+    async def execute(self, query: str, *args: object) -> str: ...
+
+    async def close(self, *, timeout: float) -> None: ...
+
+    async def add_listener(self, channel: str, callback: Callable[[Any, int, str, object], None]) -> None: ...
+
+    def get_server_pid(self) -> int: ...
+
+    def is_closed(self) -> bool: ...
+
+    def terminate(self) -> None: ...
+
+
+class Connection:
+    """``made`` is called with every new session, before anything else is done with it."""
+
+    def __init__(self, address: Address, made: Callable[[Raw], Awaitable[None]] | None = None) -> None:
+        self.address = address
+        self.counters = Counters()
+        self._made = made
+        self._raw: Raw | None = None
+        self._turn = asyncio.Lock()
+        self._pause = 0.0
+
+    async def close(self) -> None:
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            try:
+                await raw.close(timeout=CLOSE_TIMEOUT)
+            except BROKEN:
+                raw.terminate()
+
+    # Asking: only within `held`. ----------------------------------------------------------------------------------
+
+    async def read(self, statement: str, *values: object) -> list[Sequence[Any]]:
+        """All rows."""
+        self.counters.statements += 1
+        return await self._session.fetch(statement, *values)
+
+    async def one(self, statement: str, *values: object) -> Any:
+        """The first column of the only row."""
+        return (await self.read(statement, *values))[0][0]
+
+    async def write(self, statement: str, *values: object) -> int:
+        """The number of rows changed."""
+        self.counters.statements += 1
+        return int((await self._session.execute(statement, *values)).rpartition(" ")[2])
+
+    async def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
+        """A statement for many rows of values; the number of rows changed."""
+        return await self.write(statement, *columns(rows)) if rows else 0
+
+    async def say(self, statement: str) -> None:
+        """Something that has neither values nor rows."""
+        self.counters.statements += 1
+        await self._session.execute(statement)
+
+    # Turns and transactions. --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[Raw]:
+        """It is the caller's turn, and a session is there. Raises `StoreUnavailable` when none is, or when it goes.
+
+        Whoever is cancelled in the middle leaves no session to others: who knows what it still does.
+        """
+        async with self._turn:
+            known = True
+            try:
+                if self._raw is None or self._raw.is_closed():
+                    self._raw = await self._connect()
+                    known = False
+                yield self._raw
+            except (HistoryError, HELD_UP, ROLLED_BACK, *BAD_DATA):
+                raise
+            except BROKEN as error:
+                self._drop()
+                told = unavailable(error, self.address)
+                raise (SessionLost(*told.args) if known else told) from error
+            except BaseException:
+                self._drop()
+                raise
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[None]:
+        """For reading only; within `held`. Behind a pooler only a transaction brings a statement and its values to one
+        session."""
+        if not self.address.pooled:
+            yield
+            return
+        await self.say(f"BEGIN READ ONLY; {PLANNED}")
+        try:
+            yield
+        finally:
+            await self._end("ROLLBACK")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[None]:
+        """Written whole when the block is left, or not at all; within `held`. It is durable then.
+
+        Raises `UnknownOutcome` when the commit's answer is lost.
+        """
+        await self._begin()
+        try:
+            yield
+        except BaseException:
+            await self._end("ROLLBACK")
+            raise
+        await self._commit()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[None]:
+        """`held`, and a `transaction` in it."""
+        async with self.held(), self.transaction():
+            yield
+
+    async def begin_again(self) -> None:
+        """Undo what this transaction has written, and begin it anew."""
+        await self.say("ROLLBACK")
+        await self._begin()
+
+    async def _begin(self) -> None:
+        await self.say(f"{BEGIN}; {PLANNED}" if self.address.pooled else BEGIN)
+
+    async def _commit(self) -> None:
+        try:
+            await self.say("COMMIT")
+        except ROLLED_BACK:
+            raise
+        except BROKEN as error:
+            self._drop()
+            raise UnknownOutcome(
+                f"the {self.address.name} did not answer to a commit ({error}): it may be written or not; read again "
+                "before you retry"
+            ) from error
+        self.counters.commits += 1
+
+    async def _end(self, statement: str) -> None:
+        """Leave no transaction open; a session on which that fails is dropped."""
+        try:
+            if self._raw is not None and not self._raw.is_closed():
+                await self.say(statement)
+        except BROKEN:
+            self._drop()
+
+    # The session. -------------------------------------------------------------------------------------------------
+
+    @property
+    def _session(self) -> Raw:
+        assert self._raw is not None, "within `held`"
+        return self._raw
+
+    def _drop(self) -> None:
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.terminate()
+
+    async def _connect(self) -> Raw:
+        """A new session; after a failure a little later, and later."""
+        if self._pause:
+            await asyncio.sleep(self._pause)
+        self._pause = min(max(2 * self._pause, PAUSE_FIRST), PAUSE_MAX)
+        raw = await connect(self.address)
+        try:
+            if self._made is not None:
+                await self._made(raw)
+        except BaseException:
+            raw.terminate()
+            raise
+        self._pause = 0.0
+        return raw
+
+
+async def connect(address: Address) -> Raw:
+    """A session at ``address``. Raises `StoreUnavailable`."""
+    settings = {"application_name": "durable", **dict.fromkeys(PLANNING, "off")}
+    options: dict[str, Any] = {"statement_cache_size": 0} if address.pooled else {"server_settings": settings}
+    driver: Any = asyncpg
+    try:
+        raw: Raw = await driver.connect(address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=ANSWER_TIMEOUT, **options)
+    except (*BROKEN, ValueError) as error:
+        raise unavailable(error, address) from error
+    return raw
+
+
+def columns(rows: Sequence[Sequence[object]], width: int = 0) -> list[list[object]]:
+    """Rows, turned into the arrays of their columns; no rows are ``width`` empty ones."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -1,0 +1,82 @@
+"""What a PostgreSQL database holds, read as values; on a connection that is held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durable.history.stores.postgres_connection import Connection
+from durable.history.stores.postgres_errors import BAD_DATA
+from durable.history.stores.postgres_sql import statements
+from durable.history.stores.sql import activity_task, run_info, stored_message
+from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
+from durable.history.values import RunStatus
+
+LAST_RUN_ID = "\U0010ffff"
+"""Sorts after every run id."""
+
+
+async def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
+    if not run_ids:
+        return {}
+    return {row[0]: run_info(row) for row in await db.read(statements().read_runs.runs_by_id, run_ids)}
+
+
+async def latest_runs(db: Connection, wanted: dict[str, list[str]]) -> dict[tuple[str, str], RunInfo]:
+    """The latest run of each workflow id, by (namespace, workflow id); ``wanted`` are workflow ids by namespace."""
+    latest: dict[tuple[str, str], RunInfo] = {}
+    for namespace, workflow_ids in wanted.items():
+        for row in await db.read(statements().own.latest_runs, workflow_ids, namespace):
+            latest[namespace, row[2]] = run_info(row)
+    return latest
+
+
+async def alive(db: Connection) -> set[str]:
+    """The ids of the workers that nobody has declared dead."""
+    return {row[0] for row in await db.read(statements().workers.alive)}
+
+
+async def tokens(db: Connection, statement: str, worker_id: str) -> list[AttemptToken]:
+    """The attempts of a worker that ``statement`` selects."""
+    return [
+        AttemptToken(run_id=run_id, scheduled_event_id=event_id, owner=worker_id, attempt=attempt)
+        for run_id, event_id, attempt in await db.read(statement, worker_id)
+    ]
+
+
+async def find(db: Connection, namespace: str, workflow_id: str, run_id: str | None) -> RunInfo | None:
+    try:
+        if run_id is None:
+            rows = await db.read(statements().read_runs.find_latest, namespace, workflow_id)
+            return run_info(rows[0]) if rows else None
+        run = (await runs_by_id(db, [run_id])).get(run_id)
+    except BAD_DATA:
+        return None  # a lone surrogate, or a NUL: no database holds such an id
+    return run if run and run.namespace == namespace and workflow_id in ("", run.workflow_id) else None
+
+
+async def list_runs(
+    db: Connection, namespace: str, status: RunStatus | None, limit: int, before: str | None
+) -> list[RunInfo]:
+    end = before or LAST_RUN_ID
+    if status is None:
+        rows = await db.read(statements().read_runs.list_runs, *(namespace, end) * len(RunStatus), limit)
+    else:
+        rows = await db.read(statements().read_runs.list_by_status, namespace, end, int(status), limit)
+    return [run_info(row) for row in rows]
+
+
+async def history(db: Connection, run_id: str, after: int) -> list[bytes]:
+    rows = await db.read(statements().read_parts.history, run_id, run_id, after + 1, after + 1)
+    return [row[0] for row in rows]
+
+
+async def inbox(db: Connection, run_id: str) -> list[StoredMessage]:
+    return [stored_message(row) for row in await db.read(statements().read_parts.inbox, run_id)]
+
+
+async def tasks(db: Connection, run_id: str) -> list[ActivityTask]:
+    return [activity_task(row) for row in await db.read(statements().read_parts.tasks, run_id)]
+
+
+async def replies(db: Connection, ids: Sequence[str]) -> dict[str, bytes]:
+    return {row[0]: row[1] for row in await db.read(statements().read_parts.replies, ids)}

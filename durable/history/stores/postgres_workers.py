@@ -1,0 +1,187 @@
+"""The workers of a PostgreSQL: their leases and signs of life, how they are declared dead, what they hand back.
+
+A worker's sign of life is an advisory lock of the session that renews its lease: the server drops it when the process
+ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from durable.history import attempts
+from durable.history.host import Host
+from durable.history.stores.postgres_address import Address
+from durable.history.stores.postgres_clock import Clock
+from durable.history.stores.postgres_connection import Connection, Raw
+from durable.history.stores.postgres_errors import HELD_UP, TAKEN
+from durable.history.stores.postgres_reads import tokens
+from durable.history.stores.postgres_retry import persist
+from durable.history.stores.postgres_sql import statements
+from durable.history.stores.punctuality import Renewals, is_late
+from durable.history.stores.sql import WorkerRow, activity_task, worker_row
+from durable.history.transition import Renewal, WorkerInfo
+
+KEEP_DEAD_US = 3600 * 1_000_000
+REPLIES_SWEPT_EVERY = 60
+QUIET_PARTS_OF_LEASE = 3
+"""Without its sign a worker is dead when it has not renewed for this part of its lease: it may be connecting again."""
+
+TAKE_SIGN = "SELECT pg_try_advisory_lock($1)"
+DROP_SIGN = "SELECT pg_advisory_unlock($1)"
+# Shared, so that two who look don't see each other.
+SIGNS_HELD = "SELECT key FROM unnest($1::bigint[]) AS key WHERE NOT pg_try_advisory_xact_lock_shared(key)"
+
+
+class Workers:
+    """What is done about workers, on a connection of its own, on the loop that renews."""
+
+    def __init__(self, address: Address, host: Host, clock: Clock) -> None:
+        self._db = Connection(address, self._show_signs)
+        self._host = host
+        self._clock = clock
+        self._sql = statements()
+        self._own: set[str] = set()
+        self._seen: set[str] = set()
+        """Other workers whose sign was there when it was last looked for."""
+        self._renewals = Renewals()
+        self._sweeps = 0
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    async def _show_signs(self, raw: Raw) -> None:
+        for worker_id in self._own:
+            await raw.fetch(TAKE_SIGN, _sign(worker_id))
+
+    async def register(self, worker: WorkerInfo) -> None:
+        await persist(lambda: self._register(worker), self._host.random(), self._db.address)
+
+    async def _register(self, worker: WorkerInfo) -> None:
+        db = self._db
+        async with db.held():
+            await self._clock.measure(db)
+            now_us = self._host.now_us()
+            try:
+                async with db.transaction():
+                    await db.write_many(self._sql.workers.insert_worker, [worker_row(worker, now_us)])
+                    if not db.address.pooled:
+                        await db.read(TAKE_SIGN, _sign(worker.worker_id))
+            except TAKEN as error:
+                raise ValueError(
+                    f"worker id {worker.worker_id} is taken: every start of a worker needs a new id"
+                ) from error
+        if not db.address.pooled:
+            self._own.add(worker.worker_id)
+        self._renewals.begin(worker.worker_id, now_us)
+
+    async def renew(self, worker: WorkerInfo) -> Renewal:
+        return await persist(lambda: self._renew(worker), self._host.random(), self._db.address)
+
+    async def _renew(self, worker: WorkerInfo) -> Renewal:
+        db = self._db
+        async with db.held():
+            await self._clock.measure(db)
+            now_us = self._host.now_us()
+            async with db.transaction():
+                alive = await db.write(self._sql.workers.renew, now_us, worker.worker_id)
+            if not alive:
+                return Renewal(alive=False, attempts=[], died=[])
+            on_time = self._renewals.are_on_time(worker, self._host.now_us())
+            async with db.reading():
+                rows = [WorkerRow(*row) for row in await db.read(self._sql.workers.workers)]
+                booked = await tokens(db, self._sql.workers.booked, worker.worker_id)
+            others = [row for row in rows if row.dead_us is None and row.worker_id != worker.worker_id]
+            gone = await self._gone(others, now_us)
+            # Whoever was late itself may find all others late, and their sessions gone with its own.
+            late = [row for row in others if on_time and (row in gone or is_late(row, now_us))]
+            died = [row.worker_id for row in late if await self._declare_dead(row)]
+            await self._sweep(rows, now_us)
+        return Renewal(alive=True, attempts=booked, died=died)
+
+    async def _gone(self, others: Sequence[WorkerRow], now_us: int) -> list[WorkerRow]:
+        """Those whose sign was there and is not any more; and who don't renew, as who connects again would."""
+        foreign = {row.worker_id: row for row in others if row.worker_id not in self._own}
+        if not foreign or self._db.address.pooled:
+            return []
+        signs = {_sign(worker_id): worker_id for worker_id in foreign}
+        held = {signs[row[0]] for row in await self._db.read(SIGNS_HELD, list(signs))}
+        missing = [row for row in foreign.values() if row.worker_id in self._seen - held]
+        gone = [row for row in missing if row.renewed_us + row.lease_us // QUIET_PARTS_OF_LEASE < now_us]
+        self._seen = held | {row.worker_id for row in missing if row not in gone}
+        return gone
+
+    async def release(self, worker_id: str) -> None:
+        await persist(lambda: self._release(worker_id), self._host.random(), self._db.address)
+        if worker_id in self._own:
+            self._own.discard(worker_id)
+            async with self._db.held():
+                await self._db.read(DROP_SIGN, _sign(worker_id))
+        self._renewals.end(worker_id)
+
+    async def _release(self, worker_id: str) -> None:
+        """Hand all back in one transaction. What somebody else holds makes this a death: so it is found later."""
+        db, sql = self._db, self._sql
+        async with db.writing():
+            now_us = self._host.now_us()
+            if not await db.read(sql.lock.worker_to_end, [worker_id], None):
+                return
+            tasks = [activity_task(row) for row in await db.read(sql.own.held_tasks, worker_id)]
+            back = [
+                (task, attempts.handed_back(task, now_us))
+                for task in tasks
+                if not task.lost and task.spec.retry_policy.maximum_attempts != 1
+            ]
+            await db.write_many(
+                sql.workers.hand_back,
+                [
+                    (again.attempt, again.due_us, again.deadline_us, task.run_id, task.scheduled_event_id)
+                    for task, again in back
+                ],
+            )
+            # What may begin only once may have begun, its report under way: its attempt is over.
+            await db.write(sql.own.lose_tasks, [worker_id], now_us)
+            await db.write(sql.own.free_runs, [worker_id])
+            if await db.one(sql.own.count_tasks, worker_id):
+                await db.write(sql.own.die, worker_id, now_us)
+            else:
+                await db.write(sql.workers.release_worker, worker_id)
+
+    async def _declare_dead(self, row: WorkerRow) -> bool:
+        """Only if it has not renewed since it was read."""
+        db, sql = self._db, self._sql
+        try:
+            async with db.transaction():
+                now_us = self._host.now_us()
+                if not await db.read(sql.lock.worker_to_end, [row.worker_id], row.renewed_us):
+                    return False
+                await db.write(sql.own.die, row.worker_id, now_us)
+                await db.write(sql.own.free_runs, [row.worker_id])
+                await db.write(sql.own.lose_tasks, [row.worker_id], now_us)
+        except HELD_UP:
+            return False  # it is in the middle of a commit: the next renewal looks again
+        return True
+
+    async def _sweep(self, rows: Iterable[WorkerRow], now_us: int) -> None:
+        """See to what is left of the dead, and remove what is kept for a while only: they, and answers not fetched."""
+        self._sweeps += 1
+        db, before_us = self._db, now_us - KEEP_DEAD_US
+        dead = [row for row in rows if row.dead_us is not None]
+        if dead:
+            async with db.transaction():
+                await db.write(self._sql.own.lose_tasks, [row.worker_id for row in dead], now_us)
+            if any(row.dead_us is not None and row.dead_us < before_us for row in dead):
+                with suppress(HELD_UP):  # then the next time
+                    async with db.transaction():
+                        await db.write(self._sql.workers.forget_dead, before_us)
+        if self._sweeps % REPLIES_SWEPT_EVERY == 0:
+            with suppress(HELD_UP):
+                async with db.transaction():
+                    await db.write(self._sql.workers.forget_replies, now_us)
+
+
+def _sign(worker_id: str) -> int:
+    """The key of a worker's advisory lock."""
+    digest = hashlib.blake2b(f"durable worker {worker_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
