@@ -12,10 +12,10 @@ JOBS ?= 2
 .PHONY: test test-all check demo bench format clean
 
 test: check
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not all"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not all"
 
 test-all: check
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 check: $(DEV)
 	$(BIN)/ruff check

@@ -10,7 +10,7 @@ from typing import Any
 
 from durable.history.stores.sqlite import SqliteStore
 from durable.testing.environment import WorkflowEnvironment
-from durable.testing.mortality import Life, mortal
+from durable.testing.mortality import mortal
 from durable.testing.points import Recorder
 from durable.testing.process import WorkerProcess
 from durable.worker import Worker
@@ -29,7 +29,7 @@ class Fleet:
         self._env = env
         self._recorder = recorder
         self._living: dict[WorkerProcess, ExitStack] = {}
-        self._dead: list[Life] = []
+        self._dead: list[WorkerProcess] = []
         self._replacing: list[asyncio.Task[None]] = []
         # Not that of whoever dies: what is begun in its context would be dead as well.
         self._context = contextvars.copy_context()
@@ -57,8 +57,8 @@ class Fleet:
                 ending.push_async_callback(process.stop)
 
     async def _bury(self) -> None:
-        for life in self._dead:
-            await life.bury()
+        for process in self._dead:
+            await process.bury()
 
     async def start(self, options: Mapping[str, Any]) -> Worker:
         """A worker with these options of `Worker`, in a process of its own."""
@@ -84,7 +84,7 @@ class Fleet:
         if self._env.skipper is not None:
             pause.enter_context(self._env.skipper.disabled())
         self._living.pop(process).close()
-        self._dead.append(process.life)
+        self._dead.append(process)
         replacing = self._loop.create_task(self._replace(process, options, pause), context=self._context.copy())
         self._replacing.append(replacing)
 

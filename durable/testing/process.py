@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 import anyio
 
@@ -19,7 +20,11 @@ from durable.history.transition import Claim, Claimed, Outcome, Write
 from durable.testing.mortality import Life
 from durable.testing.points import Moment, Recorder
 from durable.worker import Worker
+from durable.worker.replay import Run
 
+T = TypeVar("T")
+
+WORKFLOW_LANE = "durable-workflow"
 THREADS_MAX = 40
 THREADS_PATIENCE = 2.0
 
@@ -90,6 +95,11 @@ class WorkerProcess:
             with anyio.move_on_after(THREADS_PATIENCE):
                 await asyncio.to_thread(self._own_pool.shutdown, wait=True)
 
+    async def bury(self) -> None:
+        """When the test is over: end what has stopped, with no effect on anything."""
+        await self.life.bury()
+        await self._host.bury()
+
     async def _work(self) -> None:
         await self.database.open()
         try:
@@ -144,6 +154,7 @@ class _ProcessHost:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._asides: list[Aside] = []
+        self._workflows: list[_WorkflowLane] = []
 
     def now_us(self) -> int:
         return self._host.now_us()
@@ -161,7 +172,11 @@ class _ProcessHost:
         return self._host.random()
 
     def lane(self, name: str) -> Lane:
-        return self._host.lane(name)
+        lane = self._host.lane(name)
+        if name != WORKFLOW_LANE:
+            return lane
+        self._workflows.append(_WorkflowLane(lane))
+        return self._workflows[-1]
 
     def aside(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Aside:
         aside = self._host.aside(name, main)
@@ -171,3 +186,40 @@ class _ProcessHost:
     async def stop(self) -> None:
         for aside in self._asides:
             await aside.stop()
+
+    async def bury(self) -> None:
+        for lane in self._workflows:
+            await lane.bury()
+
+
+class _WorkflowLane:
+    """A lane that steps runs, and remembers which."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._runs: WeakSet[Run] = WeakSet()
+
+    def run(self, work: Callable[[], T], /) -> Awaitable[T]:
+        def step() -> T:
+            try:
+                return work()
+            finally:
+                batch: Any = getattr(work, "__self__", None)  # `Stepper` hands over a bound method of its batch
+                for stepped in getattr(batch, "results", ()):
+                    if stepped.rebuilt is not None:
+                        self._runs.add(stepped.rebuilt.run)
+
+        return self._lane.run(step)
+
+    def close(self) -> None:
+        self._lane.close()
+
+    async def bury(self) -> None:
+        """Collected as garbage, the coroutines would end in the midst of something else."""
+        with anyio.move_on_after(THREADS_PATIENCE):
+            await self._lane.run(self._evict)
+        self._lane.close()
+
+    def _evict(self) -> None:
+        for run in self._runs:
+            run.evict()
