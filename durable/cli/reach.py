@@ -9,11 +9,14 @@ from durable.client import Client
 
 
 async def connect(address: str, namespace: str, *, create: bool = False, identity: str | None = None) -> Client:
-    """A client of the database at ``address``.
+    """A client of the database at ``address``. Raises as `check` does, `StoreUnavailable` for what can't be used."""
+    check(address, create=create)
+    return await Client.connect(address, namespace=namespace, identity=identity)
 
-    ``create``: a SQLite file that is missing is made; otherwise it is a mistake, and `CommandRefused`. So is a
-    temporary database, which nobody else could ever see. Raises `StoreUnavailable` for one that can't be used.
-    """
+
+def check(address: str, *, create: bool) -> None:
+    """``create``: a SQLite file that is missing is made; otherwise it is a mistake, and `CommandRefused`. So is a
+    temporary database, which nobody else could ever see."""
     scheme, mark, rest = address.partition("://")
     if mark and scheme.startswith("sqlite"):
         if rest in ("", "/", "/:memory:"):
@@ -22,7 +25,6 @@ async def connect(address: str, namespace: str, *, create: bool = False, identit
             )
         if rest.startswith("/") and not create:
             _must_exist(address, Path(rest[1:]))
-    return await Client.connect(address, namespace=namespace, identity=identity)
 
 
 def _must_exist(address: str, path: Path) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from durable.cli.commands import app
+from tests.cli.databases import empty as empty
+from tests.cli.databases import empty_postgres as empty_postgres
 from tests.cli.processes import Shell
 
 
@@ -14,3 +20,12 @@ from tests.cli.processes import Shell
 def shell(tmp_path: Path) -> Shell:
     shutil.copy(Path(__file__).with_name("flows.py"), tmp_path / "flows.py")
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def command(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The whole command inside this process, in the directory of ``shell``: for the many ways to be refused."""
+    monkeypatch.chdir(shell.directory)
+    monkeypatch.delenv("DURABLE_ADDRESS", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return lambda *args: CliRunner().invoke(app, args)

@@ -11,10 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from durable import Client
-from durable.cli.commands import app
 from durable.history.stores.tables import VERSION_TABLE
 from tests.cli.processes import ROOT, Shell
 
@@ -23,15 +22,6 @@ def sentence(ended: Result) -> str:
     """The one line on stderr."""
     assert ended.stderr.count("\n") == 1, ended.stderr
     return ended.stderr.strip()
-
-
-@pytest.fixture
-def command(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """The whole command inside this process, in the directory of ``shell``: for the many ways to be refused."""
-    monkeypatch.chdir(shell.directory)
-    monkeypatch.delenv("DURABLE_ADDRESS", raising=False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return lambda *args: CliRunner().invoke(app, args)
 
 
 @pytest.mark.parametrize(

@@ -599,15 +599,22 @@ async def test_a_worker_in_the_middle_of_a_commit_is_declared_dead_after_it(
     assert (await store.renew(worker("w2"))).died == ["w1"]
 
 
+@pytest.mark.parametrize("prepared", [False, True], ids=["between statements", "with a statement prepared"])
 async def test_a_process_that_is_stopped_in_a_commit_holds_others_up_for_a_while_only(
-    store: PostgresStore, postgres: str, host: ClockedHost, monkeypatch: pytest.MonkeyPatch
+    store: PostgresStore, postgres: str, host: ClockedHost, monkeypatch: pytest.MonkeyPatch, prepared: bool
 ) -> None:
     module = "durable.history.stores.postgres_connection"
-    monkeypatch.setattr(f"{module}.BEGIN", BEGIN.replace(STALLED_AFTER, "100ms"))
+    if prepared:
+        monkeypatch.setattr(f"{module}.LASTS_AT_MOST", "100ms")
+    else:
+        monkeypatch.setattr(f"{module}.BEGIN", BEGIN.replace(STALLED_AFTER, "100ms"))
     run = await owned(store)
     stopped, goes_on = asyncio.Event(), asyncio.Event()
 
     async def stop(asked: Coroutine[Any, Any, Any]) -> Any:
+        if prepared:
+            session: Any = store._db._raw  # pyright: ignore[reportPrivateUsage]
+            await session.prepare("SELECT 1")
         stopped.set()
         await goes_on.wait()
         return await asked

@@ -21,6 +21,9 @@ PAUSE_FIRST = 0.02
 PAUSE_MAX = 1.0
 STALLED_AFTER = "5s"
 """The server ends a transaction whose process was stopped in the middle of it, so that others get at what it holds."""
+LASTS_AT_MOST = "15s"
+"""The same for a process that was stopped between a statement's preparation and its execution: there the server does
+not take it for idle. PostgreSQL knows this limit since version 17."""
 BEGIN = f"BEGIN; SET LOCAL lock_timeout = '25ms'; SET LOCAL idle_in_transaction_session_timeout = '{STALLED_AFTER}'"
 """What is locked by others is passed over where that can be said; where it can't, the wait is short."""
 
@@ -54,6 +57,8 @@ class Raw(Protocol):
     async def add_listener(self, channel: str, callback: Callable[[Any, int, str, object], None]) -> None: ...
 
     def get_server_pid(self) -> int: ...
+
+    def get_server_version(self) -> Sequence[Any]: ...
 
     def is_closed(self) -> bool: ...
 
@@ -168,7 +173,12 @@ class Connection:
         await self._begin()
 
     async def _begin(self) -> None:
-        await self.say(f"{BEGIN}; {PLANNED}" if self.address.pooled else BEGIN)
+        begin = BEGIN
+        if self._session.get_server_version()[0] >= 17:
+            begin += f"; SET LOCAL transaction_timeout = '{LASTS_AT_MOST}'"
+        if self.address.pooled:
+            begin += f"; {PLANNED}"
+        await self.say(begin)
 
     async def _commit(self) -> None:
         try:

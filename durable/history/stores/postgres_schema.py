@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from sqlalchemy.dialects import postgresql as dialects
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from durable.history.errors import SchemaTooNew, StoreUnavailable
+from durable.history.stores.ddl import schema_statements
 from durable.history.stores.postgres_connection import Connection, connect
 from durable.history.stores.postgres_errors import NOT_ALLOWED
-from durable.history.stores.tables import SCHEMA, VERSION_TABLE, metadata, pulse
+from durable.history.stores.tables import SCHEMA, VERSION_TABLE, pulse
 
 MIGRATION_LOCK = 0x6475_7261_626C_65  # "durable"
 # Not to_regclass: whoever waited for the lock would be told what was true before.
@@ -65,19 +65,8 @@ async def _version(db: Connection) -> str | None:
     return version
 
 
-def schema_statements() -> list[str]:
-    """Today's tables, as SQL."""
-    dialect = dialects.dialect()  # type: ignore[no-untyped-call]
-    statements: list[str] = []
-    for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)))
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        statements.extend(str(CreateIndex(index).compile(dialect=dialect)) for index in indexes)
-    return statements
-
-
 async def _create(db: Connection) -> None:
-    for statement in schema_statements():
+    for statement in schema_statements(dialects.dialect()):  # type: ignore[no-untyped-call]
         await db.say(statement)
     await db.say(f"INSERT INTO {pulse.name} VALUES (1, 0)")
     await db.say(f"INSERT INTO {VERSION_TABLE} VALUES ('{SCHEMA}')")

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 from sqlalchemy.dialects import sqlite as dialects
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from durable.history.errors import SchemaTooNew, StoreUnavailable, UnknownOutcome
-from durable.history.stores.tables import SCHEMA, VERSION_TABLE, metadata, pulse
+from durable.history.stores.ddl import schema_statements
+from durable.history.stores.tables import SCHEMA, VERSION_TABLE, pulse
 
 try:
     import fcntl
@@ -252,21 +252,10 @@ def _version(raw: sqlite3.Connection, path: Path) -> str | None:
     return version
 
 
-def schema_statements() -> list[str]:
-    """Today's tables, as SQL."""
-    dialect = dialects.dialect()
-    statements: list[str] = []
-    for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)))
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        statements.extend(str(CreateIndex(index).compile(dialect=dialect)) for index in indexes)
-    return statements
-
-
 def _create(raw: sqlite3.Connection) -> None:
     raw.execute("BEGIN IMMEDIATE")
     try:
-        for statement in schema_statements():
+        for statement in schema_statements(dialects.dialect()):
             raw.execute(statement)
         raw.execute(f"INSERT INTO {pulse.name} VALUES (1, 0)")
         raw.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (SCHEMA,))

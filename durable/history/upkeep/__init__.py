@@ -1,0 +1,1 @@
+"""A database looked after from outside, by whoever runs it: its tables brought up to date, its health examined."""
