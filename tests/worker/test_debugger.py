@@ -101,7 +101,7 @@ def functions(session: Session) -> list[str]:
 
 
 def variables(session: Session) -> dict[str, Any]:
-    return session.places()[-1][0].f_locals
+    return dict(session.places()[-1][0].f_locals)
 
 
 def test_each_event_belongs_to_the_workflow_task_that_read_or_wrote_it(session: Session) -> None:

@@ -108,6 +108,7 @@ def world() -> Iterator[World]:
 @contextmanager
 def no_noise() -> Iterator[None]:
     """Nothing on sys.unraisablehook, no warning, while the block runs and its garbage is collected."""
+    gc.collect()  # the garbage of others
     noise: list[object] = []
     hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: noise.append(unraisable.exc_value)
     try:
