@@ -2,7 +2,7 @@
 
 Workflow code that does not yield within the deadlock timeout gets an exception where it is stuck. If it is still stuck
 a second later (in C code, say), its thread is abandoned and replaced: that run's step failed, and the rest of the batch
-goes on elsewhere.
+goes on elsewhere. While the process itself was stopped, nobody is stuck.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ class DeadlockError(BaseException):
 class _Batch(Generic[J, R]):
     """Jobs under way on one thread. A result counts only if the batch was not abandoned before it."""
 
-    def __init__(self, jobs: Sequence[J], step: Callable[[J], R], host: Host) -> None:
+    def __init__(self, jobs: Sequence[J], step: Callable[[J], R], stuck: Callable[[J, str], R], host: Host) -> None:
         self._jobs = jobs
         self._step = step
+        self._stuck = stuck
         self._host = host
         self._lock = threading.Lock()
         self.results: list[R] = []
@@ -46,27 +47,46 @@ class _Batch(Generic[J, R]):
 
     def work(self) -> None:
         self.thread_id = threading.get_ident()
-        for job in self._jobs[len(self.results) :]:
-            result = self._step(job)
-            with self._lock:
-                if self.abandoned:
-                    return
-                self.results.append(result)
-                self.began = self._host.monotonic()
-                self.warned = False
+        for job in self._jobs:
+            try:
+                going_on = self._keep(self._step(job))
+            except DeadlockError:
+                # The job has ended just before it was to be interrupted; its result may be lost.
+                going_on = self._keep(self._stuck(job, ""))
+            if not going_on:
+                return
 
-    def interrupt(self) -> str:
-        """Raise `DeadlockError` where the thread is; the stack it has."""
+    def _keep(self, result: R) -> bool:
+        """Whether the batch goes on. An interrupt that is still to come is called off before anything is changed."""
         with self._lock:
+            _raise_in(self.thread_id, None)
+            if self.abandoned:
+                return False
+            self.results.append(result)
+            self.began = self._host.monotonic()
+            self.warned = False
+            return True
+
+    def interrupt(self, began: float) -> str | None:
+        """Raise `DeadlockError` where the thread is; the stack it has. None if the job that ``began`` then is over."""
+        with self._lock:
+            if self.began != began or len(self.results) == len(self._jobs):
+                return None
             frame = sys._current_frames().get(self.thread_id)  # pyright: ignore[reportPrivateUsage]
             stack = "".join(traceback.format_stack(frame)[-6:]) if frame is not None else ""
             self.warned = True
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), ctypes.py_object(DeadlockError))
+            _raise_in(self.thread_id, DeadlockError)
             return stack
 
     def abandon(self) -> None:
         with self._lock:
             self.abandoned = True
+
+
+def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
+    """Raise it in another thread, wherever that is; None: no more."""
+    what = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), what)
 
 
 class Stepper(Generic[J, R]):
@@ -81,7 +101,7 @@ class Stepper(Generic[J, R]):
 
     async def run(self, jobs: Sequence[J]) -> list[R]:
         """Step all jobs, in order; their results, in order. ``stuck(job, stack)`` is the result of a job that hangs."""
-        batch = _Batch(jobs, self._step, self._host)
+        batch = _Batch(jobs, self._step, self._stuck, self._host)
         if self._timeout is None:
             await self._lane.run(batch.work)
             return batch.results
@@ -94,7 +114,7 @@ class Stepper(Generic[J, R]):
                 ended.set_result(None)
 
         work.add_done_callback(on_end)
-        watch = loop.call_later(self._timeout, self._watch, batch, ended)
+        watch = loop.call_later(self._timeout, self._watch, batch, ended, batch.began + self._timeout)
         try:
             stack = await ended
         finally:
@@ -110,19 +130,23 @@ class Stepper(Generic[J, R]):
     def close(self) -> None:
         self._lane.close()
 
-    def _watch(self, batch: _Batch[J, R], ended: asyncio.Future[str | None], stack: str = "") -> None:
+    def _watch(self, batch: _Batch[J, R], ended: asyncio.Future[str | None], due: float, stack: str = "") -> None:
         if ended.done():
             return
         assert self._timeout is not None
-        stuck_for = self._host.monotonic() - batch.began
+        now = self._host.monotonic()
+        if now - due > GRACE:
+            batch.began = now  # this process was stopped, and the job with it
+        began = batch.began
+        stuck_for = now - began
         loop = asyncio.get_running_loop()
         if batch.warned and stuck_for >= self._timeout + GRACE:
             batch.abandon()
             logger.error("workflow code is stuck for good; its thread is abandoned:\n%s", stack)
             ended.set_result(stack)
             return
-        if not batch.warned and stuck_for >= self._timeout:
-            stack = batch.interrupt()
+        if not batch.warned and stuck_for >= self._timeout and (interrupted := batch.interrupt(began)) is not None:
+            stack = interrupted
             logger.warning("workflow code did not yield within %g s; interrupted at:\n%s", self._timeout, stack)
-        wait = GRACE if batch.warned else self._timeout - stuck_for
-        loop.call_later(max(wait, 0.01), self._watch, batch, ended, stack)
+        wait = max(GRACE if batch.warned else self._timeout - stuck_for, 0.01)
+        loop.call_later(wait, self._watch, batch, ended, now + wait, stack)
