@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-JOBS ?= 2
+JOBS ?= 3
 
 .DEFAULT_GOAL := test
 .PHONY: test test-all check demo bench format clean
