@@ -59,7 +59,8 @@ class _Batch(Generic[J, R]):
     def _keep(self, result: R) -> bool:
         """Whether the batch goes on. An interrupt that is still to come is called off before anything is changed."""
         with self._lock:
-            _raise_in(self.thread_id, None)
+            if self.warned:
+                _raise_in(self.thread_id, None)
             if self.abandoned:
                 return False
             self.results.append(result)
