@@ -192,3 +192,29 @@ async def test_a_replayer_is_made_again_of_its_config() -> None:
 def test_a_replayer_needs_workflows() -> None:
     with pytest.raises(ValueError, match="At least one workflow"):
         Replayer(workflows=[])
+
+
+async def test_code_that_fits_only_when_it_is_replayed_again_does_not_fit() -> None:
+    tries = iter((two, one))
+
+    @workflow.defn(name="flow")
+    async def moody() -> int:
+        first = await next(tries)()
+        await asyncio.sleep(0.01)
+        return first
+
+    with pytest.raises(NondeterminismError, match=r"recorded ActivityTaskScheduled of 'one'.*schedules activity 'two'"):
+        await Replayer(workflows=[moody]).replay_workflow(await history())
+    assert next(tries, None) is None  # it was, for the source line
+
+
+@pytest.mark.parametrize("exact", [False, True])
+async def test_another_result_of_the_same_steps_is_a_difference_only_when_all_is_compared(exact: bool) -> None:
+    @workflow.defn(name="flow")
+    async def generous() -> int:
+        return await flow() + 1
+
+    replaying = Replayer(workflows=[generous], exact=exact)
+    result = await replaying.replay_workflow(await history(), raise_on_replay_failure=False)
+    assert (result.replay_failure is not None) == exact
+    assert replaying.config()["exact"] == exact
