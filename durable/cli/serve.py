@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
@@ -54,26 +56,43 @@ async def serve(
 def _told_to_stop() -> Generator[asyncio.Event]:
     """Set by the first signal; the second one ends the process there and then.
 
-    The handlers are Python's own and not the loop's: they run while an activity blocks the loop, too.
+    A thread of its own is told by what the interpreter writes for each signal. A handler in Python would not do: it
+    runs in the main thread alone, and a signal that the kernel gives to another thread does not wake a main thread that
+    an activity blocks.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    told = False
+    heard, written = socket.socketpair()
+    written.setblocking(False)
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        if told:
-            os.write(2, AT_ONCE)
-            os._exit(128 + number)
-        told = True
-        loop.call_soon_threadsafe(stop.set)
+    def listen() -> None:
+        told = False
+        while number := heard.recv(1):
+            if number[0] not in STOPS:
+                continue
+            if told:
+                os.write(2, AT_ONCE)
+                os._exit(128 + number[0])
+            told = True
+            loop.call_soon_threadsafe(stop.set)
 
-    before = {number: signal.signal(number, on_signal) for number in STOPS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with heard, written:
+        thread = threading.Thread(target=listen, name="durable signals", daemon=True)
+        thread.start()
+        wakeup_before = signal.set_wakeup_fd(written.fileno())
+        before = {number: signal.signal(number, _nothing) for number in STOPS}
+        try:
+            yield stop
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup_before)
+            written.close()
+            thread.join()
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """A signal that has a handler in Python is one that the interpreter tells of."""
 
 
 def _names(definitions: Iterable[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +67,23 @@ async def block() -> None:
 @workflow.defn
 async def blocking() -> None:
     await block()
+
+
+@activity.defn
+async def deafen() -> None:
+    """The loop is blocked, and a thread gets two signals that the main thread, asleep, does not hear of."""
+
+    def take_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.pthread_kill(threading.get_ident(), number)
+
+    threading.Timer(0.1, take_signals).start()
+    time.sleep(3600)  # noqa: ASYNC251 - this is what it does wrong
+
+
+@workflow.defn
+async def deafening() -> None:
+    await deafen()
 
 
 @workflow.defn

@@ -21,7 +21,7 @@ async def test_what_one_process_starts_another_one_runs_and_a_third_one_reads(sh
         stopped = await worker.stop()
 
     assert "task queue default of sqlite:///durable.db" in worker.said
-    assert "Box, blocking, failing, hello, holding" in worker.said and "greeting" in worker.said
+    assert "Box, blocking, deafening, failing, hello, holding" in worker.said and "greeting" in worker.said
     assert stopped.code == 0, stopped
 
 
@@ -66,6 +66,15 @@ async def test_a_second_signal_stops_a_worker_at_once_even_while_an_activity_blo
         assert await worker.prints() == "blocking"
         worker.process.send_signal(signal.SIGTERM)
         worker.process.send_signal(signal.SIGINT)
+        ended = await worker.ended()
+
+    assert ended.code in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert "stopped at once" in ended.err
+
+
+async def test_signals_that_another_thread_gets_stop_a_worker_whose_loop_is_blocked(shell: Shell) -> None:
+    async with shell.worker("flows", "--grace", "3600") as worker:
+        await shell.fine("start", "deafening", "--id", "deafened")
         ended = await worker.ended()
 
     assert ended.code in (128 + signal.SIGTERM, 128 + signal.SIGINT)

@@ -216,7 +216,7 @@ def test_a_workflow_that_the_modules_do_not_have_is_named_with_what_they_have(
     assert ended.exit_code == 1
     assert ended.stdout.startswith(
         f"other.json: workflow 'hello-Ann' (run {run_id(three[0])}): these modules have no workflow 'farewell', only "
-        "Box, blocking, failing, hello, holding: add its module with -m\n"
+        "Box, blocking, deafening, failing, hello, holding: add its module with -m\n"
     )
 
 
