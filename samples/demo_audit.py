@@ -221,6 +221,12 @@ def audit(orders: Iterable[str], books: Books, records: Sequence[Record]) -> Rep
     )
 
 
+def shares(books: Books, workers: Sequence[Sequence[int]]) -> list[int]:
+    """How many attempts of each worker came as far as the shop; a worker is the processes that took its place."""
+    by_pid = Counter(each.pid for each in books.attempts)
+    return [sum(by_pid[pid] for pid in pids) for pids in workers]
+
+
 def _once(books: Books) -> list[str]:
     """Each effect was brought about by one attempt."""
     done = Counter((each.order_id, each.step) for each in books.attempts if each.effect == "done")

@@ -13,6 +13,7 @@ from rich.table import Table
 from demo_audit import Report
 
 PROBLEMS_SHOWN = 20
+ORDER = os.path.relpath(Path(__file__).with_name("order.py"))
 LINES = 10  # progress lines where there is no terminal to draw a bar in
 
 
@@ -77,11 +78,20 @@ class Screen:
         return f"{self._shipped} shipped · {self._failed} refused · {self.open} open"
 
 
-def show(report: Report, deaths: Sequence[int], problems: Sequence[str], folder: Path, seconds: float) -> None:
+def show(
+    report: Report,
+    shares: Sequence[int],
+    deaths: Sequence[int],
+    problems: Sequence[str],
+    folder: Path,
+    seconds: float,
+) -> None:
     """Both sides of the account, the verdict, and where to look next."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print()
     console.print(_account(report))
+    if len(shares) > 1:
+        console.print(f"attempts of each of the {len(shares)} workers: {', '.join(map(str, shares))}")
     console.print(f"worker deaths: {len(deaths)} by SIGKILL (process ids {', '.join(map(str, deaths))})")
     console.print(_repeats(report))
     console.print()
@@ -127,10 +137,15 @@ def _next_steps(report: Report, folder: Path) -> str:
     repeated = next((order_id for repeats in report.repeats.values() for order_id, _ in repeats), None)
     example = repeated or f"order-{report.orders:03}"
     durable = os.path.relpath(Path(sys.executable).with_name("durable"))
-    return f"""Where to look next:
-  export DURABLE_ADDRESS=sqlite:///{folder / "durable.db"}
+    if (folder / "durable.db").exists():
+        look = f"""export DURABLE_ADDRESS=sqlite:///{folder / "durable.db"}
   {durable} list
-  {durable} history {example}
+  {durable} history {example}"""
+    else:
+        look = f"""{durable} replay -m {ORDER} {folder / "histories"}
+  {durable} debug -m {ORDER} --history {folder / "histories" / example}.json"""
+    return f"""Where to look next:
+  {look}
   sqlite3 {folder / "shop.db"} "SELECT * FROM attempts WHERE order_id = '{example}'"
   {folder / "worker.log"}: what the workers had to say
   samples/order.py: the workflow and its activities"""

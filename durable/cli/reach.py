@@ -6,6 +6,7 @@ from pathlib import Path
 
 from durable.cli.refusal import CommandRefused
 from durable.client import Client
+from durable.history.stores.place import File, place
 
 
 async def connect(address: str, namespace: str, *, create: bool = False, identity: str | None = None) -> Client:
@@ -17,14 +18,11 @@ async def connect(address: str, namespace: str, *, create: bool = False, identit
 def check(address: str, *, create: bool) -> None:
     """``create``: a SQLite file that is missing is made; otherwise it is a mistake, and `CommandRefused`. So is a
     temporary database, which nobody else could ever see."""
-    scheme, mark, rest = address.partition("://")
-    if mark and scheme.startswith("sqlite"):
-        if rest in ("", "/", "/:memory:"):
-            raise CommandRefused(
-                f"{address} is a database that ends with this command: name a file, as sqlite:///app.db"
-            )
-        if rest.startswith("/") and not create:
-            _must_exist(address, Path(rest[1:]))
+    where = place(address)
+    if where is None:
+        raise CommandRefused(f"{address} is a database that ends with this command: name a file, as sqlite:///app.db")
+    if isinstance(where, File) and not create:
+        _must_exist(address, where.path)
 
 
 def _must_exist(address: str, path: Path) -> None:

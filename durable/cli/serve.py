@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from durable.cli import reach
 from durable.cli.modules import Definitions
 from durable.cli.say import say
 from durable.worker import Worker
+from durable.worker.attempt import ATTEMPT
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 AT_ONCE = b"durable worker: stopped at once; others take over what it ran\n"
@@ -50,6 +52,15 @@ async def serve(
                 )
                 await stop.wait()
                 say("durable worker: stopping, and handing back what it runs; a second signal stops it at once")
+    _leave_behind()
+
+
+def _leave_behind() -> None:
+    """End here and now when code of activities is still at work, which Python would wait for: it has been told to end,
+    and others run it anew."""
+    if any(task.get_name().startswith(ATTEMPT) for task in asyncio.all_tasks()):
+        sys.stdout.flush()
+        os._exit(0)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from durable.history.host import Machine
 from durable.history.rules import StartRequest
 from durable.history.stores import open_store
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
-from durable.history.values import IdConflictPolicy, IdReusePolicy
+from durable.history.values import IdConflictPolicy, IdReusePolicy, too_long
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 
@@ -53,8 +53,9 @@ class StartOptions(TypedDict, total=False):
 class Client:
     """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
 
-    It belongs to the event loop on which it was connected. ``failure_exception_types`` are exceptions that fail a
-    workflow, besides Temporal's, on every worker of this client.
+    It belongs to the event loop and the process in which it was connected; a process forked from that one needs its
+    own. ``failure_exception_types`` are exceptions that fail a workflow, besides Temporal's, on every worker of this
+    client.
     """
 
     def __init__(
@@ -67,10 +68,16 @@ class Client:
         failure_exception_types: Sequence[type[BaseException]] = (),
     ) -> None:
         self.failure_exception_types = tuple(failure_exception_types)
-        self.database = database
+        self._database = database
         self.namespace = namespace
         self.data_converter = data_converter
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+
+    @property
+    def database(self) -> Database:
+        """What the client speaks to. Raises `StoreUnavailable` in a process that was forked since it was connected."""
+        self._database.check_process()
+        return self._database
 
     @staticmethod
     async def connect(
@@ -145,6 +152,8 @@ class Client:
         """
         if not id or len(id) > WORKFLOW_ID_MAX:
             raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
+        if (why := too_long("a workflow id", id)) is not None:
+            raise ValueError(why)
         if "\x00" in id or not _is_unicode(id):
             raise ValueError(f"a workflow id has neither NUL nor lone surrogates; this one is {id!a}")
         definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from durable.client.description import (
     PendingActivityInfo,
     PendingMessageInfo,
@@ -19,7 +21,7 @@ from durable.client.description import (
 from durable.client.errors import WorkflowFailureError, WorkflowQueryFailedError
 from durable.exceptions import CancelledError, TerminatedError
 from durable.history import codec, rules
-from durable.history.errors import UnknownOutcome
+from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
     ClosingEvent,
     HistoryEvent,
@@ -27,7 +29,7 @@ from durable.history.events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
 )
-from durable.history.messages import HOLDS_OPEN, CancelRequest, Message, Query, Signal
+from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal
 from durable.history.rules import Incoming
 from durable.history.state import State, fold
 from durable.history.transition import Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
@@ -230,15 +232,14 @@ class WorkflowHandle(Generic[R]):
     async def _describe(self) -> WorkflowExecutionDescription:
         run = await self._run()
         store = self._client.database.store
-        messages = [(each, codec.decode_message(each.body)) for each in await store.inbox(run.run_id)]
         return WorkflowExecutionDescription(
             **WorkflowExecution.fields(run),
             worker=run.owner,
             history_bytes=run.history_bytes,
             pending_activities=[PendingActivityInfo.of(task) for task in await store.tasks(run.run_id)],
             pending_messages=[
-                PendingMessageInfo(kind=stored.kind, name=_message_name(message), due=moment(stored.due_us))
-                for stored, message in messages
+                PendingMessageInfo(kind=stored.kind, name=_message_name(stored), due=moment(stored.due_us))
+                for stored in await store.inbox(run.run_id)
             ],
         )
 
@@ -307,25 +308,39 @@ class WorkflowHandle(Generic[R]):
 
 
 async def termination(client: Client, run: RunInfo, reason: str, details: Sequence[Payload]) -> Transition:
-    """The transition that ends an open run as it is just now."""
+    """The transition that ends an open run as it was when ``run`` was read; refused if it has moved on since.
+
+    A run that can't be read can be ended all the same; then its unread signals are lost with it.
+    """
     store = client.database.store
     inbox = await store.inbox(run.run_id)
     rows = await store.history(run.run_id)
+    try:
+        events = codec.decode_history(rows)
+        state = fold(State(), [event for event in events if event.id <= run.last_event_id])
+        incoming = [_incoming(each) for each in inbox if each.kind in HOLDS_OPEN]
+        readable = True
+    except CorruptHistory:
+        state, incoming, readable = State(last_event_id=run.last_event_id), [], False
     step = rules.terminate(
-        fold(State(), codec.decode_history(rows)),
+        state,
         run.run_id,
-        [_incoming(each) for each in inbox if each.kind in HOLDS_OPEN],
+        incoming,
         store.now_us(),
         reason=reason,
         details=details,
         identity=client.identity,
     )
-    return step.transition
+    return msgspec.structs.replace(step.transition, refuse_unread=readable)
 
 
 def _incoming(stored: StoredMessage) -> Incoming:
     return Incoming(codec.decode_message(stored.body), stored.due_us, stored.id)
 
 
-def _message_name(message: Message) -> str:
+def _message_name(stored: StoredMessage) -> str:
+    try:
+        message = codec.decode_message(stored.body)
+    except CorruptHistory as error:
+        return str(error)
     return message.name if isinstance(message, Signal | Query) else ""

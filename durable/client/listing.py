@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from durable.client.description import WorkflowExecution, WorkflowHistory
 from durable.client.filter import Filter
 from durable.history.values import RunStatus
+from durable.service import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
     from durable.client.client import Client
@@ -33,7 +35,7 @@ class WorkflowExecutionAsyncIterator:
         self._status = status if status is not None else filter.status
         self._left = limit
         self._page_size = page_size
-        self._next_page_token = next_page_token
+        self._next = _run_id(next_page_token) if next_page_token else None
         self._page: Sequence[WorkflowExecution] | None = None
         self._index = 0
 
@@ -50,14 +52,14 @@ class WorkflowExecutionAsyncIterator:
     @property
     def next_page_token(self) -> bytes | None:
         """Where the next page begins, for `Client.list_workflows`; None when there is none."""
-        return self._next_page_token
+        return None if self._next is None else self._next.encode()
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Make the next page the current one."""
         size = page_size or self._page_size
         batch = max(size, self._page_size) if self._filter.conditions else size
         page: list[WorkflowExecution] = []
-        before = None if self._next_page_token is None else self._next_page_token.decode()
+        before = self._next
         while len(page) < size:
             wanted = size - len(page)
             found = await self._client.database.store.list_runs(
@@ -73,8 +75,7 @@ class WorkflowExecutionAsyncIterator:
                 break
             else:
                 before = found[-1].run_id
-        self._page, self._index = page, 0
-        self._next_page_token = None if before is None else before.encode()
+        self._page, self._index, self._next = page, 0, before
 
     def __aiter__(self) -> WorkflowExecutionAsyncIterator:
         return self
@@ -83,7 +84,7 @@ class WorkflowExecutionAsyncIterator:
         if self._left is not None and self._left <= 0:
             raise StopAsyncIteration
         while self._page is None or self._index >= len(self._page):
-            if self._page is not None and self._next_page_token is None:
+            if self._page is not None and self._next is None:
                 raise StopAsyncIteration
             await self.fetch_next_page(page_size=None if self._left is None else min(self._left, self._page_size))
         run = self._page[self._index]
@@ -96,3 +97,15 @@ class WorkflowExecutionAsyncIterator:
         """The histories of the runs, each fetched when it is asked for: what `Replayer.replay_workflows` takes."""
         async for run in self:
             yield await self._client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+
+
+def _run_id(token: bytes) -> str:
+    """The last run of the page before. `RPCError` INVALID_ARGUMENT for what is no token."""
+    try:
+        return str(uuid.UUID(token.decode()))
+    except ValueError:
+        raise RPCError(
+            f"{token[:100]!r} is no next_page_token: take it from an earlier list with the same query, "
+            "or leave it out to begin with the newest run",
+            RPCStatusCode.INVALID_ARGUMENT,
+        ) from None

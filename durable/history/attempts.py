@@ -18,6 +18,9 @@ from durable.history.values import (
     TimeoutType,
 )
 
+LOST_RETRY_FIRST_US = 1_000_000
+LOST_RETRY_MAX_US = 600_000_000
+
 TIMEOUT_TEXT = {
     TimeoutType.START_TO_CLOSE: "activity did not complete in time (start-to-close)",
     TimeoutType.SCHEDULE_TO_START: "activity did not start in time (schedule-to-start)",
@@ -102,8 +105,20 @@ def expired(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry | None:
     if spec.start_to_close_timeout_us and now_us >= task.started_us + spec.start_to_close_timeout_us:
         return _attempt_timed_out(task, TimeoutType.START_TO_CLOSE, now_us)
     if task.lost:
-        return _attempt_timed_out(task, TimeoutType.START_TO_CLOSE, now_us, "the worker that ran the activity died")
+        return _lost(task, now_us)
     return _attempt_timed_out(task, TimeoutType.HEARTBEAT, now_us)
+
+
+def _lost(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry:
+    """The attempt's worker died. The first time says nothing; an activity that kills one worker after the other waits
+    longer and longer, whatever its policy says."""
+    text = "the worker that ran the activity died"
+    losses = task.progress.losses + 1
+    pause_us = min(LOST_RETRY_MAX_US, LOST_RETRY_FIRST_US << min(losses - 2, 30)) if losses > 1 else 0
+    what = _attempt_timed_out(task, TimeoutType.START_TO_CLOSE, now_us, text, pause_us)
+    if isinstance(what, Retry):
+        return msgspec.structs.replace(what, progress=msgspec.structs.replace(what.progress, losses=losses))
+    return what
 
 
 def handed_back(task: ActivityTask, now_us: int) -> Retry:
@@ -125,10 +140,10 @@ def report(task: ActivityTask, what: ActivityOutcome | Retry, now_us: int) -> Ac
 
 
 def _attempt_timed_out(
-    task: ActivityTask, kind: TimeoutType, now_us: int, text: str | None = None
+    task: ActivityTask, kind: TimeoutType, now_us: int, text: str | None = None, pause_us: int = 0
 ) -> ActivityOutcome | Retry:
     failure = _timeout_failure(task, kind, text)
-    state = _retry_state(task, failure, now_us)
+    state = _retry_state(task, failure, now_us, pause_us)
     if isinstance(state, Retry):
         return state
     return _outcome(task, TimedOut(failure=failure, retry_state=state), "")
@@ -158,11 +173,11 @@ def _outcome(task: ActivityTask, outcome: Completed | Failed | TimedOut | Cancel
     )
 
 
-def _retry_state(task: ActivityTask, failure: Failure, now_us: int) -> RetryState | Retry:
-    """The next attempt's place in time, or why there is none."""
+def _retry_state(task: ActivityTask, failure: Failure, now_us: int, pause_us: int = 0) -> RetryState | Retry:
+    """The next attempt's place in time, not before ``pause_us`` have passed; or why there is none."""
     policy = task.spec.retry_policy
     info = failure.info
-    delay_us = policy.interval_us(task.attempt)
+    delay_us = max(pause_us, policy.interval_us(task.attempt))
     match info:
         case ApplicationFailureInfo(non_retryable=True) | ServerFailureInfo(non_retryable=True):
             return RetryState.NON_RETRYABLE_FAILURE

@@ -30,7 +30,7 @@ class Committer:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._open = False
-        self._under_way = False
+        self._under_way_since: float | None = None
         self._held_up: set[asyncio.Future[Outcome]] = set()
 
     async def __aenter__(self) -> Committer:
@@ -51,7 +51,13 @@ class Committer:
     @property
     def is_idle(self) -> bool:
         """Is nothing waiting, and nothing under way?"""
-        return not self._waiting and not self._under_way and not self._held_up
+        return not self._waiting and self._under_way_since is None and not self._held_up
+
+    @property
+    def stalled_for(self) -> float:
+        """For how many seconds the commit under way has waited for its answer; 0.0 when there is none."""
+        since = self._under_way_since
+        return asyncio.get_running_loop().time() - since if since is not None else 0.0
 
     def submit(self, write: Write, done: Done) -> None:
         """Write with the next commit; ``done`` is called on the loop with the outcome, or with why there is none.
@@ -91,9 +97,9 @@ class Committer:
                     return
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
-            self._under_way = True
+            self._under_way_since = asyncio.get_running_loop().time()
             await self._commit(self._next())
-            self._under_way = False
+            self._under_way_since = None
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -35,6 +37,7 @@ logger = logging.getLogger("durable.client")
 
 WATCH_INTERVAL = 0.025
 LOOK_INTERVAL = 1.0
+AGAIN_AFTER = 1.0
 RECENT_MAX = 1000
 NEVER = 1 << 62
 
@@ -70,6 +73,15 @@ class Database:
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
+        self._pid = os.getpid()
+
+    def check_process(self) -> None:
+        """Raises `StoreUnavailable` in a process that was forked since: it has the objects, and nothing behind them."""
+        if os.getpid() != self._pid:
+            raise StoreUnavailable(
+                f"process {self._pid} made this client, and process {os.getpid()} was forked from it: threads and "
+                "connections don't survive that; connect after the fork, in each process (gunicorn: post_fork)"
+            )
 
     async def open(self) -> Database:
         await self.store.__aenter__()
@@ -108,6 +120,11 @@ class Database:
         if isinstance(outcome, Committed) and not outcome.existing:
             self._committed(write)
         return outcome
+
+    @property
+    def stalled_for(self) -> float:
+        """For how many seconds the commit under way has waited for its answer; 0.0 when there is none."""
+        return self._committer.stalled_for
 
     def quiet_until(self) -> int | None:
         """When the next thing falls due, if neither a commit nor a worker of this process is at work; else None."""
@@ -222,17 +239,15 @@ class Database:
                     await self._look_for_replies(list(self._replies))
             except StoreUnavailable as error:
                 logger.warning("looking for changes failed: %s", error)
-                await asyncio.sleep(LOOK_INTERVAL)
-                looked = 0.0
+                await asyncio.sleep(AGAIN_AFTER)
+                looked = -math.inf
 
     async def _look_for_closings(self, run_ids: list[str]) -> None:
         if not run_ids:
             return
-        for run in await self.store.runs(run_ids):
-            if run.status is not RunStatus.RUNNING and run.run_id in self._closings:
-                rows = await self.store.history(run.run_id, run.last_event_id - 1)
-                if rows:
-                    self._closed(run.run_id, rows[-1])
+        for run_id, batch in (await self.store.endings(run_ids)).items():
+            if run_id in self._closings:
+                self._closed(run_id, batch)
 
     async def _look_for_replies(self, ids: list[str]) -> None:
         if not ids:

@@ -12,6 +12,8 @@ from durable.history.values import Failure, Payload, RetryState
 class MessageKind(IntEnum):
     """A message's kind, as its row tells it without decoding the body."""
 
+    UNKNOWN = 0
+    """Of a later version."""
     TASK_DUE = 1
     TIMER = 2
     ACTIVITY = 3

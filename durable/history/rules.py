@@ -8,6 +8,7 @@ steps of a caller, who needs no workflow code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zlib import crc32
 
 from msgspec import Struct
 
@@ -52,6 +53,13 @@ from durable.history.values import Failure, IdConflictPolicy, IdReusePolicy, Pay
 PARKED_RETRY_FIRST_US = 1_000_000
 PARKED_RETRY_MAX_US = 600_000_000
 REPLY_KEPT_US = 60_000_000
+
+DEATHS_MAX = 3
+"""So many owners of a run may die in a row; then its code is taken for what kills them, and the run parked."""
+SUSPICIOUS = DEATHS_MAX - 1
+"""What a run that was parked so keeps: nothing but its own retry has it tried, and another death parks it again."""
+SUSPECTS_FIRST_RETRY = 3
+"""The retry that such a run begins with: later than others, for each may cost a worker."""
 
 CLOSED_BY: dict[type[ClosingCommand], RunStatus] = {
     CompleteWorkflowExecution: RunStatus.COMPLETED,
@@ -242,6 +250,12 @@ def complete(
     )
 
 
+def is_left_alone(received: Received, deaths: int) -> bool:
+    """Is the code of a run, of which so many owners in a row have died, not to be run on this?"""
+    is_own_retry = received.retries > 0 or not received.state.task_failed
+    return deaths >= DEATHS_MAX or (deaths >= SUSPICIOUS and not is_own_retry)
+
+
 def park(
     received: Received,
     failure: Failure,
@@ -249,12 +263,14 @@ def park(
     now_us: int,
     answers: Sequence[tuple[str, QueryAnswer]] = (),
     start: StartRequest | None = None,
+    kills: bool = False,
 ) -> Step:
     """The code could not run on these events: they are kept, one WorkflowTaskFailed tells why, a retry is set.
 
     A run that is parked already gets no second WorkflowTaskFailed. The pending retry stays; one that is consumed is
     followed by the next, twice as far away, 10 minutes at most. Nobody owns a parked run: the next worker that tries
-    it may have the code that fits.
+    it may have the code that fits. One whose code ``kills`` its workers is tried later, and apart from others that
+    died with it.
     """
     events = list(received.events)
     messages: list[NewMessage] = []
@@ -273,9 +289,11 @@ def park(
                 )
             )
         if not received.state.task_failed or received.retries:
-            retry = WorkflowTaskDue(attempt=received.retries + 1)
-            delay_us = min(PARKED_RETRY_MAX_US, PARKED_RETRY_FIRST_US << min(received.retries, 30))
-            messages.append(codec.pack(retry, now_us + delay_us))
+            retries = max(received.retries, SUSPECTS_FIRST_RETRY) if kills else received.retries
+            delay_us = min(PARKED_RETRY_MAX_US, PARKED_RETRY_FIRST_US << min(retries, 30))
+            if kills:
+                delay_us += delay_us * crc32(received.run_id.encode()) >> 32
+            messages.append(codec.pack(WorkflowTaskDue(attempt=retries + 1), now_us + delay_us))
     parked = failure.message.split("\n", 1)[0] if received.task or received.state.task_failed else None
     transition = Transition(
         run_id=received.run_id,
@@ -290,6 +308,7 @@ def park(
         replies=_replies(answers, max(now_us, received.now_us)),
         new_owner=received.owner if received.state.is_open and not parked else None,
         parked=parked,
+        deaths=SUSPICIOUS if kills else 0,
     )
     return Step(transition=transition, state=fold(received.state, events), events=events, command_events=[])
 

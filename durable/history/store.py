@@ -15,6 +15,9 @@ raises `UnknownOutcome`, all of it or nothing of it is written. Nothing is ackno
 It is claimed with its messages that are due, and with those that don't wait for a time of their own (all but timers and
 "workflow task due"), due or not: the clock of their sender may have been set back since.
 
+**Of what nobody has**, runs and activity tasks, and what has fallen due since the claim's ``shares_since_us``, a claim
+takes one in so many as there are living workers, at least one; those who look at the same time take different ones.
+
 **A run that is closed** can be claimed by the same rule; only messages that outlive it are left in its inbox.
 
 **An activity task can be claimed** by a worker that serves its queue in its namespace when
@@ -27,10 +30,14 @@ Claiming sets owner, ``attempt + 1``, ``started_us`` and the deadline that `atte
 
 **A worker is dead** when another one has declared it dead, which is final. Declaring needs that the operating system
 says that its process is gone; or that its lease has run out, and the declarer's own last two renewals were on time.
-With the declaration, in one transaction, its runs lose their owner, and its attempts are ``lost`` and so overdue
-(``deadline_us`` = now; the owner stays, as part of the token): they may still end, but no heartbeat keeps them alive.
+With the declaration, in one transaction, its runs lose their owner, those that had a message to read count
+one death more, and its attempts are ``lost`` and so overdue (``deadline_us`` = now; the owner stays, as part of the
+token): they may still end, but no heartbeat keeps them alive.
 
 **Time** is ``now_us()``: the store's, the same for all who share it. A timer is due when its ``due_us`` ≤ now.
+
+**What can't be read** (bytes of a later version, or broken ones) harms nothing else: a task's row says so in
+``unreadable``, and a message's or an event's bytes are handed out as they are.
 
 **Order.** Messages of a run are read in the order of their ids, which is the order of their commits for one sender.
 """
@@ -111,8 +118,8 @@ class Store(Protocol):
         """A run by its workflow id (the latest one), or by its run id; ``workflow_id`` "" matches any."""
         ...
 
-    async def runs(self, run_ids: Sequence[str]) -> list[RunInfo]:
-        """The rows of these runs, in any order; unknown ids are left out."""
+    async def endings(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        """By run id, the last row of the histories of these runs, of those that are closed."""
         ...
 
     async def list_runs(

@@ -50,10 +50,14 @@ class ActivitySpec(ActivityFields, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ActivityProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one attempt leaves to the next, and to whoever asks: heartbeat details and the last failure."""
+    """What one attempt leaves to the next, and to whoever asks: heartbeat details and the last failure.
+
+    ``losses`` counts the latest attempts in a row that ended with the death of their worker.
+    """
 
     heartbeat_details: list[Payload] = []
     last_failure: Failure | None = None
+    losses: int = 0
 
 
 class ActivityTask(Struct, frozen=True, kw_only=True):
@@ -79,6 +83,8 @@ class ActivityTask(Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     lost: bool = False
     """Its owner was declared dead: the attempt under way is over, and ``deadline_us`` has passed."""
+    unreadable: str = ""
+    """Why its row can't be read; ``spec`` and ``progress`` then tell nothing, and every attempt fails with this."""
 
 
 class AttemptToken(Struct, frozen=True, kw_only=True):
@@ -109,7 +115,10 @@ class Reply(Struct, frozen=True, kw_only=True):
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
-    """A run's row. ``generation`` counts the runs of its workflow id; ``parked`` is why its code can't go on."""
+    """A run's row. ``generation`` counts the runs of its workflow id; ``parked`` is why its code can't go on.
+
+    ``deaths`` counts the owners in a row that were declared dead while it had a message to read, since its last step.
+    """
 
     run_id: str
     namespace: str
@@ -126,6 +135,7 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     first_execution_run_id: str
     request_id: str
     parked: str | None
+    deaths: int = 0
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -175,6 +185,8 @@ class Transition(Struct, frozen=True, kw_only=True):
     status: RunStatus = RunStatus.RUNNING
     closed_us: int | None = None
     parked: str | None = None
+    deaths: int = 0
+    """What the run's row says of them afterwards: a step whose code has run forgets them."""
     refuse_unread: bool = True
 
 
@@ -257,7 +269,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     """What a worker asks for: work of these queues, at most so much.
 
     ``cached`` maps the runs that it holds in memory to their last event id: no history is read for them when it
-    still fits. ``busy`` are the runs it is working on just now: left alone.
+    still fits. ``busy`` are the runs it is working on just now: left alone. Of what nobody has and what has fallen due
+    since ``shares_since_us`` it takes a part only, and leaves theirs to the other living workers.
     """
 
     worker_id: str
@@ -269,6 +282,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     cached: dict[str, int]
     busy: set[str]
     max_messages_per_run: int = 1000
+    shares_since_us: int = 1 << 62
 
 
 class ClaimedRun(Struct, frozen=True, kw_only=True):
@@ -286,7 +300,8 @@ class Claimed(Struct, frozen=True, kw_only=True):
     the rules and reports with the token). ``cancelled`` are the worker's own tasks whose cancellation is asked for.
     ``waiting`` are runs left alone as busy that have messages due. ``next_due_us`` is the earliest moment at which
     something of these queues falls due that is not due now.
-    ``more``: a limit cut the answer short; ask again at once.
+    ``more``: a limit cut the answer short; ask again at once. ``left``: something was left to the other workers; ask
+    for it a little later, in case that they don't come for it.
     """
 
     runs: list[ClaimedRun]
@@ -296,6 +311,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     waiting: list[str]
     next_due_us: int | None
     more: bool = False
+    left: bool = False
 
 
 class Renewal(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,16 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+NAME_BYTES_MAX = 2000
+NAMESPACE_BYTES_MAX = 500
+"""In UTF-8. PostgreSQL's indexes take 2,704 bytes an entry, and one entry holds a namespace, a name, and some more."""
+
+
+def too_long(what: str, name: str, bytes_max: int = NAME_BYTES_MAX) -> str | None:
+    """What to say of a name that no index takes; None of one that fits."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    return f"{what} has at most {bytes_max} bytes in UTF-8; this one has {size}" if size > bytes_max else None
+
 
 class Payload(Struct, kw_only=True, gc=False):
     """One converted value: how it is encoded (``metadata``), and its bytes (``data``)."""

@@ -7,6 +7,7 @@ import contextvars
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from durable.activity import ActivityCancellationDetails, Flag
@@ -29,6 +30,8 @@ from durable.worker.registry import Registry
 logger = logging.getLogger("durable.worker")
 
 REPORT_AGAIN_AFTER = 0.5
+LAST_WORDS = 2.0
+"""Seconds that a cancelled activity gets to clean up when its worker stops."""
 
 Finished = Callable[[ActivityTask, ActivityOutcome], None]
 
@@ -75,7 +78,8 @@ class Activities:
         # Attempts that are this worker's though none of them runs: about to begin, or over and the store not told.
         self._absent: set[AttemptToken] = set()
         self._reserved = 0
-        self._sync_running = 0
+        self._sync_taken = 0
+        self._dropped = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -88,11 +92,16 @@ class Activities:
 
     @property
     def free(self) -> int:
-        """How many more attempts may begin."""
-        free = self._slots - len(self._attempts) - self._reserved
-        if self._threads:
-            free = min(free, self._threads - self._sync_running)
-        return max(0, free)
+        """How many more attempts may begin, be they sync or async."""
+        return max(0, min(self._free_slots, self._threads - self._sync_taken) if self._threads else self._free_slots)
+
+    @property
+    def _free_slots(self) -> int:
+        return self._slots - len(self._attempts) - self._reserved
+
+    def _is_sync(self, task: ActivityTask) -> bool:
+        found = self._registry.activities.get(task.spec.activity_type)
+        return found is not None and not found.definition.is_async
 
     def reserve(self, task: ActivityTask) -> ActivityTask | None:
         """A task that is about to be scheduled, as this worker's own from the beginning; None when it can't take it."""
@@ -100,10 +109,11 @@ class Activities:
             task.task_queue != self._task_queue
             or self.shutdown.is_set()
             or task.spec.activity_type not in self._registry.activities
-            or self.free <= 0
+            or (self.free if self._is_sync(task) else self._free_slots) <= 0
         ):
             return None
         self._reserved += 1
+        self._sync_taken += self._is_sync(task)
         begun = attempts.begun(task, self._worker_id, self.database.store.now_us())
         self._absent.add(attempts.token(begun))
         return begun
@@ -111,6 +121,7 @@ class Activities:
     def release(self, task: ActivityTask) -> None:
         """A reserved task was not scheduled after all, or begins now."""
         self._reserved -= 1
+        self._sync_taken -= self._is_sync(task)
         self._absent.discard(attempts.token(task))
 
     # -- attempts
@@ -124,6 +135,8 @@ class Activities:
 
     def begin(self, task: ActivityTask) -> None:
         """Run an attempt that this worker has claimed; one that comes when it is stopping is handed back unbegun."""
+        if self._dropped:
+            return
         if self.shutdown.is_set():
             now_us = self.database.store.now_us()
             self.report(ActivityReport(token=attempts.token(task), what=attempts.handed_back(task, now_us)))
@@ -132,8 +145,7 @@ class Activities:
         attempt = Attempt(self, task, found)
         self._attempts[attempt.key] = attempt
         self._idle.clear()
-        if found is not None and not found.definition.is_async:
-            self._sync_running += 1
+        self._sync_taken += attempt.is_sync
         attempt.begin()
 
     def refuse(self, task: ActivityTask) -> None:
@@ -175,20 +187,33 @@ class Activities:
         self._missing = missing
 
     async def stop(self, grace: float) -> None:
-        """Let attempts end within ``grace`` seconds, cancel the rest, and wait for them. Those don't count."""
+        """Let attempts end within ``grace`` seconds, cancel the rest, and wait for them. Those don't count.
+
+        Code that does not end when it is cancelled is left behind; its task is handed back all the same.
+        """
         self.shutdown.set()
-        if self._attempts and grace > 0:
-            try:
-                await asyncio.wait_for(self._idle.wait(), grace)
-            except TimeoutError:
-                pass
+        await self._all_over(grace)
         for attempt in list(self._attempts.values()):
             attempt.cancel(ActivityCancellationDetails(worker_shutdown=True))
-        await self._idle.wait()
+        await self._all_over(LAST_WORDS)
+        for attempt in list(self._attempts.values()):
+            attempt.disown()
+            logger.warning(
+                "activity %s of workflow %s did not end within %g s of being cancelled: its task is handed back, while "
+                "its code may still be at work here",
+                *(attempt.task.spec.activity_type, attempt.task.spec.workflow_id, LAST_WORDS),
+            )
         self._close_pool()
 
+    async def _all_over(self, within: float) -> None:
+        """Wait until no attempt is under way, but no longer than that."""
+        if self._attempts and within > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), within)
+
     def drop(self) -> None:
-        """The worker was declared dead: what it runs belongs to others. Cancel all, report nothing."""
+        """The worker was declared dead: what it runs belongs to others. Cancel all, report nothing, begin nothing."""
+        self._dropped = True
         for attempt in list(self._attempts.values()):
             attempt.disown()
             attempt.cancel(ActivityCancellationDetails(not_found=True))
@@ -207,8 +232,7 @@ class Activities:
             return
         if was_full:
             self._freed()
-        if attempt.is_sync:
-            self._sync_running -= 1
+        self._sync_taken -= attempt.is_sync
         if not self._attempts:
             self._idle.set()
         if isinstance(what, ActivityOutcome):

@@ -35,6 +35,8 @@ logger = logging.getLogger("durable.worker")
 
 HEARTBEAT_INTERVAL_MAX = 60.0
 HEARTBEAT_INTERVAL_DEFAULT = 30.0
+ATTEMPT = "durable activity "
+"""So begin the names of the tasks that run attempts."""
 
 Key = tuple[str, int]
 
@@ -102,7 +104,7 @@ class Attempt(ActivityContext):
     # -- its life
 
     def begin(self) -> None:
-        self._work = self._loop.create_task(self._run(), name=f"activity-{self.task.spec.activity_type}")
+        self._work = self._loop.create_task(self._run(), name=f"{ATTEMPT}{self.task.spec.activity_type}")
         self._work.add_done_callback(self._never_ran)
         self._watch_deadline()
 
@@ -138,6 +140,8 @@ class Attempt(ActivityContext):
             self._over(what)
 
     async def _call(self) -> Any:
+        if self.task.unreadable:
+            raise ApplicationError(self.task.unreadable, type="CorruptHistory")
         if self._found is None:
             raise ApplicationError(self._activities.missing(self.task.spec.activity_type), type="NotFoundError")
         definition = self._found.definition

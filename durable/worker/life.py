@@ -159,7 +159,7 @@ class Life:
                     self._activities.drop()
                 else:
                     await self._activities.stop(self._settings.graceful_shutdown_timeout)
-                    await self._runs.stop()
+                await self._runs.stop()
                 tasks.cancel_scope.cancel()
         finally:
             self._accepting = False
@@ -211,7 +211,7 @@ class Life:
 
     async def _tick(self) -> None:
         while True:
-            self._lease.tick()
+            self._lease.tick(max(self._poller.stalled_for, self._database.stalled_for))
             await anyio.sleep(TICK)
 
     def _renewed(self, renewal: Renewal) -> None:

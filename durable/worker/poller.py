@@ -18,6 +18,8 @@ logger = logging.getLogger("durable.worker")
 FLOOR = 5.0
 """Seconds after which the store is asked though nothing said that anything is due: alone it suffices."""
 RUNS_PER_CLAIM = 500
+SHARED_FOR_US = 50_000
+"""For so long a claim leaves the other workers their part of what it finds: twice as long as they take to look."""
 AGAIN_FIRST = 0.1
 AGAIN_MAX = 5.0
 
@@ -46,9 +48,21 @@ class Poller:
         self._activity_queues = activity_queues
         self._dead = dead
         self._due_us: int | None = 0
+        self._left_us: int | None = None
+        """When it first left something to the others that they may not have come for."""
         self._roused = asyncio.Event()
-        self.claiming = False
-        """A claim is under way: what it has booked may not be known here yet."""
+        self._claiming_since: float | None = None
+
+    @property
+    def claiming(self) -> bool:
+        """Is a claim under way? What it has booked may not be known here yet."""
+        return self._claiming_since is not None
+
+    @property
+    def stalled_for(self) -> float:
+        """For how many seconds the claim under way has waited for its answer; 0.0 when there is none."""
+        since = self._claiming_since
+        return asyncio.get_running_loop().time() - since if since is not None else 0.0
 
     def due(self, at_us: int) -> None:
         """Something may fall due at ``at_us``; 0 is now."""
@@ -69,20 +83,20 @@ class Poller:
             await self._wait()
             self._due_us = None
             try:
-                self.claiming = True
+                self._claiming_since = asyncio.get_running_loop().time()
                 claimed = await self._claim()
             except WorkerDead:
                 self._dead()
                 return
             except HistoryError as error:
-                self.claiming = False
+                self._claiming_since = None
                 logger.warning("asking for work failed, again in %g s: %s", pause, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, AGAIN_MAX)
                 self.due(0)
                 continue
             pause = AGAIN_FIRST
-            self.claiming = False
+            self._claiming_since = None
             self._hand_over(claimed)
 
     async def _wait(self) -> None:
@@ -102,7 +116,12 @@ class Poller:
                 return
 
     async def _claim(self) -> Claimed:
-        return await self._database.store.claim(
+        now_us = self._database.store.now_us()
+        if self._left_us is not None and self._left_us + SHARED_FOR_US <= now_us:
+            shares_since_us, self._left_us = self._left_us, None
+        else:
+            shares_since_us = 0
+        claimed = await self._database.store.claim(
             Claim(
                 worker_id=self._worker_id,
                 namespace=self._namespace,
@@ -112,8 +131,14 @@ class Poller:
                 max_activities=self._activities.free,
                 cached=self._runs.cached,
                 busy=self._runs.busy,
+                shares_since_us=shares_since_us,
             )
         )
+        if not claimed.left:
+            self._left_us = None
+        elif self._left_us is None:
+            self._left_us = now_us
+        return claimed
 
     def _hand_over(self, claimed: Claimed) -> None:
         self._runs.take(claimed.runs, claimed.waiting)
@@ -126,6 +151,8 @@ class Poller:
             what = attempts.expired(task, now_us)
             if what is not None:
                 self._activities.report(attempts.report(task, what, now_us))
+        if self._left_us is not None:
+            self.due(self._left_us + SHARED_FOR_US)
         if claimed.more:
             self.due(0)
         elif claimed.next_due_us is not None:

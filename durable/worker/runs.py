@@ -125,7 +125,11 @@ class Runs:
                 return
             entry = self._enter(run.run_id, run.workflow_type)
         job = Job(
-            run_id=run.run_id, workflow_type=run.workflow_type, history=claimed.history, messages=claimed.messages
+            run_id=run.run_id,
+            workflow_type=run.workflow_type,
+            history=claimed.history,
+            messages=claimed.messages,
+            deaths=run.deaths,
         )
         self._make_ready(entry, job)
 
@@ -239,7 +243,7 @@ class Runs:
         for task in own:
             self._activities.release(task)
         if self._entries.get(work.entry.run_id) is not work.entry:
-            pass  # this life is over, and the run let go of
+            pass  # an error has ended this life
         elif isinstance(outcome, Committed) and not outcome.existing:
             self._went_on(work, stepped, transition, own)
         else:

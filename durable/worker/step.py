@@ -22,11 +22,17 @@ from durable.worker.replay import Environment, LogLine, Moment, Run
 from durable.worker.watchdog import DeadlockError
 from durable.workflow.errors import NondeterminismError
 
+DIED = (
+    "{} workers in a row died while they held this run, perhaps of its code (out of memory, a crash of native code, "
+    "os._exit): see their logs, and `durable debug`. It is tried again, later and later; `durable terminate` ends it"
+)
+
 
 class Job(Struct, kw_only=True):
     """What to step: a cached run, one to rebuild from ``history``, or one to ``start``.
 
     ``messages`` are from the inbox; ``local`` are outcomes of activities of this process that never were there.
+    ``deaths`` are those of its owners since it was stepped last.
     ``discard`` are copies of runs to close before (here, because their code belongs to the workflow thread); a job
     without a ``run_id`` does nothing else.
     """
@@ -38,7 +44,12 @@ class Job(Struct, kw_only=True):
     messages: Sequence[StoredMessage] = ()
     local: Sequence[Incoming] = ()
     start: StartRequest | None = None
+    deaths: int = 0
     discard: Sequence[Rebuilt] = ()
+
+
+class WorkersDied(Exception):
+    """The run's code is what its workers seem to die of."""
 
 
 class Stepped(Struct, kw_only=True):
@@ -108,6 +119,8 @@ class Stepping:
         if rebuilt is None:
             events = codec.decode_history(job.history or [])
             definition = self._registry.workflows.get(job.workflow_type)
+            if job.deaths and rules.is_left_alone(received := self._receive(job, fold(State(), events)), job.deaths):
+                return self._parked(job, received, WorkersDied(DIED.format(rules.DEATHS_MAX)), None)
             if definition is None:
                 error: Exception = LookupError(self._registry.missing_workflow(job.workflow_type))
                 return self._parked(job, self._receive(job, fold(State(), events)), error, None)
@@ -140,7 +153,8 @@ class Stepping:
         if isinstance(error, NondeterminismError):
             cause = TaskFailedCause.NON_DETERMINISTIC_ERROR
         answers = [(query.id, QueryAnswer(failure=failure)) for query in received.queries]
-        step = rules.park(received, failure, cause, self._now_us(), answers, start=job.start)
+        kills = isinstance(error, WorkersDied)
+        step = rules.park(received, failure, cause, self._now_us(), answers, start=job.start, kills=kills)
         log_lines: list[LogLine] = []
         if run is not None:
             log_lines = _taken(run)

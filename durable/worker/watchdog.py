@@ -73,8 +73,7 @@ class _Batch(Generic[J, R]):
         with self._lock:
             if self.began != began or len(self.results) == len(self._jobs):
                 return None
-            frame = sys._current_frames().get(self.thread_id)  # pyright: ignore[reportPrivateUsage]
-            stack = "".join(traceback.format_stack(frame)[-6:]) if frame is not None else ""
+            stack = stack_of_thread(self.thread_id)
             self.warned = True
             _raise_in(self.thread_id, DeadlockError)
             return stack
@@ -82,6 +81,12 @@ class _Batch(Generic[J, R]):
     def abandon(self) -> None:
         with self._lock:
             self.abandoned = True
+
+
+def stack_of_thread(thread_id: int) -> str:
+    """Where a thread is: its last lines."""
+    frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage]
+    return "".join(traceback.format_stack(frame)[-6:]) if frame is not None else ""
 
 
 def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:

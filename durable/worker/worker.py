@@ -13,6 +13,7 @@ from typing import Any
 from durable.client import Client
 from durable.client.client import DEFAULT_TASK_QUEUE
 from durable.history.errors import HistoryError
+from durable.history.values import too_long
 from durable.worker.life import Life, Settings
 from durable.worker.registry import Registry
 
@@ -32,8 +33,8 @@ class Worker:
 
     ``max_cached_workflows`` runs stay in memory; others are rebuilt from their history when something happens to them.
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
-    if their attempt had not begun (one that may be tried once only has failed instead). ``debug_mode`` switches the
-    deadlock detector off.
+    if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
+    later is left behind, and runs anew elsewhere all the same. ``debug_mode`` switches the deadlock detector off.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Worker:
     ) -> None:
         if not task_queue:
             raise ValueError("task_queue can't be empty")
+        if (why := too_long("a task queue", task_queue)) is not None:
+            raise ValueError(why)
         if max_concurrent_activities < 1 or activity_threads < 1 or max_cached_workflows < 0:
             raise ValueError(
                 "max_concurrent_activities and activity_threads are 1 or more, max_cached_workflows 0 or more"

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.benchmarks import scale
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.child import MEASURES
 from tests.benchmarks.figures import FIGURES, TITLES, Sizes
@@ -155,3 +156,21 @@ def test_a_benchmark_that_does_not_exist_is_refused_with_those_that_do(capsys: p
         main(["W9"], TINY)
 
     assert "no benchmark 'W9'; there are floor, W1, W2" in capsys.readouterr().err
+
+
+async def test_what_worker_processes_bring_is_measured_and_told_in_a_table(
+    postgres: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await scale.main(postgres, [0, 1], TINY)
+
+    head, _, *rows, size = capsys.readouterr().out.splitlines()
+    assert head == "| | one process | 1 workers |"
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| W1 p50, ms",
+        "| W1 p99, ms",
+        "| W2, workflows/s",
+        "| W3, activities/s",
+        "| W4, activities/s",
+        "| connections",
+    ]
+    assert size.endswith(f"of {2 * (scale.WARM_UP + TINY.w1_runs + TINY.w2_workflows + 2)}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from durable import Client, Worker
 from durable.history.errors import HistoryError
 from tests.chaos.flows import ACTIVITIES, LEDGER, WORKFLOWS
+from tests.forkserver import processes
 
 LEASE = timedelta(seconds=1)
 PAUSE = 0.1
@@ -21,15 +22,12 @@ ACTIVITIES_MAX = 5
 CACHED_MAX = 20
 """Few of both, so that all workers get to work, and some runs are rebuilt from their history without any fault."""
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.chaos.processes"])
-
 logger = logging.getLogger(__name__)
 
 
 def spawn(address: str, folder: Path) -> BaseProcess:
     """A worker process, which ends with its parent if it is not killed before."""
-    process = _processes.Process(target=work, args=(address, folder), daemon=True)
+    process = processes.Process(target=work, args=(address, folder), daemon=True)
     process.start()
     return process
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +56,11 @@ class RunningWorker:
 
 
 class Shell:
-    """Runs the command in ``directory``, whose default address is the file durable.db in it."""
+    """Runs the command in ``directory``, whose default address is the file durable.db in it; ``by`` another one."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, by: Sequence[str] = ()) -> None:
         self.directory = directory
+        self._by = by
         self.address = f"sqlite:///{directory / 'durable.db'}"
 
     async def __call__(self, *args: str) -> Ended:
@@ -93,6 +94,7 @@ class Shell:
     async def _start(self, *args: str) -> Process:
         env = {name: value for name, value in os.environ.items() if name != "DURABLE_ADDRESS"}
         return await asyncio.create_subprocess_exec(
+            *self._by,
             sys.executable,
             "-m",
             "durable",

@@ -21,7 +21,7 @@ from typer.testing import Result
 
 from durable import Client
 from durable.history.host import Machine
-from durable.history.stores import open_store
+from durable.history.stores import mounts, open_store
 from durable.history.upkeep import machine, postgres, postgres_judge, sqlite
 from durable.history.upkeep.examination import examine
 from durable.history.upkeep.finding import Finding, Grade, worst
@@ -279,36 +279,6 @@ async def test_a_file_that_is_too_large_to_read_whole_is_only_opened(
     assert finding.grade is Grade.OK and "PRAGMA quick_check" in finding.told
 
 
-@pytest.mark.parametrize(
-    ("version", "grade"), [((3, 34, 1), Grade.BAD), ((3, 51, 2), Grade.WARNING), ((3, 51, 3), Grade.OK)]
-)
-async def test_a_sqlite_with_the_wal_reset_fault_is_told(
-    file: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], grade: Grade
-) -> None:
-    """F48."""
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
-
-    assert (await found_in(file))["SQLite"].grade is grade
-
-
-@pytest.mark.parametrize(
-    ("kind", "grade"),
-    [
-        *((remote, Grade.BAD) for remote in ("nfs4", "cifs", "smb3", "virtiofs", "9p")),
-        ("tmpfs", Grade.WARNING),
-        ("ext4", Grade.OK),
-        (None, Grade.OK),
-    ],
-)
-async def test_a_file_system_without_shared_memory_is_bad(
-    file: Path, monkeypatch: pytest.MonkeyPatch, kind: str | None, grade: Grade
-) -> None:
-    """F47."""
-    monkeypatch.setattr(machine, "file_system", lambda _path: kind)
-
-    assert (await found_in(file))["file system"].grade is grade
-
-
 MOUNTS = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 31 22 0:27 / /data rw - tmpfs tmpfs rw
@@ -327,12 +297,12 @@ MOUNTS = r"""
     ],
 )
 def test_the_nearest_mount_tells_the_file_system(path: str, kind: str) -> None:
-    assert machine.file_system_in(MOUNTS, Path(path)) == kind
+    assert mounts.file_system_in(MOUNTS, Path(path)) == kind
 
 
 @LINUX
 def test_this_machine_tells_its_file_systems() -> None:
-    assert machine.file_system(Path("/proc/locks")) == "proc"
+    assert mounts.file_system(Path("/proc/locks")) == "proc"
 
 
 @pytest.mark.parametrize(("free", "grade"), [(100 << 20, Grade.BAD), (500 << 20, Grade.WARNING), (5 << 30, Grade.OK)])
@@ -349,22 +319,6 @@ async def test_a_file_that_left_wal_is_told(file: Path) -> None:
     sqlite_database(file).run("PRAGMA journal_mode=DELETE")
 
     assert (await found_in(file))["WAL"].grade is Grade.WARNING
-
-
-@LINUX
-async def test_a_wal_that_a_reader_keeps_from_shrinking_is_told_with_the_reader(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """F46."""
-    monkeypatch.setattr(sqlite, "WAL_BYTES_MAX", 20_000)
-    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM durable_runs").fetchall()
-        sqlite_database(file).run("INSERT INTO durable_replies VALUES ('x', zeroblob(50000), 0)")
-
-        finding = (await found_in(file))["WAL"]
-
-    assert finding.grade is Grade.WARNING and f"({os.getpid()})" in finding.told
 
 
 async def test_a_clock_that_was_set_back_is_told(file: Path) -> None:

@@ -48,7 +48,7 @@ async def test_a_result_wakes_its_waiter_in_another_process(shell: Shell, monkey
 
 
 async def test_sigterm_hands_a_running_activity_to_another_worker_as_if_it_had_not_begun(shell: Shell) -> None:
-    async with shell.worker("flows") as first:
+    async with shell.worker("flows", "--grace", "0") as first:
         await shell.fine("start", "holding", "--id", "held")
         assert await first.prints() == "holding"
         stopped = await first.stop()

@@ -78,6 +78,16 @@ def test_an_id_in_use_is_refused_unless_the_policy_says_what_to_do(command: Call
     assert [run["status"] for run in runs] == ["RUNNING", "TERMINATED"]
 
 
+def test_a_list_shows_the_runs_that_pass_a_query(command: Callable[..., Result]) -> None:
+    for name, queue in (("hello", "a"), ("hello", "b"), ("other", "b")):
+        command("start", name, "--id", f"{name}-{queue}", "--task-queue", queue)
+    passing = command("list", "--query", "WorkflowType = 'hello' AND TaskQueue = 'b'", "--status", "running", "--json")
+    refused = command("list", "--query", "StartTime > 7")
+
+    assert [run["id"] for run in json.loads(passing.stdout)] == ["hello-b"]
+    assert refused.exit_code == 1 and "StartTime is none of its attributes" in sentence(refused)
+
+
 @pytest.mark.parametrize("words", [["list"], ["result", "x"], ["signal", "x", "y"]])
 def test_commands_that_only_look_make_no_database(
     command: Callable[..., Result], shell: Shell, words: list[str]
@@ -98,6 +108,7 @@ def test_commands_that_only_look_make_no_database(
         ("app.db", "write sqlite:///app.db"),
         ("sqlite://", "name a file"),
         ("mysql://host/db", "no store is known"),
+        ("sqlite:///app.db?mode=ro", "the only one for SQLite is ?file_system=any"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_told_in_one_sentence(

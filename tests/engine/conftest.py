@@ -1,18 +1,24 @@
-"""What the engine's tests share: a real client on a real store, and a short way to make real workers."""
+"""What the engine's tests share: a real client on each of the real stores, and a short way to make real workers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from durable import Client, Worker
 from durable.activity import ActivityDefinition
+from durable.history import database
+from durable.history.stores import postgres_watch
 from durable.worker import poller
 from durable.workflow.definition import WorkflowDefinition
+from tests.chaos.places import Place, PostgresPlace, SqlitePlace
 from tests.engine.histories import assert_replays, assert_sound
+from tests.postgres import Server
 
 LONG_LEASE = timedelta(minutes=5)
 """No test that uses it wants anybody to be declared dead because the machine is busy."""
@@ -32,13 +38,48 @@ class Execute(Protocol):
 
 @pytest.fixture(autouse=True)
 def no_look_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers look only when something tells them to: a wake-up that is lost hangs its test."""
+    """Workers look for work, clients for results, and listeners at their sessions, only when something tells them to:
+    a wake-up that is lost hangs its test."""
     monkeypatch.setattr(poller, "FLOOR", 3600.0)
+    monkeypatch.setattr(database, "LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr(postgres_watch, "CHECKED_EVERY", 3600.0)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> str:
+    """What is asked of the engine is asked on each of its stores."""
+    return str(request.param)
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    async with await Client.connect("sqlite://") as client:
+def new_place(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[], Place]]:
+    """Makes empty databases, each for as many clients and processes as a test likes."""
+    if store == "sqlite":
+        numbers = count(1)
+        yield lambda: SqlitePlace(tmp_path / f"durable-{next(numbers)}.db")
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    lent: list[str] = []
+
+    def lend() -> Place:
+        lent.append(server.lend())
+        return PostgresPlace(server.url(lent[-1]))
+
+    yield lend
+    for name in lent:
+        server.give_back(name)
+
+
+@pytest.fixture
+def address(new_place: Callable[[], Place]) -> str:
+    return new_place().address
+
+
+@pytest.fixture
+async def client(store: str, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """On SQLite in memory, which takes no time for the disk."""
+    address = "sqlite://" if store == "sqlite" else request.getfixturevalue("address")
+    async with await Client.connect(address) as client:
         yield client
 
 

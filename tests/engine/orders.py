@@ -18,14 +18,11 @@ from typing import Any
 from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import ApplicationError
-from durable.history.stores.sqlite_sql import statements
 from durable.history.transition import Claim, Claimed, Outcome, Refused, Renewal, WorkerInfo, Write
 
 LEASE = timedelta(seconds=0.3)
 SOON = RetryPolicy(initial_interval=timedelta(milliseconds=5), backoff_coefficient=1.0)
 ONCE = RetryPolicy(maximum_attempts=1)
-
-statements()  # compiled before any process forks
 
 
 def business(folder: Path) -> sqlite3.Connection:
@@ -162,14 +159,18 @@ class Boundaries:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def address(folder: Path) -> str:
-    return f"sqlite:///{folder / 'durable.db'}"
+@dataclass(frozen=True)
+class Scene:
+    """Where it happens: the engine's database, and a folder for what the processes do and tell."""
+
+    address: str
+    folder: Path
 
 
-async def run_order(folder: Path, item: str, death: Death) -> None:
+async def run_order(scene: Scene, item: str, death: Death) -> None:
     """Start the order (once, however often this is called), and work until it is over; then note how many
     boundaries there were."""
-    async with await Client.connect(address(folder)) as client:
+    async with await Client.connect(scene.address) as client:
         boundaries = Boundaries(client, death)
         async with Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE):
             handle = await client.start_workflow(order, item, id="order", request_id="the-order")
@@ -177,16 +178,17 @@ async def run_order(folder: Path, item: str, death: Death) -> None:
                 await handle.result()
             except WorkflowFailureError:
                 pass
-        (folder / "passed").write_text(str(boundaries.passed))
+        (scene.folder / "passed").write_text(str(boundaries.passed))
 
 
-async def serve(folder: Path) -> None:
+async def serve(scene: Scene) -> None:
     """Work until killed, or until the tests are gone.
 
     While the folder has a file ``deaf`` in it, the worker neither renews its lease nor asks for work, so that it goes
     on for a while when it wakes up dead; each write of its that is refused leaves a line in ``refused``.
     """
-    async with await Client.connect(address(folder)) as client:
+    folder = scene.folder
+    async with await Client.connect(scene.address) as client:
         store: Any = client.database.store
         commit, claim, renew = store.commit, store.claim, store.renew
 
@@ -217,8 +219,8 @@ async def serve(folder: Path) -> None:
             await asyncio.to_thread(tests.join)
 
 
-def process(folder: Path, item: str | None, death: Death) -> None:
+def process(scene: Scene, item: str | None, death: Death) -> None:
     """The main function of a worker process; without an item it serves until it is killed."""
     logging.disable(logging.CRITICAL)
-    os.environ["ORDERS_FOLDER"] = str(folder)
-    asyncio.run(serve(folder) if item is None else run_order(folder, item, death))
+    os.environ["ORDERS_FOLDER"] = str(scene.folder)
+    asyncio.run(serve(scene) if item is None else run_order(scene, item, death))

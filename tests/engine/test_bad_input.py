@@ -231,13 +231,12 @@ async def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         await Client.connect(f"sqlite:///{tmp_path / 'nowhere' / 'd.db'}")
 
 
-async def test_an_address_that_is_none_is_an_error(tmp_path: Path) -> None:
+async def test_an_address_that_is_none_is_an_error() -> None:
     with pytest.raises((ValueError, StoreUnavailable), match="nosuchdb"):
         await Client.connect("nosuchdb://host/name")
 
 
-async def test_what_is_committed_survives_closing_and_opening(tmp_path: Path) -> None:
-    address = f"sqlite:///{tmp_path / 'd.db'}"
+async def test_what_is_committed_survives_closing_and_opening(address: str) -> None:
     async with await Client.connect(address) as client:
         await client.start_workflow(ordering, Order([Line("a")]), id="o")
     async with await Client.connect(address) as client, worker_for(client, ordering, take):

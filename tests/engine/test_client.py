@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -363,8 +362,7 @@ async def test_a_list_comes_newest_first_in_pages_without_gap_or_repeat(
     assert len([run async for run in client.list_workflows(status=RunStatus.RUNNING, page_size=2)]) == 6
 
 
-async def test_namespaces_do_not_see_each_other(tmp_path: Path) -> None:
-    address = f"sqlite:///{tmp_path / 'd.db'}"
+async def test_namespaces_do_not_see_each_other(address: str) -> None:
     async with (
         await Client.connect(address, namespace="one") as one,
         await Client.connect(address, namespace="two") as two,
@@ -378,8 +376,7 @@ async def test_namespaces_do_not_see_each_other(tmp_path: Path) -> None:
         assert (await first.describe()).history_length == 2
 
 
-async def test_a_result_reaches_a_client_on_another_connection(tmp_path: Path) -> None:
-    address = f"sqlite:///{tmp_path / 'd.db'}"
+async def test_a_result_reaches_a_client_on_another_connection(address: str) -> None:
     async with await Client.connect(address) as one, await Client.connect(address) as two, worker_for(one, Counter):
         handle = await two.start_workflow(Counter.run, 4, id="c")
         waiting = asyncio.ensure_future(handle.result())

@@ -1,14 +1,10 @@
-"""Real processes killed at every moment that matters, and one that is stopped and wakes up too late."""
+"""Real processes killed at every moment that matters, and one that is stopped and wakes up too late; on each store."""
 
 from __future__ import annotations
 
-import fcntl
-import multiprocessing
 import os
 import signal
-import sqlite3
-import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -24,33 +20,34 @@ from durable.client.handle import WorkflowHandle
 from durable.exceptions import ActivityError, TimeoutError
 from durable.history.events import WorkflowTaskCompleted
 from durable.history.values import RunStatus
+from tests.chaos.places import Place, Rows
 from tests.engine import orders
 from tests.engine.histories import assert_replays, assert_sound, of_type, types, until
-from tests.engine.orders import ACTIVITIES, LEASE, WORKFLOWS, Death, Gated, address, order
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.engine.orders"])
+from tests.engine.orders import ACTIVITIES, LEASE, WORKFLOWS, Death, Gated, Scene, order
+from tests.forkserver import processes
 
 BOUNDARIES_MAX = 40
 NEVER = Death()
 
+NewScene = Callable[[str], Scene]
 
-def start(folder: Path, item: str | None, death: Death = NEVER) -> BaseProcess:
-    child = _processes.Process(target=orders.process, args=(folder, item, death), daemon=True)
+
+def start(scene: Scene, item: str | None, death: Death = NEVER) -> BaseProcess:
+    child = processes.Process(target=orders.process, args=(scene, item, death), daemon=True)
     child.start()
     return child
 
 
-def finish(folder: Path, item: str, death: Death = NEVER) -> int:
+def finish(scene: Scene, item: str, death: Death = NEVER) -> int:
     """The exit code of a process that works on the order."""
-    child = start(folder, item, death)
+    child = start(scene, item, death)
     child.join()
     assert child.exitcode is not None
     return child.exitcode
 
 
-def effects(folder: Path) -> set[tuple[str, str]]:
-    with closing(orders.business(folder)) as db:
+def effects(scene: Scene) -> set[tuple[str, str]]:
+    with closing(orders.business(scene.folder)) as db:
         return set(db.execute("SELECT what, item FROM effects"))
 
 
@@ -64,9 +61,9 @@ class End:
     commands: tuple[str, ...]
 
 
-async def end_of(folder: Path) -> End:
+async def end_of(scene: Scene) -> End:
     """The end; the history must be sound, and replay, and nothing be left behind."""
-    async with await Client.connect(address(folder)) as client:
+    async with await Client.connect(scene.address) as client:
         handle = client.get_workflow_handle("order")
         try:
             result: Any = await handle.result()
@@ -78,7 +75,7 @@ async def end_of(folder: Path) -> End:
     assert description.pending_activities == [] and description.pending_messages == []
     assert_sound(history.events)
     await assert_replays(order, history)
-    return End(description.status, result, frozenset(effects(folder)), commands(history))
+    return End(description.status, result, frozenset(effects(scene)), commands(history))
 
 
 def commands(history: WorkflowHistory) -> tuple[str, ...]:
@@ -93,69 +90,86 @@ def item(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def new_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
+@pytest.fixture
+def new_scene(new_place: Callable[[], Place], tmp_path: Path) -> NewScene:
+    """Makes the scenes of a test, by their names."""
+
+    def make(name: str) -> Scene:
+        folder = tmp_path / name
+        folder.mkdir()
+        return Scene(new_place().address, folder)
+
+    return make
 
 
-async def undisturbed(folder: Path, item: str) -> tuple[End, int]:
-    assert finish(folder, item) == 0
-    return await end_of(folder), int((folder / "passed").read_text())
+async def undisturbed(scene: Scene, item: str) -> tuple[End, int]:
+    assert finish(scene, item) == 0
+    return await end_of(scene), int((scene.folder / "passed").read_text())
 
 
-async def sweep(tmp_path: Path, item: str, numbers: range, *, before: bool) -> None:
-    expected, boundaries = await undisturbed(new_folder(tmp_path / "undisturbed"), item)
+async def sweep(new_scene: NewScene, item: str, numbers: range, *, before: bool) -> None:
+    expected, boundaries = await undisturbed(new_scene("undisturbed"), item)
     assert {what for what, _ in expected.effects} >= {"reserve", "charge"}
     assert boundaries < BOUNDARIES_MAX
     killed = 0
     for number in numbers:
         if number > boundaries:
             break
-        folder = new_folder(tmp_path / f"killed-{number}")
-        killed += finish(folder, item, Death(number, before)) == -signal.SIGKILL
-        assert finish(folder, item) == 0, f"nobody could go on after a death at boundary {number}"
-        assert await end_of(folder) == expected, f"a death at boundary {number} made a difference"
+        scene = new_scene(f"killed-{number}")
+        killed += finish(scene, item, Death(number, before)) == -signal.SIGKILL
+        assert finish(scene, item) == 0, f"nobody could go on after a death at boundary {number}"
+        assert await end_of(scene) == expected, f"a death at boundary {number} made a difference"
     assert killed, "nobody was killed"
 
 
-async def test_an_order_survives_deaths_right_after_some_boundaries(tmp_path: Path, item: str) -> None:
-    await sweep(tmp_path, item, range(1, BOUNDARIES_MAX, 3), before=False)
+async def test_an_order_survives_deaths_right_after_some_boundaries(new_scene: NewScene, item: str) -> None:
+    await sweep(new_scene, item, range(1, BOUNDARIES_MAX, 3), before=False)
 
 
-async def test_an_order_survives_deaths_right_before_some_commits(tmp_path: Path, item: str) -> None:
-    await sweep(tmp_path, item, range(2, BOUNDARIES_MAX, 3), before=True)
+async def test_an_order_survives_deaths_right_before_some_commits(new_scene: NewScene, item: str) -> None:
+    await sweep(new_scene, item, range(2, BOUNDARIES_MAX, 3), before=True)
 
 
 @pytest.mark.all
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
-async def test_an_order_survives_a_death_at_every_boundary(tmp_path: Path, item: str, before: bool) -> None:
-    await sweep(tmp_path, item, range(1, BOUNDARIES_MAX), before=before)
+async def test_an_order_survives_a_death_at_every_boundary(new_scene: NewScene, item: str, before: bool) -> None:
+    await sweep(new_scene, item, range(1, BOUNDARIES_MAX), before=before)
 
 
 @pytest.mark.all
 @pytest.mark.timeout(600)
-async def test_an_order_survives_the_deaths_of_one_successor_after_another(tmp_path: Path, item: str) -> None:
+async def test_an_order_survives_the_deaths_of_one_successor_after_another(new_scene: NewScene, item: str) -> None:
     """Work goes on as long as each process lives to see one attempt through: the start asked for again, what its
     predecessor left ended, the next attempt taken, its outcome committed."""
-    expected, _ = await undisturbed(new_folder(tmp_path / "undisturbed"), item)
+    expected, _ = await undisturbed(new_scene("undisturbed"), item)
     for number in (5, 6, 7):
-        folder = new_folder(tmp_path / f"always-{number}")
+        scene = new_scene(f"always-{number}")
         deaths = 0
-        while finish(folder, item, Death(number)) == -signal.SIGKILL:
+        while finish(scene, item, Death(number)) == -signal.SIGKILL:
             deaths += 1
             assert deaths < 100
         assert deaths > 0
-        assert await end_of(folder) == expected
+        assert await end_of(scene) == expected
 
 
 # With a worker in this process, to take over. -------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    monkeypatch.setenv("ORDERS_FOLDER", str(tmp_path))
-    async with await Client.connect(address(tmp_path)) as client:
+def place(new_place: Callable[[], Place]) -> Place:
+    return new_place()
+
+
+@pytest.fixture
+def scene(place: Place, tmp_path: Path) -> Scene:
+    return Scene(place.address, tmp_path)
+
+
+@pytest.fixture
+async def client(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    monkeypatch.setenv("ORDERS_FOLDER", str(scene.folder))
+    async with await Client.connect(scene.address) as client:
         yield client
 
 
@@ -163,29 +177,25 @@ def worker(client: Client) -> Worker:
     return Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE)
 
 
-async def at_the_gate(folder: Path, pid: int) -> None:
+async def at_the_gate(scene: Scene, pid: int) -> None:
     async def arrived() -> bool:
-        with closing(orders.business(folder)) as db:
+        with closing(orders.business(scene.folder)) as db:
             return bool(db.execute("SELECT 1 FROM effects WHERE what = 'at the gate' AND pid = ?", (pid,)).fetchall())
 
     await until(arrived)
 
 
-def worker_ids(folder: Path, pid: int) -> set[str]:
-    with closing(sqlite3.connect(folder / "durable.db", timeout=30)) as db:
-        return {row[0] for row in db.execute("SELECT worker_id FROM durable_workers WHERE pid = ?", (pid,))}
+async def worker_ids(place: Place, pid: int) -> set[str]:
+    return {row[0] for row in await place.ask(f"SELECT worker_id FROM durable_workers WHERE pid = {pid}")}
 
 
-def history_rows(folder: Path) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(folder / "durable.db", timeout=30)) as db:
-        return db.execute("SELECT * FROM durable_history ORDER BY 1, 2").fetchall()
+async def history_rows(place: Place) -> Rows:
+    return await place.ask("SELECT * FROM durable_history ORDER BY 1, 2")
 
 
-async def test_an_attempt_that_may_run_once_is_not_repeated_when_its_process_dies(
-    tmp_path: Path, client: Client
-) -> None:
+async def test_an_attempt_that_may_run_once_is_not_repeated_when_its_process_dies(scene: Scene, client: Client) -> None:
     handle = await client.start_workflow(orders.once, id="once")
-    child = start(tmp_path, None)
+    child = start(scene, None)
     child.join()
     assert child.exitcode == -signal.SIGKILL
     async with worker(client):
@@ -193,45 +203,45 @@ async def test_an_attempt_that_may_run_once_is_not_repeated_when_its_process_die
             await handle.result()
     assert isinstance(caught.value.cause, ActivityError) and isinstance(caught.value.cause.cause, TimeoutError)
     assert caught.value.cause.cause.message == "the worker that ran the activity died"
-    with closing(orders.business(tmp_path)) as db:
+    with closing(orders.business(scene.folder)) as db:
         assert db.execute("SELECT count(*) FROM effects WHERE what = 'fragile'").fetchone() == (1,)
 
 
 async def test_a_worker_that_was_stopped_beyond_its_lease_cannot_append_anything(
-    tmp_path: Path, client: Client
+    place: Place, scene: Scene, client: Client
 ) -> None:
     closing_run = await client.start_workflow(Gated.run, args=["a", 0], id="closing")
     open_run = await client.start_workflow(Gated.run, args=["b", 2], id="open")
-    child = start(tmp_path, None)
+    child = start(scene, None)
     pid = child.pid
     assert pid is not None
     try:
-        await at_the_gate(tmp_path, pid)
+        await at_the_gate(scene, pid)
 
         async def both_there() -> bool:
-            return len(effects(tmp_path)) == 2
+            return len(effects(scene)) == 2
 
         await until(both_there)
-        (stopped,) = worker_ids(tmp_path, pid)
-        (tmp_path / "deaf").touch()
-        stop(tmp_path, pid)
+        (stopped,) = await worker_ids(place, pid)
+        (scene.folder / "deaf").touch()
+        place.freeze(pid)
         async with worker(client):
-            (tmp_path / "open").touch()
+            (scene.folder / "open").touch()
             await open_run.signal(Gated.tell, "one")
             # Its runs go on here meanwhile; the attempts that it holds count as over.
             assert await closing_run.result() == [os.getpid()]
             await until(lambda: _read(open_run, 1))
-            rows = history_rows(tmp_path)
+            rows = await history_rows(place)
             mine = [event.identity for event in await _tasks(open_run)][1:]
             assert mine and stopped not in mine
 
             os.kill(pid, signal.SIGCONT)
             # It wakes with a copy of each run and sees its attempts through: the runs' steps are refused, and then the
             # attempts' results. At last it learns of its death, and begins anew.
-            assert await until(lambda: _refused(tmp_path)) == ["CLOSED", "FENCED", "MISSING", "MISSING"]
-            (tmp_path / "deaf").unlink()
-            await until(lambda: _another(tmp_path, pid, stopped))
-            assert history_rows(tmp_path) == rows
+            assert await until(lambda: _refused(scene.folder)) == ["CLOSED", "FENCED", "MISSING", "MISSING"]
+            (scene.folder / "deaf").unlink()
+            await until(lambda: _another(place, pid, stopped))
+            assert await history_rows(place) == rows
             await open_run.signal(Gated.tell, "two")
             assert await open_run.result() == [os.getpid(), "one", "two"]
         for handle in (closing_run, open_run):
@@ -244,28 +254,14 @@ async def test_a_worker_that_was_stopped_beyond_its_lease_cannot_append_anything
         child.join()
 
 
-def stop(folder: Path, pid: int) -> None:
-    """SIGSTOP, but not while it holds the file's turnstile: whoever stops there stops all writers."""
-    while True:
-        os.kill(pid, signal.SIGSTOP)
-        while b"T" not in subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True).stdout:
-            pass  # the signal is on its way
-        with open(folder / "durable.db-lock", "rb+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                os.kill(pid, signal.SIGCONT)
-
-
 async def _refused(folder: Path) -> list[str]:
     """The reasons, once there are two for each of the two runs."""
     reasons = (folder / "refused").read_text().split()
     return sorted(reasons) if len(reasons) >= 4 else []
 
 
-async def _another(folder: Path, pid: int, stopped: str) -> bool:
-    return bool(worker_ids(folder, pid) - {stopped})
+async def _another(place: Place, pid: int, stopped: str) -> bool:
+    return bool(await worker_ids(place, pid) - {stopped})
 
 
 async def _read(handle: WorkflowHandle[Any], signals: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from durable import Client, workflow
-from durable.client import RPCError, WorkflowExecutionStatus, WorkflowHistory
+from durable.client import RPCError, RPCStatusCode, WorkflowExecutionStatus, WorkflowHistory
 from durable.history.store import Store
 from durable.history.transition import RunInfo
 from tests.engine.conftest import MakeWorker
@@ -123,6 +123,14 @@ async def test_histories_of_a_list_are_fetched_as_they_are_asked_for(
 async def test_a_query_that_is_not_understood_is_refused_at_once(client: Client) -> None:
     with pytest.raises(RPCError, match="StartTime is none of its attributes"):
         client.list_workflows("StartTime = 'now'")
+
+
+@pytest.mark.parametrize("token", [b"\xff\xfe", b"the next page", b"0" * 5000, b"nul\0"])
+async def test_a_token_that_is_none_is_refused_at_once(client: Client, token: bytes) -> None:
+    with pytest.raises(RPCError, match="is no next_page_token: take it from an earlier list") as caught:
+        client.list_workflows(next_page_token=token)
+
+    assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 async def test_a_page_has_a_run_at_least(client: Client) -> None:

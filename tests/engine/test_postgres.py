@@ -1,9 +1,8 @@
-"""The same programs on PostgreSQL: a client and workers in one process, and in several that are killed."""
+"""What is asked of PostgreSQL alone: connections, poolers, sessions and servers that end, processes that die."""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,18 +10,17 @@ import sys
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from durable import Client, Worker, activity, workflow
-from durable.history.stores.postgres import PostgresStore
-from tests.engine.histories import assert_replays, assert_sound, until
+from durable.client.handle import WorkflowHandle
+from durable.history.events import TimerFired
+from tests.engine.histories import of_type, until
+from tests.forkserver import processes
 from tests.postgres import Server, database_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG_LEASE = timedelta(minutes=5)
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["durable"])
 
 
 @activity.defn
@@ -58,18 +56,6 @@ async def greeting(name: str) -> str:
     return await greet(name)
 
 
-async def test_a_workflow_runs_from_its_start_to_its_end(postgres: str) -> None:
-    async with await Client.connect(postgres) as client:
-        async with Worker(client, workflows=[Greeting], activities=[greet]):
-            handle = await client.start_workflow(Greeting.run, "Ada", id="greeting")
-            assert await handle.query(Greeting.waits)
-            await handle.signal(Greeting.and_also, "Alan")
-            assert await handle.result() == ["Hello, Ada", "Hello, Alan"]
-        history = await handle.fetch_history()
-    assert_sound(history.events)
-    await assert_replays(Greeting, history)
-
-
 def test_the_example_of_the_readme_needs_another_url_only(postgres: str, tmp_path: Path) -> None:
     example = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     script = tmp_path / "example.py"
@@ -97,44 +83,6 @@ async def test_hundreds_of_workflows_run_side_by_side_on_two_workers(postgres: s
     assert results == [[f"Hello, {number}", "Hello, you"] for number in range(200)]
 
 
-async def test_a_workflow_of_one_activity_costs_two_commits_and_few_round_trips(postgres: str) -> None:
-    """The budget of every store; the claims that look round in between commit nothing, and are few."""
-    async with await Client.connect(postgres) as client:
-        store = client.database.store
-        assert isinstance(store, PostgresStore)
-        async with Worker(client, workflows=[greeting], activities=[greet], lease=LONG_LEASE):
-            await client.execute_workflow(greeting, "Ada", id="first")
-            commits, statements = store.counters.commits, store.counters.statements
-
-            await client.execute_workflow(greeting, "Alan", id="second")
-
-    assert store.counters.commits - commits == 2
-    assert store.counters.statements - statements <= 32
-
-
-async def test_a_result_wakes_who_waits_in_another_process(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What wakes it is what it hears: it does not look by itself."""
-    monkeypatch.setattr("durable.history.database.LOOK_INTERVAL", 3600.0)
-    monkeypatch.setattr("durable.worker.poller.FLOOR", 3600.0)
-    async with await Client.connect(postgres) as waiting, await Client.connect(postgres) as working:
-        async with Worker(working, workflows=[Greeting], activities=[greet]):
-            handle = await waiting.start_workflow(Greeting.run, "Ada", id="greeting")
-            await handle.signal(Greeting.and_also, "Alan")
-
-            assert await handle.result() == ["Hello, Ada", "Hello, Alan"]
-
-
-async def test_behind_a_transaction_pooler_workflows_run_too(postgres: str) -> None:
-    """F39."""
-    url = f"{postgres}&pooler=transaction"
-    async with await Client.connect(url) as waiting, await Client.connect(url) as working:
-        async with Worker(working, workflows=[Greeting], activities=[greet]):
-            handle = await waiting.start_workflow(Greeting.run, "Ada", id="greeting")
-            await handle.signal(Greeting.and_also, "Alan")
-
-            assert await handle.result() == ["Hello, Ada", "Hello, Alan"]
-
-
 async def test_work_goes_on_when_the_server_has_ended_all_sessions(postgres: str, postgres_server: Server) -> None:
     """F42."""
     kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database_of(postgres)}'"
@@ -153,18 +101,25 @@ async def test_work_goes_on_when_the_server_has_ended_all_sessions(postgres: str
     assert results == [[f"Hello, {n}", "Hello, you"] for n in range(20)]
 
 
-async def test_work_goes_on_when_the_server_is_started_again(own_postgres_server: Server) -> None:
-    """F42. A start that was on its way then is sent again with its request id, as a client does by itself."""
-    url = own_postgres_server.url(own_postgres_server.create())
-    async with await Client.connect(url) as client:
-        async with Worker(client, workflows=[Greeting], activities=[greet]):
-            handles = [await client.start_workflow(Greeting.run, str(n), id=f"greeting-{n}") for n in range(20)]
-            ending = asyncio.gather(*(handle.result() for handle in handles))
-            await asyncio.to_thread(own_postgres_server.restart)
-            for handle in handles:
-                await handle.signal(Greeting.and_also, "you")
+async def test_a_worker_with_nothing_to_do_hears_signals_after_its_sessions_have_ended(
+    postgres: str, postgres_server: Server
+) -> None:
+    """F34. It notices the end by itself: until then it would take silence for no news."""
+    kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database_of(postgres)}'"
+    async with await Client.connect(postgres) as client:
+        async with Worker(client, workflows=[Greeting], activities=[greet], lease=LONG_LEASE):
+            handle = await client.start_workflow(Greeting.run, "Ada", id="greeting")
+            await until(lambda: waits_for_a_signal(handle))
+            await asyncio.to_thread(postgres_server.run, kill)
+            async with await Client.connect(postgres) as other:
+                await other.get_workflow_handle("greeting").signal(Greeting.and_also, "you")
 
-            assert await ending == [[f"Hello, {n}", "Hello, you"] for n in range(20)]
+            assert await handle.result() == ["Hello, Ada", "Hello, you"]
+
+
+async def waits_for_a_signal(handle: WorkflowHandle[Any]) -> bool:
+    """Its timer, the last thing before the signal, has fired."""
+    return bool(of_type(await handle.fetch_history(), TimerFired))
 
 
 # Processes. -------------------------------------------------------------------------------------------------------
@@ -199,7 +154,7 @@ def work(url: str) -> None:
 
 
 def spawn(url: str) -> BaseProcess:
-    child = _processes.Process(target=work, args=(url,), daemon=True)
+    child = processes.Process(target=work, args=(url,), daemon=True)
     child.start()
     return child
 

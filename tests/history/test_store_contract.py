@@ -62,7 +62,7 @@ def host() -> ClockedHost:
     return ClockedHost()
 
 
-@pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgres"])
+@pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgres", pytest.param("pooled", marks=pytest.mark.all)])
 def url(request: pytest.FixtureRequest) -> str:
     return store_url(request)
 
@@ -279,6 +279,22 @@ async def test_a_closing_transition_leaves_no_task_and_no_message_of_its_own(sto
     await done(store, close(run, tasks=(task(RUN, 5),), messages=(due(BEGINNING_US),)))
 
     assert (await store.tasks(RUN), await store.inbox(RUN)) == ([], [])
+
+
+async def test_an_answer_that_nobody_fetched_goes_with_the_first_renewal_after_its_time(
+    store: Store, host: ClockedHost
+) -> None:
+    run = await owned(store)
+    answers = tuple(
+        Reply(id=name, body=b"", expires_us=BEGINNING_US + lasts_s * SECOND_US)
+        for name, lasts_s in (("old", 1), ("young", 100))
+    )
+    await done(store, step(run, events=None, replies=answers))
+    host.pass_time(2)
+
+    await store.renew(worker("w1"))
+
+    assert set(await store.replies(["old", "young"])) == {"young"}
 
 
 async def test_a_closed_run_answers_a_query(store: Store) -> None:
@@ -1118,13 +1134,17 @@ async def test_runs_of_all_statuses_are_listed_together_and_each_namespace_alone
     assert [run.run_id for run in await store.list_runs("staging")] == ["run 3"]
 
 
-async def test_runs_are_found_by_id_in_any_number(store: Store) -> None:
-    await store.commit([start("a"), start("b"), start("c")])
+async def test_endings_are_the_last_rows_of_those_that_are_closed(store: Store) -> None:
+    for workflow_id in "abc":
+        await owned(store, workflow_id=workflow_id)
+    closing = close(await info(store, "run of a"))
+    await store.commit([closing, step(await info(store, "run of b")), terminate(await info(store, "run of c"))])
 
-    found = await store.runs(["run of a", "nowhere", "run of c"])
+    found = await store.endings(["run of a", "nowhere", "run of b"])
 
-    assert {run.run_id for run in found} == {"run of a", "run of c"}
-    assert await store.runs([]) == []
+    assert closing.events is not None
+    assert found == {"run of a": closing.events.data}
+    assert await store.endings([]) == {}
 
 
 @pytest.mark.parametrize(("after", "first_ids"), [(0, [1, 2, 5]), (1, [2, 5]), (3, [2, 5]), (4, [5]), (5, []), (9, [])])

@@ -79,6 +79,7 @@ class Run(msgspec.Struct, kw_only=True):
     request_id: str
     owner: str | None
     parked: str | None
+    deaths: int = 0
     status: RunStatus = RunStatus.RUNNING
     last_event_id: int = 0
     history: list[bytes] = []
@@ -173,6 +174,7 @@ class Model:
             run.history = [*run.history, write.events.data]
             run.last_event_id += write.events.count
         closes = write.status is not RunStatus.RUNNING
+        run.deaths = write.deaths if run.is_open else run.deaths
         if closes:
             run.status = write.status
             self.tasks = {key: held for key, held in self.tasks.items() if key[0] != run.run_id}
@@ -294,7 +296,9 @@ class Model:
     def dies(self, worker_id: str) -> None:
         self.alive.discard(worker_id)
         for run in self.runs.values():
-            run.owner = None if run.owner == worker_id else run.owner
+            if run.owner == worker_id:
+                ready = [m for m in run.inbox if m.kind not in WAITS or m.due_us <= self.now_us]
+                run.owner, run.deaths = None, run.deaths + bool(ready)
         for held in self.tasks.values():
             if held.owner == worker_id:
                 held.lost, held.deadline_us = True, self.now_us
@@ -605,6 +609,7 @@ class StoreAndModel(RuleBasedStateMachine):
         for run in self.model.runs.values():
             stored = found[run.run_id]
             assert (stored.status, stored.owner, stored.parked) == (run.status, run.owner, run.parked)
+            assert stored.deaths == run.deaths
             assert (stored.generation, stored.last_event_id) == (run.generation, run.last_event_id)
 
     @invariant()

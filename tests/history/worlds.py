@@ -262,6 +262,8 @@ def store_url(request: pytest.FixtureRequest) -> str:
     match request.param:
         case "postgres":
             return str(request.getfixturevalue("postgres"))
+        case "pooled":
+            return f"{request.getfixturevalue('pooled_postgres')}&pooler=transaction"
         case "sqlite-memory":
             return "sqlite://"
         case _:

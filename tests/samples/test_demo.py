@@ -8,13 +8,14 @@ import signal
 import sqlite3
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 
 import demo
 import demo_audit
+import demo_postgres
 from order import ProcessOrder
 from tests.samples.conftest import Folder
 
@@ -22,7 +23,7 @@ from tests.samples.conftest import Folder
 async def test_the_demo_kills_three_workers_and_loses_nothing(folder: Folder, replay: Callable[..., None]) -> None:
     said = await folder.run("demo", "--orders", "40")
 
-    assert len(re.findall(r"worker \d+ is killed \(SIGKILL\), with [1-9]\d* orders in its hands", said)) == 3
+    assert len(re.findall(r"worker \d+ is killed \(SIGKILL\), with [1-9]\d* orders open", said)) == 3
     assert "worker deaths: 3 by SIGKILL" in said
     assert "All is right" in said
     assert figures(said, "orders completed") == [37, 37]
@@ -33,6 +34,34 @@ async def test_the_demo_kills_three_workers_and_loses_nothing(folder: Folder, re
     histories = await folder.histories("demo/durable.db")
     assert len(histories) == 40
     replay(histories, ProcessOrder)
+
+
+async def test_on_postgres_four_workers_share_the_orders(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "PLACING_SECONDS", 1)
+    monkeypatch.setattr(demo_postgres, "running", lambda: nullcontext(postgres))
+
+    code = await demo.main(Namespace(db="postgres", orders=40, kills=0, folder=tmp_path / "demo"))
+
+    said = capsys.readouterr().out
+    assert code == 0, said
+    shares = re.search(r"attempts of each of the 4 workers: (\d+), (\d+), (\d+), (\d+)\n", said)
+    assert shares and sum(int(share) > 0 for share in shares.groups()) > 1
+    assert figures(said, "orders completed") == [37, 37]
+    assert figures(said, "… of which the other side knows nothing") == [0, 0]
+    assert len(list((tmp_path / "demo" / "histories").glob("order-*.json"))) == 40
+
+
+@pytest.mark.all
+async def test_on_postgres_the_demo_kills_twelve_workers_and_loses_nothing(folder: Folder) -> None:
+    """With a server of its own, of which nothing is left."""
+    said = await folder.run("demo", "--db", "postgres", "--orders", "60", TMPDIR=str(folder.path))
+
+    assert len(re.findall(r"worker \d+ is killed \(SIGKILL\), with [1-9]\d* orders open", said)) == 12
+    assert "worker deaths: 12 by SIGKILL" in said
+    assert "All is right" in said
+    assert list(folder.path.glob("durable-*")) == []
 
 
 async def test_the_demo_ends_with_1_when_the_books_were_tampered_with(
@@ -48,7 +77,7 @@ async def test_the_demo_ends_with_1_when_the_books_were_tampered_with(
     monkeypatch.setattr(demo_audit, "read_books", tampered)
     monkeypatch.setattr(demo, "PLACING_SECONDS", 1)
 
-    code = await demo.main(Namespace(orders=5, kills=0, folder=tmp_path / "demo"))
+    code = await demo.main(Namespace(db="sqlite", orders=5, kills=0, folder=tmp_path / "demo"))
 
     said = capsys.readouterr().out
     assert code == 1
@@ -62,7 +91,7 @@ async def test_the_demo_ends_with_1_when_too_few_workers_died(
     monkeypatch.setattr(demo, "PLACING_SECONDS", 1)
     monkeypatch.setattr(demo, "kill_marks", lambda orders, kills: set())
 
-    assert await demo.main(Namespace(orders=5, kills=1, folder=tmp_path / "demo")) == 1
+    assert await demo.main(Namespace(db="sqlite", orders=5, kills=1, folder=tmp_path / "demo")) == 1
     assert "0 workers were killed instead of 1" in capsys.readouterr().out
 
 
@@ -93,7 +122,7 @@ async def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(folder: Folder
     assert precious.read_text() == "years of work"
 
 
-@pytest.mark.parametrize(("orders", "kills"), [(300, 3), (40, 3), (15, 3), (300, 10)])
+@pytest.mark.parametrize(("orders", "kills"), [(300, 3), (40, 3), (15, 3), (300, 12)])
 def test_workers_are_killed_in_the_middle_of_the_work(orders: int, kills: int) -> None:
     marks = demo.kill_marks(orders, kills)
 

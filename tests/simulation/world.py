@@ -22,7 +22,7 @@ from unittest.mock import patch
 import msgspec
 
 from durable import Client, Worker
-from durable.client import WorkflowHandle
+from durable.client import WorkflowHandle, WorkflowQueryFailedError
 from durable.converter import DataConverter, failure
 from durable.history.database import Database
 from durable.history.errors import HistoryError
@@ -293,6 +293,13 @@ class Process(SimHost):
                 if calm or error.status is not RPCStatusCode.DEADLINE_EXCEEDED:
                     raise
                 self._world.note("unanswered query")
+                continue
+            except WorkflowQueryFailedError as error:
+                # So many workers have died with the run that it is taken for what kills them, and tried again later.
+                if not str(error).startswith("WorkersDied"):
+                    raise
+                self._world.note("query to a run whose workers died")
+                await asyncio.sleep(AGAIN_AFTER_S)
                 continue
             self._world.watcher.query_answered(errand.run_id, read, told)
             return

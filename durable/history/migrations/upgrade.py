@@ -41,7 +41,10 @@ def upgrade(path: Path) -> None:
 async def upgrade_postgres(connect: Callable[[], Awaitable[Any]], take_lock: str) -> None:
     """Bring a PostgreSQL database's tables to the newest revision, in one transaction, whose first statement is
     ``take_lock``: so others that come at the same time wait, and find nothing to do. ``connect`` is the driver's."""
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    # Whoever waited for the lock must see what was done meanwhile, whatever the server's default is.
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, isolation_level="READ COMMITTED"
+    )
     alembic = config()
 
     def run(connection: Connection) -> None:

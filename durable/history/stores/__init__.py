@@ -15,7 +15,8 @@ def open_store(url: str, host: Host | None = None, **options: Any) -> Store:
     """The store that ``url`` names; nothing is opened before ``async with``.
 
     ``sqlite:///app.db`` is a file beside the program, ``sqlite:////var/lib/app.db`` an absolute path, ``sqlite://``
-    a database that lasts as long as the store is open; ``postgresql://user:password@host/name`` is a database of
+    a database that lasts as long as the store is open (``?file_system=any`` after a path has a file opened that is on a
+    network file system, which SQLite may damage); ``postgresql://user:password@host/name`` is a database of
     PostgreSQL (``?pooler=transaction`` behind a transaction pooler). Options are those of the store's class.
     """
     where = place(url)
@@ -23,7 +24,9 @@ def open_store(url: str, host: Host | None = None, **options: Any) -> Store:
         return _postgres(url, host or Machine(), options)
     from durable.history.stores.sqlite import SqliteStore
 
-    return SqliteStore(where, host or Machine(), **options)
+    if where is None:
+        return SqliteStore(None, host or Machine(), **options)
+    return SqliteStore(where.path, host or Machine(), anywhere=where.anywhere, **options)
 
 
 def _postgres(url: str, host: Host, options: dict[str, Any]) -> Store:

@@ -1,8 +1,13 @@
-"""Pure: which runs a claim takes, of those that have a message due."""
+"""Pure: what a claim takes, of the runs that have a message due and the tasks that may begin."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 from durable.history.transition import Claim
+
+T = TypeVar("T")
 
 
 class Choice:
@@ -18,11 +23,14 @@ class Choice:
         self.later_us: list[int] = []
         """When the runs of living owners may be stolen."""
         self.more = False
+        self.left = False
+        """Was something left to the other workers?"""
         self.decided: set[str] = set()
         """All runs that were looked at; what else is due for them makes no difference."""
         self._claim = claim
         self._alive = alive
         self._steal_after_us = steal_after_us
+        self._due_us: dict[str, int] = {}
 
     def consider(self, run_id: str, due_us: int, owner: str | None) -> bool:
         """Decide about a run by its oldest due message. False: it would be taken, but there is no room for more."""
@@ -37,8 +45,30 @@ class Choice:
             self.run_ids[run_id] = None
             if owner != self._claim.worker_id:
                 self.not_mine.append(run_id)
+                self._due_us[run_id] = due_us
         self.decided.add(run_id)
         return True
+
+    def leave_others_theirs(self) -> None:
+        """Once all is considered: of the runs that nobody has, keep this worker's part."""
+        kept = self.part_of(self.not_mine, self._due_us.__getitem__)
+        for run_id in set(self.not_mine).difference(kept):
+            del self.run_ids[run_id]
+        self.not_mine = kept
+
+    def part_of(self, found: Sequence[T], due_us: Callable[[T], int]) -> list[T]:
+        """What a claim takes of what is anybody's, oldest first: all that is old, and one in so many of the rest.
+
+        All workers count alike, each from another place: so those who look at the same time take different ones.
+        """
+        old = [each for each in found if due_us(each) < self._claim.shares_since_us]
+        rest = [each for each in found if due_us(each) >= self._claim.shares_since_us]
+        kept = [*old, *rest[self._place() % len(rest) :: len(self._alive)]] if rest else old
+        self.left = self.left or len(kept) < len(found)
+        return kept
+
+    def _place(self) -> int:
+        return sorted(self._alive).index(self._claim.worker_id)
 
     def _is_left_to(self, owner: str | None) -> bool:
         return owner is not None and owner != self._claim.worker_id and owner in self._alive

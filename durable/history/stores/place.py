@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 from durable.history.errors import StoreUnavailable
 from durable.history.stores.postgres_address import Address, address
 
 
-def place(url: str) -> str | Address | None:
-    """The path of a SQLite file, None for one that is temporary; or the address of a PostgreSQL.
+class File(NamedTuple):
+    """A SQLite file. ``anywhere``: on any file system, whether SQLite is safe there or not."""
+
+    path: Path
+    anywhere: bool = False
+
+
+def place(url: str) -> File | Address | None:
+    """A SQLite file, None for one that is temporary; or the address of a PostgreSQL.
 
     Raises `StoreUnavailable` for what names neither.
     """
@@ -20,15 +30,19 @@ def place(url: str) -> str | Address | None:
         raise StoreUnavailable(
             f"no store is known for {scheme}:// URLs; use one like sqlite:///app.db, or postgresql://…"
         )
-    return _path(url, rest)
+    return _file(url, rest)
 
 
-def _path(url: str, rest: str) -> str | None:
+def _file(url: str, rest: str) -> File | None:
     if rest in ("", "/", "/:memory:"):
         return None
-    if "?" in rest:
-        raise StoreUnavailable(f"{url!r}: options after ? are not understood; give them to open_store by name")
+    rest, mark, option = rest.partition("?")
+    if mark and option != "file_system=any":
+        raise StoreUnavailable(
+            f"{url!r}: the option {option!r} is not understood; the only one for SQLite is ?file_system=any, which "
+            "opens a file on a network file system all the same"
+        )
     if not rest.startswith("/"):
         host = rest.split("/")[0]
         raise StoreUnavailable(f"{url!r} names a host, {host!r}; a SQLite file has none: write sqlite:///{rest}")
-    return rest[1:]
+    return File(Path(rest[1:]), anywhere=bool(mark))

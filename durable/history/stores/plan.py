@@ -30,7 +30,7 @@ from durable.history.transition import (
     Transition,
     Write,
 )
-from durable.history.values import RunStatus
+from durable.history.values import NAMESPACE_BYTES_MAX, RunStatus, too_long
 
 Row = tuple[object, ...]
 TaskKey = tuple[str, int]
@@ -72,7 +72,7 @@ class Plan:
 
     new_runs: list[Row] = field(default_factory=list[Row])
     moved_runs: list[Row] = field(default_factory=list[Row])
-    """(owner, last_event_id, history_bytes, status, closed_us, parked, run_id)"""
+    """(owner, last_event_id, history_bytes, status, closed_us, parked, deaths, run_id)"""
     history: list[Row] = field(default_factory=list[Row])
     consumed: list[Row] = field(default_factory=list[Row])
     """(message id)"""
@@ -183,6 +183,14 @@ def _cannot_be_born(transition: Transition, start: NewRun) -> Refused | None:
     for text in (start.namespace, start.workflow_id, start.workflow_type, start.task_queue, start.request_id):
         if "\0" in text:
             return Refused(reason=Refusal.INVALID, detail=f"{text!r} holds a NUL character, which databases refuse")
+    for why in (
+        too_long("a namespace", start.namespace, NAMESPACE_BYTES_MAX),
+        too_long("a workflow id", start.workflow_id),
+        too_long("a task queue", start.task_queue),
+        too_long("a request id", start.request_id),
+    ):
+        if why is not None:
+            return Refused(reason=Refusal.INVALID, detail=why)
     return _gap(transition, 0)
 
 
@@ -261,6 +269,7 @@ def _begin(transition: Transition, start: NewRun, generation: int, plan: Plan) -
             start.first_execution_run_id,
             start.request_id,
             None if closed else transition.parked,
+            transition.deaths,
         )
     )
     _write_rest(transition, start, plan)
@@ -270,16 +279,17 @@ def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
     events = transition.events
     last_event_id = run.last_event_id if events is None else run.last_event_id + events.count
     owner, status, closed_us, parked = transition.new_owner, transition.status, transition.closed_us, transition.parked
+    deaths = transition.deaths
     if run.status is not RunStatus.RUNNING:  # a query on a closed run: closed is closed
-        owner, status, closed_us, parked = None, run.status, run.closed_us, None
+        owner, status, closed_us, parked, deaths = None, run.status, run.closed_us, None, run.deaths
     elif status is not RunStatus.RUNNING:
         owner = parked = None
         plan.closed.append((run.run_id,))
     elif events is None and parked is None:
         parked = run.parked  # code that goes on leaves events; a question, or a stale message, ends no parking
-    if events is not None or (owner, status, parked) != (run.owner, run.status, run.parked):
+    if events is not None or (owner, status, parked, deaths) != (run.owner, run.status, run.parked, run.deaths):
         size = run.history_bytes + (0 if events is None else len(events.data))
-        plan.moved_runs.append((owner, last_event_id, size, int(status), closed_us, parked, run.run_id))
+        plan.moved_runs.append((owner, last_event_id, size, int(status), closed_us, parked, deaths, run.run_id))
     for message_id in transition.consumed:
         plan.consumed.append((message_id,))
     for token in transition.finished:

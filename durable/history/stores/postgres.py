@@ -7,12 +7,14 @@ names begin alike, is only what PostgreSQL does its own way.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host
 from durable.history.stores import plan, postgres_claim, postgres_commit, postgres_reads
+from durable.history.stores.horizon import Horizon
 from durable.history.stores.postgres_address import address
 from durable.history.stores.postgres_clock import Clock
 from durable.history.stores.postgres_commit import Tried
@@ -41,7 +43,11 @@ from durable.history.values import RunStatus
 
 T = TypeVar("T")
 
+logger = logging.getLogger("durable.store")
+
 READERS = 4
+HEAVY = 0.25
+"""Seconds that looking for work may take before somebody is told."""
 ALONE_FIRST = 0.005
 ALONE_MAX = 0.25
 
@@ -54,6 +60,11 @@ class PostgresStore:
 
     def __init__(self, url: str, host: Host, *, steal_after_us: int = 10_000_000, patience_s: float = 5.0) -> None:
         self.address = address(url)
+        if not self.address.is_primary:
+            raise StoreUnavailable(
+                f"target_session_attrs={self.address.aims} may lead to a standby, which can't be written, and is "
+                "behind: leave it out; of several hosts the primary is taken"
+            )
         self._host = host
         self._steal_after_us = steal_after_us
         self._patience_s = patience_s
@@ -62,6 +73,8 @@ class PostgresStore:
 
     async def __aenter__(self) -> PostgresStore:
         self._clock = Clock(self._host)
+        self._horizon = Horizon(self._host.monotonic)
+        self._said_slow = False
         self._db = Connection(self.address)
         self.counters = self._db.counters
         """What the connection for commits and claims was asked."""
@@ -155,9 +168,21 @@ class PostgresStore:
     async def claim(self, claim: Claim) -> Claimed:
         async def once() -> Claimed:
             async with self._db.held():
-                return await postgres_claim.take(self._db, claim, self.now_us, self._steal_after_us)
+                return await postgres_claim.take(self._db, claim, self.now_us, self._steal_after_us, self._horizon)
 
-        return await persist(once, self._host.random(), self.address)
+        claimed = await persist(once, self._host.random(), self.address)
+        self._tell_of_slow_looks()
+        return claimed
+
+    def _tell_of_slow_looks(self) -> None:
+        slow = self._horizon.took > HEAVY
+        if slow and not self._said_slow:
+            logger.warning(
+                "looking for work in the %s takes %.1f s: it passes much that was deleted and can't be cleared away "
+                "as long as some transaction stays open; `durable doctor` names that",
+                *(self.address.name, self._horizon.took),
+            )
+        self._said_slow = slow
 
     # Workers. -----------------------------------------------------------------------------------------------------
 
@@ -187,8 +212,8 @@ class PostgresStore:
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
         return await self._read(lambda db: postgres_reads.find(db, namespace, workflow_id, run_id))
 
-    async def runs(self, run_ids: Sequence[str]) -> list[RunInfo]:
-        return list((await self._read(lambda db: postgres_reads.runs_by_id(db, run_ids))).values())
+    async def endings(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        return await self._read(lambda db: postgres_reads.endings(db, run_ids))
 
     async def list_runs(
         self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None

@@ -9,38 +9,50 @@ from durable.history import attempts
 from durable.history.errors import WorkerDead
 from durable.history.stores import plan
 from durable.history.stores.choice import Choice
+from durable.history.stores.horizon import Horizon, Look
 from durable.history.stores.postgres_connection import Connection, columns
 from durable.history.stores.postgres_reads import alive, runs_by_id, tokens
 from durable.history.stores.postgres_sql import statements
-from durable.history.stores.sql import activity_task, stored_message
+from durable.history.stores.sql import TASK_COLUMNS, activity_task, stored_message
+from durable.history.stores.tables import activity_tasks
 from durable.history.transition import ActivityTask, Claim, Claimed, ClaimedRun, StoredMessage
 
 OVERDUE_MAX = 1000
 PAGE = 200
-FIRST_US = -(2**63)
+DUE_US = TASK_COLUMNS.index(activity_tasks.c.due_us)
+DEADLINE_US = TASK_COLUMNS.index(activity_tasks.c.deadline_us)
 
 
 class _Found:
-    """What a claim may take: runs, and rows of tasks."""
+    """What a claim may take: runs, and rows of tasks; and how far it looks for them."""
 
-    def __init__(self, runs: Choice) -> None:
+    def __init__(self, runs: Choice, look: Look) -> None:
         self.runs = runs
+        self.look = look
         self.owners: dict[str, str | None] = {}
         """Whose the runs were when they were looked at."""
         self.tasks: list[Sequence[Any]] = []
         self.more_tasks = False
 
+    async def walk(self, db: Connection, statement: str, *values: object) -> list[Sequence[Any]]:
+        with self.look.walking():
+            return await db.read(statement, *values)
 
-async def take(db: Connection, claim: Claim, now_us: Callable[[], int], steal_after_us: int) -> Claimed:
+
+async def take(
+    db: Connection, claim: Claim, now_us: Callable[[], int], steal_after_us: int, horizon: Horizon
+) -> Claimed:
     """On a held connection. Look first, without a transaction; begin one only when there is something to take."""
     async with db.reading():
-        found = await _look(db, claim, now_us(), steal_after_us)
+        found = await _look(db, claim, now_us(), steal_after_us, horizon)
     begun: list[ActivityTask] = []
     if found.runs.not_mine or found.tasks:
         async with db.transaction():
             begun = await _take(db, claim, found)
     async with db.reading():
-        return await _load(db, claim, found, begun)
+        claimed = await _load(db, claim, found, begun)
+    found.look.end()
+    return claimed
 
 
 def _dead(claim: Claim) -> WorkerDead:
@@ -50,41 +62,61 @@ def _dead(claim: Claim) -> WorkerDead:
     )
 
 
-async def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int) -> _Found:
+async def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int, horizon: Horizon) -> _Found:
     living = await alive(db)
     if claim.worker_id not in living:
         raise _dead(claim)
-    found = _Found(Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us))
+    choice = Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us)
+    found = _Found(choice, Look(horizon, now_us))
     for queue in claim.workflow_queues:
-        since_us: int | None = FIRST_US
-        while since_us is not None:
-            since_us = await _look_for_runs(db, claim, queue, since_us, found)
+        await _look_for_runs(db, claim, queue, found)
+    found.runs.leave_others_theirs()
     for queue in claim.activity_queues:
         await _look_for_tasks(db, claim, queue, found)
     return found
 
 
-async def _look_for_runs(db: Connection, claim: Claim, queue: str, since_us: int, found: _Found) -> int | None:
-    """A page of due messages, oldest first, without those of runs that are decided; where the next one begins."""
+async def _look_for_runs(db: Connection, claim: Claim, queue: str, found: _Found) -> None:
+    """By pages of due messages, oldest first, without those of runs that are decided."""
+    choice, walk = found.runs, ("inbox", claim.namespace, queue)
+    since_us = found.look.since_us(walk)
+    first_us: int | None = None
+    while True:
+        values = (claim.namespace, queue, since_us, choice.now_us, list(choice.decided), PAGE)
+        rows = await found.walk(db, statements().own.due_page, *values)
+        if rows and first_us is None:
+            first_us = rows[0][1]
+        if not _consider(rows, found) or len(rows) < PAGE:
+            found.look.found(walk, first_us)
+            return
+        since_us = rows[-1][1]
+
+
+def _consider(rows: Sequence[Sequence[Any]], found: _Found) -> bool:
+    """False: there is no room for more."""
     choice = found.runs
-    values = (claim.namespace, queue, since_us, choice.now_us, list(choice.decided), PAGE)
-    rows = await db.read(statements().own.due_page, *values)
     for run_id, due_us, owner in rows:
         if run_id in choice.decided:
             continue
         if not choice.consider(run_id, due_us, owner):
-            return None
+            return False
         found.owners[run_id] = owner
-    return rows[-1][1] if len(rows) == PAGE else None
+    return True
+
+
+def _due_us(row: Sequence[Any]) -> int:
+    return int(row[DUE_US])
 
 
 async def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Found) -> None:
     room = claim.max_activities - len(found.tasks)
     if room <= 0:
         return
-    now_us = found.runs.now_us
-    rows = await db.read(statements().claim_tasks.due_tasks, claim.namespace, queue, now_us, now_us, room + 1)
-    found.tasks.extend(rows[:room])
+    now_us, walk = found.runs.now_us, ("tasks", claim.namespace, queue)
+    values = (claim.namespace, queue, now_us, now_us, room + 1, found.look.since_us(walk))
+    rows = await found.walk(db, statements().own.due_tasks, *values)
+    found.look.found(walk, _due_us(rows[0]) if rows else None)
+    found.tasks.extend(found.runs.part_of(rows, _due_us)[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
 
@@ -109,16 +141,20 @@ async def _load(db: Connection, claim: Claim, found: _Found, begun: list[Activit
     sql, choice = statements(), found.runs
     overdue: list[ActivityTask] = []
     for queue in claim.workflow_queues:
-        values = (claim.namespace, queue, choice.now_us, OVERDUE_MAX)
-        overdue.extend(map(activity_task, await db.read(sql.claim_tasks.overdue_tasks, *values)))
+        walk = ("deadlines", claim.namespace, queue)
+        values = (claim.namespace, queue, choice.now_us, OVERDUE_MAX, found.look.since_us(walk))
+        rows = await found.walk(db, sql.own.overdue_tasks, *values)
+        found.look.found(walk, rows[0][DEADLINE_US] if rows else None)
+        overdue.extend(map(activity_task, rows))
     return Claimed(
         runs=await _load_runs(db, claim, choice),
         activities=begun,
         overdue=overdue,
         cancelled=await tokens(db, sql.claim_tasks.cancelled_tasks, claim.worker_id),
         waiting=list(choice.busy),
-        next_due_us=await _next_due_us(db, claim, choice),
-        more=choice.more or found.more_tasks or len(overdue) >= OVERDUE_MAX,
+        next_due_us=await _next_due_us(db, claim, found),
+        more=((choice.more or found.more_tasks) and not choice.left) or len(overdue) >= OVERDUE_MAX,
+        left=choice.left,
     )
 
 
@@ -147,12 +183,12 @@ async def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[Claim
     ]
 
 
-async def _next_due_us(db: Connection, claim: Claim, choice: Choice) -> int | None:
-    sql, later = statements(), list(choice.later_us)
+async def _next_due_us(db: Connection, claim: Claim, found: _Found) -> int | None:
+    sql, look = statements(), found.look
+    later = [*found.runs.later_us, look.again_us]
     asked = [(sql.own.next_of_workflows, queue) for queue in claim.workflow_queues]
-    asked += [(sql.claim_tasks.next_task, queue) for queue in claim.activity_queues]
+    asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:
-        due_us = await db.one(statement, claim.namespace, queue, choice.now_us)
-        if due_us is not None:
-            later.append(due_us)
-    return min(later, default=None)
+        rows = await found.walk(db, statement, claim.namespace, queue, found.runs.now_us, look.until_us)
+        later.append(rows[0][0])
+    return min((due_us for due_us in later if due_us is not None), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -17,6 +18,9 @@ from durable.history.stores.postgres_errors import BAD_DATA, BROKEN, HELD_UP, RO
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 30.0
 CLOSE_TIMEOUT = 2.0
+KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 11_000}
+"""When nothing comes any more from a machine that is gone, or cut off, that is known after 11 s, where the operating
+system can do it; by itself it would wait for hours for an answer."""
 PAUSE_FIRST = 0.02
 PAUSE_MAX = 1.0
 STALLED_AFTER = "5s"
@@ -24,7 +28,12 @@ STALLED_AFTER = "5s"
 LASTS_AT_MOST = "15s"
 """The same for a process that was stopped between a statement's preparation and its execution: there the server does
 not take it for idle. PostgreSQL knows this limit since version 17."""
-BEGIN = f"BEGIN; SET LOCAL lock_timeout = '25ms'; SET LOCAL idle_in_transaction_session_timeout = '{STALLED_AFTER}'"
+ISOLATION = "ISOLATION LEVEL READ COMMITTED"
+"""Whatever the server's default is: what is read after a lock has to be what is there then, and not what was."""
+BEGIN = (
+    f"BEGIN {ISOLATION}; SET LOCAL lock_timeout = '25ms'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{STALLED_AFTER}'"
+)
 """What is locked by others is passed over where that can be said; where it can't, the wait is short."""
 
 PLANNING = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
@@ -56,7 +65,11 @@ class Raw(Protocol):
 
     async def add_listener(self, channel: str, callback: Callable[[Any, int, str, object], None]) -> None: ...
 
+    def add_termination_listener(self, callback: Callable[[Any], None]) -> None: ...
+
     def get_server_pid(self) -> int: ...
+
+    def get_settings(self) -> object: ...
 
     def get_server_version(self) -> Sequence[Any]: ...
 
@@ -120,7 +133,8 @@ class Connection:
         async with self._turn:
             known = True
             try:
-                if self._raw is None or self._raw.is_closed():
+                if self._raw is None or self._raw.is_closed() or self._is_demoted(self._raw):
+                    self._drop()
                     self._raw = await self._connect()
                     known = False
                 yield self._raw
@@ -208,6 +222,12 @@ class Connection:
         assert self._raw is not None, "within `held`"
         return self._raw
 
+    def _is_demoted(self, raw: Raw) -> bool:
+        """Has the server said meanwhile that it can't be written any more? It says so with any answer."""
+        settings = raw.get_settings()
+        said = (getattr(settings, name, "off") for name in ("in_hot_standby", "default_transaction_read_only"))
+        return self.address.is_primary and "on" in said
+
     def _drop(self) -> None:
         raw, self._raw = self._raw, None
         if raw is not None:
@@ -238,7 +258,18 @@ async def connect(address: Address) -> Raw:
         raw: Raw = await driver.connect(address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=ANSWER_TIMEOUT, **options)
     except (*BROKEN, ValueError) as error:
         raise unavailable(error, address) from error
+    _keep_alive(raw)
     return raw
+
+
+def _keep_alive(raw: Any) -> None:
+    """The driver sets none of this."""
+    sock = raw._transport.get_extra_info("socket")
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def columns(rows: Sequence[Sequence[object]], width: int = 0) -> list[list[object]]:

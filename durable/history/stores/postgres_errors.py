@@ -32,6 +32,8 @@ ROLLED_BACK = asyncpg.TransactionRollbackError
 BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """Anything else that the driver raises."""
 
+_POOLED = "a transaction pooler seems to be in between: add pooler=transaction to the URL"
+
 _WAYS_OUT: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidPasswordError, "look at the user and the password in the URL, or in PGPASSWORD"),
     (asyncpg.InvalidAuthorizationSpecificationError, "look at the user in the URL, and at the server's pg_hba.conf"),
@@ -43,6 +45,9 @@ _WAYS_OUT: tuple[tuple[type[BaseException], str], ...] = (
     (NOT_ALLOWED, "the role may not do that: grant it SELECT, INSERT, UPDATE, DELETE there"),
     (asyncpg.UndefinedTableError, "its tables are gone, though they were there when it was opened"),
     (asyncpg.DiskFullError, "free some disk space there"),
+    (asyncpg.ProtocolViolationError, _POOLED),
+    (asyncpg.DuplicatePreparedStatementError, _POOLED),
+    (asyncpg.InvalidSQLStatementNameError, _POOLED),
     (asyncpg.InvalidCachedStatementError, "its tables were changed meanwhile: this is tried again"),
     (asyncpg.ClientConfigurationError, "look at the URL: postgresql://user:password@host:port/database?option=value"),
     (TimeoutError, "it does not answer: look at the network, and at the server's load"),

@@ -59,7 +59,7 @@ async def list_runs(
 ) -> list[RunInfo]:
     end = before or LAST_RUN_ID
     if status is None:
-        rows = await db.read(statements().read_runs.list_runs, *(namespace, end) * len(RunStatus), limit)
+        rows = await db.read(statements().own.list_runs, namespace, end, limit)
     else:
         rows = await db.read(statements().read_runs.list_by_status, namespace, end, int(status), limit)
     return [run_info(row) for row in rows]
@@ -68,6 +68,10 @@ async def list_runs(
 async def history(db: Connection, run_id: str, after: int) -> list[bytes]:
     rows = await db.read(statements().read_parts.history, run_id, run_id, after + 1, after + 1)
     return [row[0] for row in rows]
+
+
+async def endings(db: Connection, run_ids: Sequence[str]) -> dict[str, bytes]:
+    return {row[0]: row[1] for row in await db.read(statements().read_runs.endings, run_ids)}
 
 
 async def inbox(db: Connection, run_id: str) -> list[StoredMessage]:

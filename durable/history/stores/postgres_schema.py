@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql as dialects
 
 from durable.history.errors import SchemaTooNew, StoreUnavailable
 from durable.history.stores.ddl import schema_statements
-from durable.history.stores.postgres_connection import Connection, connect
+from durable.history.stores.postgres_connection import ISOLATION, Connection, connect
 from durable.history.stores.postgres_errors import NOT_ALLOWED
 from durable.history.stores.tables import SCHEMA, VERSION_TABLE, pulse
 
@@ -28,7 +28,7 @@ async def prepare(db: Connection) -> None:
     try:
         async with db.held():
             # Not `transaction`: many processes may start at once, and wait here for the one that makes the tables.
-            await db.say("BEGIN")
+            await db.say(f"BEGIN {ISOLATION}")
             try:
                 await db.read(TAKE_LOCK)
                 version = await _version(db)

@@ -32,7 +32,8 @@ from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import NullType, TypeEngine
 
 from durable.history.messages import WAITS, MessageKind
-from durable.history.stores.sql import RUN_COLUMNS, TASK_COLUMNS
+from durable.history.rules import SUSPICIOUS
+from durable.history.stores.sql import RUN_COLUMNS, STATUS, TASK_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
 from durable.history.stores.tables import activity_tasks, history, inbox, runs, workers
@@ -78,6 +79,15 @@ class PostgresLanguage(Language):
 
 def _of(letter: str, columns: tuple[Any, ...]) -> str:
     return ", ".join(f"{letter}.{each.name}" for each in columns)
+
+
+def _first(table: str, queue: str, at: str, more: str = "") -> str:
+    """The first moment of a queue's rows between two bounds. (A PostgreSQL without statistics takes min() for a walk
+    through all of them.)"""
+    return (
+        f"(SELECT {at} FROM {table} WHERE namespace = $1 AND {queue} = $2 AND {at} > $3 AND {at} <= $4{more} "
+        f"ORDER BY {at} LIMIT 1)"
+    )
 
 
 PARAMETER = re.compile(r"\$(\d+)")
@@ -139,6 +149,14 @@ class OwnStatements:
             f"(SELECT * FROM {runs.name} AS o WHERE o.namespace = $2 AND o.workflow_id = wanted.workflow_id "
             "ORDER BY o.generation DESC LIMIT 1) AS r"
         )
+        # Each status by itself: PostgreSQL would read all of them, and sort.
+        self.list_runs = (
+            f"SELECT {_of('r', RUN_COLUMNS)} FROM (SELECT newest.run_id FROM "
+            f"unnest(ARRAY[{', '.join(map(str, STATUS))}]) AS every(status) CROSS JOIN LATERAL "
+            f"(SELECT o.run_id FROM {runs.name} AS o WHERE o.namespace = $1 AND o.status = every.status "
+            "AND o.run_id < $2 ORDER BY o.run_id DESC LIMIT $3) AS newest ORDER BY newest.run_id DESC LIMIT $3) "
+            f"AS page JOIN {runs.name} AS r ON r.run_id = page.run_id ORDER BY r.run_id DESC"
+        )
         self.new_runs = (
             f"{shared.commit.insert_run} ON CONFLICT (namespace, workflow_id, generation) DO NOTHING RETURNING run_id"
         )
@@ -171,9 +189,13 @@ class OwnStatements:
             "WHERE t.run_id = free.run_id AND t.scheduled_event_id = free.scheduled_event_id "
             f"RETURNING {_of('t', TASK_COLUMNS)}"
         )
-        self.next_of_workflows = (
-            f"SELECT least(({shared.claim_runs.next_message}), ({shared.claim_tasks.next_deadline}))"
-        )
+        # What a claim asks, with the bounds of how far it looks.
+        tasks = shared.claim_tasks
+        self.due_tasks = tasks.due_tasks.replace(" ORDER BY", f" AND {task}.due_us >= $6 ORDER BY")
+        self.overdue_tasks = tasks.overdue_tasks.replace(" ORDER BY", f" AND {task}.deadline_us >= $5 ORDER BY")
+        self.next_task = f"SELECT {_first(task, 'task_queue', 'due_us', ' AND owner IS NULL')}"
+        next_message = _first(inbox.name, "task_queue", "due_us")
+        self.next_of_workflows = f"SELECT least({next_message}, {_first(task, 'workflow_task_queue', 'deadline_us')})"
         self.histories = (
             "SELECT h.run_id, h.data FROM unnest($1::text[], $2::bigint[]) AS wanted(run_id, last_event_id) "
             f"JOIN {history.name} AS h ON h.run_id = wanted.run_id AND h.first_id <= wanted.last_event_id "
@@ -190,6 +212,13 @@ class OwnStatements:
             f"UPDATE {runs.name} SET owner = NULL WHERE run_id IN "
             f"(SELECT run_id FROM {runs.name} WHERE owner = ANY($1::text[]) FOR NO KEY UPDATE SKIP LOCKED)"
         )
+        # Only of a run that it had something to read for can a worker have died. Counted, because PostgreSQL answers an
+        # EXISTS for many rows from a hash of the whole inbox.
+        was_stepped = (
+            f"(SELECT count(*) FROM (SELECT FROM {inbox.name} AS i WHERE i.run_id = {runs.name}.run_id "
+            f"AND (i.due_us <= $2 OR i.kind NOT IN ({', '.join(str(int(kind)) for kind in WAITS)})) LIMIT 1) AS due)"
+        )
+        self.bereave_runs = self.free_runs.replace("owner = NULL", f"owner = NULL, deaths = deaths + {was_stepped}")
         self.lose_tasks = (
             f"UPDATE {task} AS t SET lost = true, deadline_us = $2 FROM (SELECT run_id, scheduled_event_id FROM {task} "
             "WHERE owner = ANY($1::text[]) AND NOT lost FOR UPDATE SKIP LOCKED) AS held "
@@ -200,6 +229,7 @@ class OwnStatements:
         self.die = f"UPDATE {workers.name} SET dead_us = $2 WHERE worker_id = $1"
         self.parked_runs = (
             f"SELECT run_id FROM {runs.name} WHERE namespace = $1 AND task_queue = $2 AND parked IS NOT NULL "
+            f"AND deaths < {SUSPICIOUS} "
             "ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED"
         )
         self.unpark = (

@@ -87,6 +87,7 @@ class Watch:
 
     async def _listen(self, raw: Raw) -> None:
         self._pid = raw.get_server_pid()
+        raw.add_termination_listener(self._ended)
         await raw.add_listener(CHANNEL, self._heard)
         await raw.fetch(COME)
 
@@ -99,6 +100,11 @@ class Watch:
         if not self._others:
             self._others = True
             self._asked.set()  # who has just come may have missed what was committed here since
+
+    def _ended(self, _connection: object) -> None:
+        """The session is no more: to tell something shows it."""
+        self._others = True
+        self._asked.set()
 
     async def _watch(self) -> None:
         """Listen, and tell; a session that breaks is followed by another one. This never ends."""
@@ -142,7 +148,8 @@ class Watch:
         await asyncio.sleep(TOLD_EVERY)
 
     async def _count(self) -> None:
-        self._others = await self._db.one(COUNT) > 1
+        async with asyncio.timeout(ECHO_WITHIN):  # the other end may be gone, and nobody have said so
+            self._others = await self._db.one(COUNT) > 1
 
     def _deaf(self, why: str) -> None:
         self.hears = False

@@ -44,7 +44,7 @@ class Workers:
         self._sql = statements()
         self._own: set[str] = set()
         self._seen: set[str] = set()
-        """Other workers whose sign was there when it was last looked for."""
+        """Other workers whose sign was there when this session last looked."""
         self._renewals = Renewals()
         self._sweeps = 0
 
@@ -52,6 +52,8 @@ class Workers:
         await self._db.close()
 
     async def _show_signs(self, raw: Raw) -> None:
+        """In a new session. Whatever ended the last one may have ended those of others: their signs are yet to come."""
+        self._seen.clear()
         for worker_id in self._own:
             await raw.fetch(TAKE_SIGN, _sign(worker_id))
 
@@ -157,7 +159,7 @@ class Workers:
                 if not await db.read(sql.lock.worker_to_end, [row.worker_id], row.renewed_us):
                     return False
                 await db.write(sql.own.die, row.worker_id, now_us)
-                await db.write(sql.own.free_runs, [row.worker_id])
+                await db.write(sql.own.bereave_runs, [row.worker_id], now_us)
                 await db.write(sql.own.lose_tasks, [row.worker_id], now_us)
         except HELD_UP:
             return False  # it is in the middle of a commit: the next renewal looks again
@@ -175,7 +177,7 @@ class Workers:
                 with suppress(HELD_UP):  # then the next time
                     async with db.transaction():
                         await db.write(self._sql.workers.forget_dead, before_us)
-        if self._sweeps % REPLIES_SWEPT_EVERY == 0:
+        if self._sweeps % REPLIES_SWEPT_EVERY == 1:
             with suppress(HELD_UP):
                 async with db.transaction():
                     await db.write(self._sql.workers.forget_replies, now_us)

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from durable.history import codec
+from durable.history.errors import CorruptHistory
 from durable.history.messages import MessageKind
 from durable.history.stores.tables import activity_tasks, inbox, runs, workers
-from durable.history.transition import ActivityTask, RunInfo, StoredMessage, WorkerInfo
+from durable.history.transition import ActivityProgress, ActivitySpec, ActivityTask, RunInfo, StoredMessage, WorkerInfo
 from durable.history.values import RunStatus
 
 RUN_COLUMNS = tuple(runs.c)
@@ -36,6 +37,10 @@ STATUS = {int(status): status for status in RunStatus}
 KIND = {int(kind): kind for kind in MessageKind}
 
 
+UNREADABLE = ActivitySpec(activity_id="?", activity_type="?", workflow_id="?", workflow_type="?", scheduled_us=0)
+"""The spec of a row that can't be read: no timeouts, and tried again for ever, later and later."""
+
+
 def run_info(row: Sequence[Any]) -> RunInfo:
     """A row of `RUN_COLUMNS`."""
     return RunInfo(
@@ -54,30 +59,39 @@ def run_info(row: Sequence[Any]) -> RunInfo:
         first_execution_run_id=row[12],
         request_id=row[13],
         parked=row[14],
+        deaths=row[15],
     )
 
 
 def stored_message(row: Sequence[Any]) -> StoredMessage:
     """A row of `MESSAGE_COLUMNS`."""
-    return StoredMessage(id=row[0], kind=KIND[row[1]], body=row[2], due_us=row[3], key=row[4])
+    kind = KIND.get(row[1], MessageKind.UNKNOWN)
+    return StoredMessage(id=row[0], kind=kind, body=row[2], due_us=row[3], key=row[4])
 
 
 def activity_task(row: Sequence[Any]) -> ActivityTask:
-    """A row of `TASK_COLUMNS`."""
+    """A row of `TASK_COLUMNS`. One that can't be read must not keep others from being claimed with it."""
+    spec, progress, unreadable = UNREADABLE, ActivityProgress(), ""
+    try:
+        progress = codec.decode_progress(row[10])
+        spec = codec.decode_spec(row[5])
+    except CorruptHistory as error:
+        unreadable = f"activity {row[1]} of run {row[0]}: {error}"
     return ActivityTask(
         run_id=row[0],
         scheduled_event_id=row[1],
         task_queue=row[2],
         workflow_task_queue=row[3],
         due_us=row[4],
-        spec=codec.decode_spec(row[5]),
+        spec=spec,
         deadline_us=row[6],
         owner=row[7],
         attempt=row[8],
         started_us=row[9],
-        progress=codec.decode_progress(row[10]),
+        progress=progress,
         cancel_requested=bool(row[11]),
         lost=bool(row[12]),
+        unreadable=unreadable,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import case, delete, false, null, select, true, update
 
 from durable.history.messages import HOLDS_OPEN, OUTLIVES, WAITS, MessageKind
+from durable.history.rules import SUSPICIOUS
 from durable.history.stores.sql import RUN_COLUMNS
 from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
 from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
@@ -35,9 +36,10 @@ class CommitStatements:
                 (run.status, given("status")),
                 (run.closed_us, given("closed")),
                 (run.parked, given("parked")),
+                (run.deaths, given("deaths")),
             )
             .where(run.run_id == given("b_run")),
-            *("owner", "last", "size", "status", "closed", "parked", "b_run"),
+            *("owner", "last", "size", "status", "closed", "parked", "deaths", "b_run"),
         )
         self.insert_history = sql.insert(history)
         self.insert_message = sql.insert(inbox)
@@ -100,7 +102,10 @@ class UnparkStatements:
     def __init__(self, sql: Language) -> None:
         run, message = runs.c, inbox.c
         parked = select(run.run_id).where(
-            run.namespace == given("ns"), run.task_queue == given("queue"), run.parked.is_not(None)
+            run.namespace == given("ns"),
+            run.task_queue == given("queue"),
+            run.parked.is_not(None),
+            run.deaths < number(SUSPICIOUS),
         )
         self.parked_due = sql.text(
             select(message.id, message.run_id).where(

@@ -7,6 +7,7 @@ from sqlalchemy import Text, func, literal_column, select, union_all
 from durable.history.stores.sql import MESSAGE_COLUMNS, RUN_COLUMNS, STATUS, TASK_COLUMNS
 from durable.history.stores.sql_text import NONE, Language, given, number
 from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
+from durable.history.values import RunStatus
 
 
 class ReadRunStatements:
@@ -15,6 +16,14 @@ class ReadRunStatements:
     def __init__(self, sql: Language) -> None:
         run, ns = runs.c, given("ns")
         self.runs_by_id = sql.text(select(*RUN_COLUMNS).where(sql.among(run.run_id, "ids")), "ids")
+        last = history.alias()
+        last_id = select(func.max(last.c.first_id)).where(last.c.run_id == run.run_id).scalar_subquery()
+        self.endings = sql.text(
+            select(run.run_id, history.c.data)
+            .where(sql.among(run.run_id, "ids"), run.status != number(RunStatus.RUNNING))
+            .where(history.c.run_id == run.run_id, history.c.first_id == last_id),
+            "ids",
+        )
         of_workflow = (run.namespace == ns, run.workflow_id == given("workflow"))
         self.find_latest = sql.text(
             select(*RUN_COLUMNS).where(*of_workflow).order_by(run.generation.desc()).limit(number(1)).offset(NONE),

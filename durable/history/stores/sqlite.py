@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from durable.history.host import Host, Lane
 from durable.history.stores import sqlite_claim, sqlite_commit, sqlite_reads
-from durable.history.stores.sqlite_file import Connection, Counters, explained, prepare
+from durable.history.stores.sqlite_file import WAL_BYTES_MAX, Connection, Counters, explained, prepare
+from durable.history.stores.sqlite_wal import Wal
 from durable.history.stores.sqlite_watch import Watch
 from durable.history.stores.sqlite_workers import Workers
 from durable.history.transition import (
@@ -36,17 +37,19 @@ class SqliteStore:
     """Runs in a SQLite file; ``path`` None: in a temporary one, gone when the store is closed.
 
     ``synchronous`` is SQLite's own setting: by default FULL, so that what is committed outlasts a power cut, and OFF
-    for a temporary file.
+    for a temporary file. ``anywhere`` opens a file on a network file system as well, which SQLite may damage.
     """
 
     def __init__(
         self,
-        path: str | None,
+        path: Path | str | None,
         host: Host,
         *,
         steal_after_us: int = 10_000_000,
         busy_timeout_s: float = 10.0,
         synchronous: str | None = None,
+        anywhere: bool = False,
+        wal_bytes_max: int = WAL_BYTES_MAX,
     ) -> None:
         self.counters = Counters()
         """What the database was asked by the writer lane: commits, and the statements of commits and claims."""
@@ -54,6 +57,8 @@ class SqliteStore:
         self._steal_after_us = steal_after_us
         self._busy_timeout_s = busy_timeout_s
         self._named = None if path is None else Path(path)
+        self._wal_bytes_max = wal_bytes_max
+        self._anywhere = anywhere or path is None
         self._synchronous = synchronous or ("OFF" if path is None else "FULL")
 
     # Opening and closing. -----------------------------------------------------------------------------------------
@@ -92,11 +97,12 @@ class SqliteStore:
         lease_db = self._connect(path, Counters())
         self._read_db = self._connect(path, Counters(), read_only=True)
         watch_db = self._connect(path, Counters(), read_only=True)
+        self._wal = Wal(self._db, self._wal_bytes_max)
         self._workers = Workers(lease_db, self._host)
         self._watch = Watch(watch_db, [self._db, lease_db])
 
     def _prepare(self, path: Path) -> None:
-        prepare(path, synchronous=self._synchronous, busy_timeout_s=self._busy_timeout_s)
+        prepare(path, synchronous=self._synchronous, busy_timeout_s=self._busy_timeout_s, anywhere=self._anywhere)
 
     def _connect(self, path: Path, counters: Counters, *, read_only: bool = False) -> Connection:
         connection = Connection(
@@ -105,6 +111,7 @@ class SqliteStore:
             synchronous=self._synchronous,
             busy_timeout_s=self._busy_timeout_s,
             read_only=read_only,
+            wal_bytes_max=self._wal_bytes_max,
         )
         self._connections.append(connection)
         return connection
@@ -129,7 +136,12 @@ class SqliteStore:
     async def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         if not writes:
             return []
-        return await self._writing.run(lambda: sqlite_commit.commit(self._db, writes, self.now_us))
+        return await self._writing.run(lambda: self._commit(writes))
+
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes = sqlite_commit.commit(self._db, writes, self.now_us)
+        self._wal.look()
+        return outcomes
 
     async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
         return await self._writing.run(
@@ -164,8 +176,8 @@ class SqliteStore:
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
         return await self._read(lambda db: sqlite_reads.find(db, namespace, workflow_id, run_id))
 
-    async def runs(self, run_ids: Sequence[str]) -> list[RunInfo]:
-        return await self._read(lambda db: list(sqlite_reads.runs_by_id(db, run_ids).values()))
+    async def endings(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        return await self._read(lambda db: sqlite_reads.endings(db, run_ids))
 
     async def list_runs(
         self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None

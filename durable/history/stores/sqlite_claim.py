@@ -9,15 +9,17 @@ from durable.history import attempts
 from durable.history.errors import WorkerDead
 from durable.history.stores import plan
 from durable.history.stores.choice import Choice
-from durable.history.stores.sql import activity_task, stored_message
+from durable.history.stores.sql import TASK_COLUMNS, activity_task, stored_message
 from durable.history.stores.sqlite_file import Connection
 from durable.history.stores.sqlite_reads import alive, runs_by_id, tokens
 from durable.history.stores.sqlite_sql import listed, statements
+from durable.history.stores.tables import activity_tasks
 from durable.history.transition import ActivityTask, Claim, Claimed, ClaimedRun
 
 OVERDUE_MAX = 1000
 PASSED_OVER_MAX = 100
 FIRST_US = -(2**63)
+DUE_US = TASK_COLUMNS.index(activity_tasks.c.due_us)
 
 
 class _Found:
@@ -56,6 +58,7 @@ def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int) -> _Fo
         since_us: int | None = FIRST_US
         while since_us is not None:
             since_us = _look_for_runs(db, claim, queue, since_us, found.runs)
+    found.runs.leave_others_theirs()
     for queue in claim.activity_queues:
         _look_for_tasks(db, claim, queue, found)
     return found
@@ -82,6 +85,10 @@ def _look_for_runs(db: Connection, claim: Claim, queue: str, since_us: int, choi
         rows.close()
 
 
+def _due_us(row: Sequence[Any]) -> int:
+    return int(row[DUE_US])
+
+
 def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Found) -> None:
     room = claim.max_activities - len(found.tasks)
     if room <= 0:
@@ -89,7 +96,7 @@ def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Found) -> 
     now_us = found.runs.now_us
     values = (claim.namespace, queue, now_us, now_us, room + 1)
     rows = db.read(statements().claim_tasks.due_tasks, values).fetchall()
-    found.tasks.extend(rows[:room])
+    found.tasks.extend(found.runs.part_of(rows, _due_us)[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
 
@@ -106,7 +113,8 @@ def _load(db: Connection, claim: Claim, found: _Found, begun: list[ActivityTask]
         cancelled=tokens(db, sql.claim_tasks.cancelled_tasks, claim.worker_id),
         waiting=list(choice.busy),
         next_due_us=_next_due_us(db, claim, choice),
-        more=choice.more or found.more_tasks or len(overdue) >= OVERDUE_MAX,
+        more=((choice.more or found.more_tasks) and not choice.left) or len(overdue) >= OVERDUE_MAX,
+        left=choice.left,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import sqlite as dialects
 
 from durable.history.errors import SchemaTooNew, StoreUnavailable, UnknownOutcome
 from durable.history.stores.ddl import schema_statements
+from durable.history.stores.mounts import REMOTE, file_system
 from durable.history.stores.tables import SCHEMA, VERSION_TABLE, pulse
 
 try:
@@ -23,7 +24,10 @@ except ImportError:  # Windows: SQLite's own lock has to do
 
 OLDEST_SQLITE = (3, 35, 0)
 WAL_BYTES_MAX = 64 * 1024 * 1024
-WAL_PAGES_BEFORE_CHECKPOINT = 4000
+"""So long the WAL may be; a quarter of it is copied into the file whenever it is there."""
+PAGE_BYTES = 4096
+EMPTYING_TAKES_MS = 100
+"""So long the readers of the WAL are waited for; those of the engine take less."""
 
 ADD_PULSE = f"UPDATE {pulse.name} SET commits = commits + 1"
 READ_PULSE = f"SELECT commits FROM {pulse.name}"
@@ -69,20 +73,28 @@ class Connection:
     """One sqlite3 connection, used by one thread at a time."""
 
     def __init__(
-        self, path: Path, counters: Counters, *, synchronous: str, busy_timeout_s: float, read_only: bool = False
+        self,
+        path: Path,
+        counters: Counters,
+        *,
+        synchronous: str,
+        busy_timeout_s: float,
+        read_only: bool = False,
+        wal_bytes_max: int = WAL_BYTES_MAX,
     ) -> None:
         self.path = path
         # Commits of this connection that move the pulse. One that is under way counts as begun, and not as done.
         self.pulses_begun = self.pulses_done = 0
         self._counters = counters
+        self._busy_timeout_s = busy_timeout_s
         self._turnstile = None if read_only else Turnstile(path)
         self._raw = sqlite3.connect(
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         with explained(path):
             self._raw.execute(f"PRAGMA synchronous={synchronous}")
-            self._raw.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
-            self._raw.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_BEFORE_CHECKPOINT}")
+            self._raw.execute(f"PRAGMA journal_size_limit={wal_bytes_max}")
+            self._raw.execute(f"PRAGMA wal_autocheckpoint={wal_bytes_max // PAGE_BYTES // 4}")
             if read_only:
                 self._raw.execute("PRAGMA query_only=1")
 
@@ -154,6 +166,17 @@ class Connection:
         self.pulses_begun += 1
         self.write(ADD_PULSE)
 
+    def empty_wal(self) -> bool:
+        """Copy the WAL into the file and cut it off, in this connection's turn; False when somebody reads from it all
+        the while."""
+        with explained(self.path), self._turn():
+            self._raw.execute(f"PRAGMA busy_timeout={EMPTYING_TAKES_MS}")
+            try:
+                busy = self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                self._raw.execute(f"PRAGMA busy_timeout={round(self._busy_timeout_s * 1000)}")
+        return not busy
+
     def _turn(self) -> Turnstile:
         assert self._turnstile is not None, "a connection for reading"
         return self._turnstile
@@ -162,8 +185,11 @@ class Connection:
         try:
             self._raw.execute("COMMIT")
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise  # what marks it as committed comes last, and found no room
             raise UnknownOutcome(
-                f"the commit to {self.path} failed ({error}): it may be written or not; read again before you retry"
+                f"the commit to {self.path} failed ({error}): it may be written or not, so read again before you "
+                f"retry; {_way_out(error, self.path)}"
             ) from error
         self._counters.statements += 1
         self._counters.commits += 1
@@ -199,7 +225,7 @@ def _way_out(error: Exception, path: Path) -> str:
     return f"look at the file, at the directory {path.parent}, and at the disk under them"
 
 
-def prepare(path: Path, *, synchronous: str, busy_timeout_s: float) -> None:
+def prepare(path: Path, *, synchronous: str, busy_timeout_s: float, anywhere: bool = False) -> None:
     """Make the file if there is none, and bring its tables up to date; at most one process does it at a time."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
@@ -210,6 +236,13 @@ def prepare(path: Path, *, synchronous: str, busy_timeout_s: float) -> None:
         raise StoreUnavailable(f"{path} is a directory; name a file in it, as in sqlite:///{path}/durable.db")
     if not path.parent.is_dir():
         raise StoreUnavailable(f"there is no directory {path.parent} for the database {path.name}; create it first")
+    kind = None if anywhere else file_system(path)
+    if kind in REMOTE:
+        raise StoreUnavailable(
+            f"{path} is on {kind}, which is no local disk: SQLite's WAL is not safe there, the file would get damaged; "
+            "move it to a local disk of the machine that all its workers run on, or use PostgreSQL "
+            "(sqlite:///…?file_system=any opens it all the same)"
+        )
     with explained(path):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         raw = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)

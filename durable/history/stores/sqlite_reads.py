@@ -68,6 +68,10 @@ def history(db: Connection, run_id: str, after: int) -> list[bytes]:
     return [row[0] for row in db.read(statements().read_parts.history, (run_id, run_id, after + 1, after + 1))]
 
 
+def endings(db: Connection, run_ids: Sequence[str]) -> dict[str, bytes]:
+    return dict(db.read(statements().read_runs.endings, (listed(run_ids),)).fetchall())
+
+
 def inbox(db: Connection, run_id: str) -> list[StoredMessage]:
     return [stored_message(row) for row in db.read(statements().read_parts.inbox, (run_id,))]
 

@@ -121,7 +121,7 @@ class Workers:
         with db.writing():
             if not db.write(self._sql.declare_dead, (now_us, row.worker_id, row.renewed_us)):
                 return False
-            db.write(self._sql.free_runs, (row.worker_id,))
+            db.write(self._sql.bereave_runs, (now_us, row.worker_id))
             db.write(self._sql.lose_tasks, (now_us, row.worker_id))
             db.add_pulse()
         with explained(db.path):
@@ -134,7 +134,7 @@ class Workers:
         before_us = now_us - KEEP_DEAD_US
         if any(row.dead_us is not None and row.dead_us < before_us for row in rows):
             self._db.write_alone(self._sql.forget_dead, (before_us,))
-        if self._sweeps % REPLIES_SWEPT_EVERY == 0:
+        if self._sweeps % REPLIES_SWEPT_EVERY == 1:
             self._db.write_alone(self._sql.forget_replies, (now_us,))
 
 

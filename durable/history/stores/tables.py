@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The revision that these tables are: the head of the migrations."""
 
 VERSION_TABLE = "durable_schema"
@@ -53,6 +53,7 @@ runs = Table(
     Column("first_execution_run_id", _Text, nullable=False),
     Column("request_id", _Text, nullable=False),
     Column("parked", _Text),
+    Column("deaths", Integer, nullable=False, server_default="0"),
     UniqueConstraint("namespace", "workflow_id", "generation", name="durable_runs_generation"),
 )
 Index("durable_runs_request", runs.c.request_id)

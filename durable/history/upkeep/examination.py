@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host
+from durable.history.stores.place import File
 from durable.history.upkeep import sqlite
 from durable.history.upkeep.finding import Finding, bad
 from durable.history.upkeep.tables import locate
@@ -17,8 +16,8 @@ async def examine(url: str, host: Host) -> list[Finding]:
         where = locate(url)
     except StoreUnavailable as error:
         return [bad("address", str(error))]
-    if isinstance(where, Path):
-        return await sqlite.examine(where, host)
+    if isinstance(where, File):
+        return await sqlite.examine(where.path, host)
     from durable.history.upkeep import postgres  # its driver may be missing
 
     return await postgres.examine(url, host)

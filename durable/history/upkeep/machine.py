@@ -1,9 +1,8 @@
-"""What the operating system tells about files: which file system they are on, who has them locked, who that is."""
+"""What the operating system tells about files: who has them locked, and who that is."""
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,26 +26,6 @@ class Lock(NamedTuple):
 class Process(NamedTuple):
     name: str
     stopped: bool
-
-
-def file_system(path: Path) -> str | None:
-    """The type of the file system that ``path`` is on; None where the system does not tell."""
-    try:
-        return file_system_in((PROC / "self/mountinfo").read_text(), path.resolve())
-    except OSError:
-        return None
-
-
-def file_system_in(mounts: str, path: Path) -> str | None:
-    """The same from the text of /proc/self/mountinfo."""
-    found, depth = None, -1
-    for line in mounts.splitlines():
-        left, _, right = line.partition(" - ")
-        point = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), left.split()[4]))
-        # Of two on one point, the later one covers the other.
-        if path.is_relative_to(point) and len(point.parts) >= depth:
-            found, depth = right.split()[0], len(point.parts)
-    return found
 
 
 def locks(path: Path) -> list[Lock] | None:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import sqlite as dialects
 
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host
+from durable.history.stores import mounts
 from durable.history.stores.sqlite_file import OLDEST_SQLITE, WAL_BYTES_MAX, explained, prepare
 from durable.history.stores.tables import SCHEMA, VERSION_TABLE, metadata
 from durable.history.upkeep import load, machine
@@ -24,11 +25,6 @@ BUSY_TIMEOUT_S = 10.0
 WAL_RESET_MENDED = (3, 51, 3)
 """Before it, a checkpoint that races a commit which starts the WAL anew can lose what was committed (sqlite.org)."""
 
-REMOTE = frozenset(
-    "9p acfs afs beegfs ceph cifs coda fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 "
-    "ocfs2 prl_fs smb2 smb3 smbfs vboxsf virtiofs vmhgfs fuse.vmhgfs-fuse".split()
-)
-"""Their locks or shared memory do not reach all who use the file, so WAL breaks it."""
 FLEETING = frozenset(("tmpfs", "ramfs"))
 
 DISK_LOW = 1 << 30
@@ -53,9 +49,9 @@ def revision(path: Path) -> str | None:
         return _revision(raw)
 
 
-def upgrade(path: Path) -> None:
+def upgrade(path: Path, *, anywhere: bool = False) -> None:
     """Make the file if there is none, and bring its tables up to date."""
-    prepare(path, synchronous="FULL", busy_timeout_s=BUSY_TIMEOUT_S)
+    prepare(path, synchronous="FULL", busy_timeout_s=BUSY_TIMEOUT_S, anywhere=anywhere)
 
 
 @contextmanager
@@ -99,8 +95,9 @@ def _version() -> Finding:
         mended = ".".join(map(str, WAL_RESET_MENDED))
         return warning(
             "SQLite",
-            f"{told} has the WAL-reset fault: with several connections, a commit can in rare cases be lost",
-            f"use a Python with SQLite {mended} or newer, above all when several processes share the file",
+            f"{told} has the WAL-reset fault: in rare cases a commit is lost when two connections write at once; those "
+            "of durable take turns, those of other programs do not",
+            f"use a Python with SQLite {mended} or newer, or let no other program write to the file",
         )
     return ok("SQLite", told)
 
@@ -123,10 +120,10 @@ def _access(path: Path) -> Finding:
 
 
 def _file_system(path: Path) -> Finding:
-    kind = machine.file_system(path)
+    kind = mounts.file_system(path)
     if kind is None:
         return ok("file system", "this system does not tell; SQLite's WAL is safe on a local disk only")
-    if kind in REMOTE:
+    if kind in mounts.REMOTE:
         return bad(
             "file system",
             f"{kind} is no local disk: SQLite's WAL is not safe there, the file gets damaged",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from durable.history.errors import StoreUnavailable
 from durable.history.stores import open_store
-from durable.history.stores.place import place
+from durable.history.stores.place import File, place
 from durable.history.stores.postgres_address import Address
 from durable.history.upkeep import sqlite
 
@@ -14,8 +12,8 @@ from durable.history.upkeep import sqlite
 async def revision(url: str) -> str | None:
     """The revision of the tables; None where there are none, or no file, "" before the first revision. Only reads."""
     where = locate(url)
-    if isinstance(where, Path):
-        return sqlite.revision(where)
+    if isinstance(where, File):
+        return sqlite.revision(where.path)
     from durable.history.upkeep import postgres  # its driver may be missing
 
     return await postgres.revision(url)
@@ -27,8 +25,8 @@ async def upgrade(url: str) -> None:
     Raises `SchemaTooNew` for those of a newer version, `StoreUnavailable` where it can't be done.
     """
     where = locate(url)
-    if isinstance(where, Path):
-        sqlite.upgrade(where)
+    if isinstance(where, File):
+        sqlite.upgrade(where.path, anywhere=where.anywhere)
         return
     from durable.history.upkeep import postgres  # its driver may be missing
 
@@ -43,10 +41,10 @@ def sql(url: str, start: str | None) -> str:
     return script("postgresql" if isinstance(locate(url), Address) else "sqlite", start)
 
 
-def locate(url: str) -> Path | Address:
+def locate(url: str) -> File | Address:
     """Where it is; its driver is there."""
     where = place(url)
     if where is None:
         raise StoreUnavailable(f"{url} is a database that ends with this command: name a file, as sqlite:///app.db")
     open_store(url)
-    return where if isinstance(where, Address) else Path(where).absolute()
+    return where if isinstance(where, Address) else where._replace(path=where.path.absolute())
