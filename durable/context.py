@@ -24,6 +24,8 @@ from durable.history.values import Payload
 if TYPE_CHECKING:
     from durable import activity, workflow
     from durable.converter import DataConverter
+    from durable.workflow.definition import WorkflowDefinition
+    from durable.workflow.handlers import HandlerDefinition, Kind
 
 
 class ActivityCall(Struct, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class WorkflowContext(ABC):
     """What a run that is being stepped answers to its own code."""
 
     converter: DataConverter
+    definition: WorkflowDefinition
 
     @abstractmethod
     def now_us(self) -> int:
@@ -63,7 +66,7 @@ class WorkflowContext(ABC):
 
     @abstractmethod
     def is_read_only(self) -> bool:
-        """True while a query is answered."""
+        """True while a query is answered, or an update judged."""
 
     @abstractmethod
     def start_activity(self, call: ActivityCall) -> workflow.ActivityHandle[Any]:
@@ -76,6 +79,26 @@ class WorkflowContext(ABC):
     @abstractmethod
     async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
         """Until ``condition()`` holds; ``timeout`` in seconds, then `asyncio.TimeoutError`."""
+
+    @abstractmethod
+    async def receive(self, name: str, type_hint: Any) -> Any:
+        """The next signal of this name."""
+
+    @abstractmethod
+    def get_handler(self, kind: Kind, name: str | None) -> Callable[..., Any] | None:
+        """The handler that takes what is of this kind and name; None names the dynamic one."""
+
+    @abstractmethod
+    def set_handler(self, kind: Kind, name: str | None, definition: HandlerDefinition | None) -> None:
+        """Put it in place, for what waits too; None takes it away."""
+
+    @abstractmethod
+    def patch(self, id: str, *, deprecated: bool) -> bool:
+        """Has the run this patch? If it may have it, that is recorded."""
+
+    @abstractmethod
+    def all_handlers_finished(self) -> bool:
+        """Is no signal and no update being handled?"""
 
     @abstractmethod
     def random(self) -> random.Random:

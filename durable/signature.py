@@ -65,6 +65,22 @@ class Signature:
             pass  # a bound method or a built-in keeps nothing
         return made
 
+    @property
+    def positional_count(self) -> int:
+        """How many parameters are carried by position, ``*args`` apart."""
+        return len(self._names)
+
+    @property
+    def takes_rest(self) -> bool:
+        """Has it ``*args``?"""
+        return self._rest is not None
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What two functions have in common that can be called alike, whatever their parameters are called."""
+        kinds = [(p.kind, p.default is p.empty) for p in self._signature.parameters.values()]
+        return (*kinds, *self.positional_hints)
+
     @functools.cached_property
     def _hints(self) -> Mapping[str, Any]:
         """Resolved at first use, when everything that annotations name is defined."""

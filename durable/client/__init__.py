@@ -9,9 +9,18 @@ from durable.client.description import (
     WorkflowExecutionStatus,
     WorkflowHistory,
 )
-from durable.client.errors import WorkflowFailureError, WorkflowQueryFailedError
+from durable.client.errors import (
+    RPCTimeoutOrCancelledError,
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from durable.client.handle import WorkflowHandle
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.client.with_start import WithStartWorkflowOperation
 from durable.service import RPCError, RPCStatusCode
 
 __all__ = [
@@ -20,6 +29,9 @@ __all__ = [
     "PendingMessageInfo",
     "RPCError",
     "RPCStatusCode",
+    "RPCTimeoutOrCancelledError",
+    "WithStartWorkflowOperation",
+    "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",
     "WorkflowExecutionDescription",
@@ -28,4 +40,8 @@ __all__ = [
     "WorkflowHandle",
     "WorkflowHistory",
     "WorkflowQueryFailedError",
+    "WorkflowUpdateFailedError",
+    "WorkflowUpdateHandle",
+    "WorkflowUpdateRPCTimeoutOrCancelledError",
+    "WorkflowUpdateStage",
 ]

@@ -11,10 +11,13 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
+from durable.client import updates
 from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
@@ -48,6 +51,8 @@ class StartOptions(TypedDict, total=False):
     id_conflict_policy: WorkflowIDConflictPolicy
     start_delay: timedelta | None
     request_id: str | None
+    start_signal: str | None
+    start_signal_args: Sequence[Any]
 
 
 class Client:
@@ -142,6 +147,8 @@ class Client:
         id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
         start_delay: timedelta | None = None,
         request_id: str | None = None,
+        start_signal: str | None = None,
+        start_signal_args: Sequence[Any] = (),
     ) -> WorkflowHandle[Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
 
@@ -149,7 +156,42 @@ class Client:
         (by default `WorkflowAlreadyStartedError`). The same ``request_id`` starts it once, however often it is sent.
         ``arg`` is its one argument, or ``args`` all of them, and ``kwargs`` more by name; they must be convertible
         (`ConversionError`). Its code runs on a worker of ``task_queue``, from ``start_delay`` on.
+
+        With ``start_signal`` the workflow is started with a signal in its inbox; one that is running is only signalled.
         """
+        request, result_type = self.start_request(
+            workflow,
+            arguments(arg, args),
+            kwargs=kwargs,
+            id=id,
+            task_queue=task_queue,
+            result_type=result_type,
+            task_timeout=task_timeout,
+            id_reuse_policy=id_reuse_policy,
+            id_conflict_policy=id_conflict_policy,
+            start_delay=start_delay,
+            request_id=request_id,
+        )
+        if start_signal is not None:
+            return await signal_with_start(self, request, start_signal, start_signal_args, result_type)
+        return self.started_handle(id, (await self.begin(request)).run_id, result_type)
+
+    def start_request(
+        self,
+        workflow: Any,
+        values: Sequence[Any],
+        *,
+        kwargs: Mapping[str, Any] | None,
+        id: str,
+        task_queue: str,
+        result_type: Any,
+        task_timeout: timedelta | None,
+        id_reuse_policy: WorkflowIDReusePolicy,
+        id_conflict_policy: WorkflowIDConflictPolicy,
+        start_delay: timedelta | None,
+        request_id: str | None,
+    ) -> tuple[StartRequest, Any]:
+        """What `start_workflow` asks for, checked; and the type of the result. For the client's own modules."""
         if not id or len(id) > WORKFLOW_ID_MAX:
             raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
         if (why := too_long("a workflow id", id)) is not None:
@@ -157,7 +199,6 @@ class Client:
         if "\x00" in id or not _is_unicode(id):
             raise ValueError(f"a workflow id has neither NUL nor lone surrogates; this one is {id!a}")
         definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)
-        values = arguments(arg, args)
         if definition is not None:
             input = definition.signature.encode(self.data_converter, values, kwargs or {})
         elif kwargs:
@@ -177,10 +218,9 @@ class Client:
             reuse_policy=IdReusePolicy(id_reuse_policy),
             conflict_policy=IdConflictPolicy(id_conflict_policy),
         )
-        run_id = await self._start(request)
         if result_type is None and definition is not None:
             result_type = definition.signature.return_hint
-        return self._started(id, run_id, result_type)
+        return request, result_type
 
     @overload
     async def execute_workflow(
@@ -217,6 +257,71 @@ class Client:
             result_type=result_type,
         )
 
+    def get_workflow_handle_for(
+        self,
+        workflow: Callable[..., Awaitable[R]],
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+    ) -> WorkflowHandle[R]:
+        """Like `get_workflow_handle`, with the result type of the workflow: its function, or its class's run method."""
+        return self.get_workflow_handle(
+            workflow_id,
+            run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=WorkflowDefinition.must_be(workflow).signature.return_hint,
+        )
+
+    async def execute_update_with_start_workflow(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[Any],
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> Any:
+        """`start_update_with_start_workflow`, and wait for the update's result."""
+        handle = await self.start_update_with_start_workflow(
+            update,
+            arg,
+            start_workflow_operation=start_workflow_operation,
+            wait_for_stage=WorkflowUpdateStage.COMPLETED,
+            args=args,
+            id=id,
+            result_type=result_type,
+            rpc_timeout=rpc_timeout,
+        )
+        return await handle.result(rpc_timeout=rpc_timeout)
+
+    async def start_update_with_start_workflow(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Start a workflow with an update in its inbox, or send the update to the one that is running.
+
+        The operation's conflict policy says which; its ``workflow_handle()`` is the workflow's. An update with this
+        ``id`` that the workflow knows already is found again, whatever the policies. See `WorkflowHandle.start_update`.
+        """
+        return await update_with_start(
+            self,
+            start_workflow_operation,
+            updates.prepare(self, update, arguments(arg, args), id, result_type),
+            wait_for_stage,
+            rpc_timeout,
+        )
+
     def list_workflows(
         self,
         query: str | None = None,
@@ -236,11 +341,12 @@ class Client:
             self, parse(query or ""), status=status, limit=limit, page_size=page_size, next_page_token=next_page_token
         )
 
-    def _started(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
-        """The handle of a workflow that this client has just started."""
+    def started_handle(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
+        """The handle of a workflow that this client has just started. For the client's own modules."""
         return WorkflowHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
 
-    async def _start(self, request: StartRequest) -> str:
+    async def begin(self, request: StartRequest) -> Committed:
+        """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse. For the client's own modules."""
         lost, alone = 0, False
         while True:
             try:
@@ -252,8 +358,8 @@ class Client:
                     raise
                 continue
             match outcome:
-                case Committed(run_id=run_id):
-                    return run_id
+                case Committed():
+                    return outcome
                 case Refused(reason=Refusal.IN_USE, run=run) if (
                     run is not None and run.closed_us is None and _replacing(request)
                 ):

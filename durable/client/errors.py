@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable.exceptions import TemporalError
+from durable.service import RPCError, RPCStatusCode
 
 
 class WorkflowFailureError(TemporalError):
@@ -19,9 +20,54 @@ class WorkflowFailureError(TemporalError):
         return self.__cause__
 
 
+class WorkflowContinuedAsNewError(TemporalError):
+    """The run was continued as new, and its followers are not to be waited for."""
+
+    def __init__(self, new_execution_run_id: str) -> None:
+        super().__init__("Workflow continued as new")
+        self._new_execution_run_id = new_execution_run_id
+
+    @property
+    def new_execution_run_id(self) -> str:
+        """The run that came next."""
+        return self._new_execution_run_id
+
+
 class WorkflowQueryFailedError(TemporalError):
     """The query's handler raised, or there is no handler of that name."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class WorkflowUpdateFailedError(TemporalError):
+    """The update was rejected, or its handler failed; ``cause`` tells why."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("Workflow update failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class RPCTimeoutOrCancelledError(TemporalError):
+    """A wait was over before what it waited for."""
+
+
+class WorkflowUpdateRPCTimeoutOrCancelledError(RPCTimeoutOrCancelledError):
+    """The wait for an update was over, or cancelled; the update itself goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("Timeout or cancellation while waiting for an update; the update itself goes on")
+
+
+def already_completed(workflow_id: str) -> RPCError:
+    """The answer to a message for a run that is closed."""
+    return RPCError(
+        f"workflow execution already completed: {workflow_id!r} is closed and takes no more messages",
+        RPCStatusCode.NOT_FOUND,
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from durable.client import updates
 from durable.client.description import (
     PendingActivityInfo,
     PendingMessageInfo,
@@ -18,7 +19,13 @@ from durable.client.description import (
     WorkflowHistory,
     moment,
 )
-from durable.client.errors import WorkflowFailureError, WorkflowQueryFailedError
+from durable.client.errors import (
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    already_completed,
+)
+from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.exceptions import CancelledError, TerminatedError
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
@@ -27,16 +34,17 @@ from durable.history.events import (
     HistoryEvent,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
 )
-from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal
+from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal, Update
 from durable.history.rules import Incoming
 from durable.history.state import State, fold
-from durable.history.transition import Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
+from durable.history.transition import Committed, Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
 from durable.history.values import Payload
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
-from durable.workflow.definition import handler_name
+from durable.workflow.handlers import Kind, encode, handler_name
 
 if TYPE_CHECKING:
     from durable.client.client import Client
@@ -92,13 +100,16 @@ class WorkflowHandle(Generic[R]):
     def first_execution_run_id(self) -> str | None:
         return self._first_execution_run_id
 
-    async def result(self, *, rpc_timeout: timedelta | None = None) -> R:
+    async def result(self, *, follow_runs: bool = True, rpc_timeout: timedelta | None = None) -> R:
         """The workflow's result, as soon as it is there; any number of processes may wait.
+
+        Of the last run, if this one is continued as new; with ``follow_runs`` False that raises
+        `WorkflowContinuedAsNewError`.
 
         Raises `WorkflowFailureError` when it failed, was cancelled or was terminated; `RPCError` NOT_FOUND when there
         is no such workflow, DEADLINE_EXCEEDED when ``rpc_timeout`` is over first.
         """
-        return self._outcome(await self._within(self._closing_event(), rpc_timeout, "its result"))
+        return self._outcome(await self._within(self._closing_event(follow_runs), rpc_timeout, "its result"))
 
     async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
         """The run's row, its unread messages and its activities that are not over. `RPCError` NOT_FOUND."""
@@ -123,16 +134,14 @@ class WorkflowHandle(Generic[R]):
         Sent again with the same ``request_id`` it still happens once. `RPCError` NOT_FOUND when there is no such
         workflow, or it is closed.
         """
-        name, definition = handler_name(signal, "signal")
-        values = arguments(arg, args)
-        converter = self._client.data_converter
+        name, definition = handler_name(signal, Kind.SIGNAL)
         message = Signal(
             name=name,
-            input=definition.signature.encode(converter, values, {}) if definition else converter.to_payloads(values),
+            input=encode(definition, self._client.data_converter, arguments(arg, args)),
             identity=self._client.identity,
             request_id=request_id or self._client.database.store.new_id(),
         )
-        await self._within(self._send(message), rpc_timeout, "the signal")
+        await self._within(self.send(message), rpc_timeout, "the signal")
 
     async def query(
         self,
@@ -148,27 +157,85 @@ class WorkflowHandle(Generic[R]):
         Raises `WorkflowQueryFailedError` when the handler raises or there is none; `RPCError` DEADLINE_EXCEEDED when no
         worker answers within ``rpc_timeout`` (10 s by default).
         """
-        name, definition = handler_name(query, "query")
-        values = arguments(arg, args)
-        converter = self._client.data_converter
+        name, definition = handler_name(query, Kind.QUERY)
         message = Query(
             id=self._client.database.store.new_id(),
             name=name,
-            args=definition.signature.encode(converter, values, {}) if definition else converter.to_payloads(values),
+            args=encode(definition, self._client.data_converter, arguments(arg, args)),
         )
         body = await self._within(self._ask(message), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}")
         answer = codec.decode_answer(body)
         if answer.failure is not None:
-            raise WorkflowQueryFailedError(answer.failure.message) from converter.from_failure(answer.failure)
+            cause = self._client.data_converter.from_failure(answer.failure)
+            raise WorkflowQueryFailedError(answer.failure.message) from cause
         hint = result_type or (definition.signature.return_hint if definition else None)
         return self._decoded(answer.result, hint)
+
+    async def execute_update(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> Any:
+        """Call an update handler of the workflow, and wait for its result: `start_update` and its handle's `result`."""
+        handle = await self.start_update(
+            update,
+            arg,
+            args=args,
+            wait_for_stage=WorkflowUpdateStage.COMPLETED,
+            id=id,
+            result_type=result_type,
+            rpc_timeout=rpc_timeout,
+        )
+        return await handle.result(rpc_timeout=rpc_timeout)
+
+    async def start_update(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Call an update handler of the workflow; returns when it was accepted or rejected, or is over.
+
+        With the same ``id`` it happens once in a run, however often it is called. The handle's `result` tells of a
+        rejection. Raises `RPCError` NOT_FOUND when there is no such workflow, or it closes first;
+        `WorkflowUpdateRPCTimeoutOrCancelledError` when no worker has read it within ``rpc_timeout`` (no limit by
+        default): it is read later then.
+        """
+        prepared = updates.prepare(self._client, update, arguments(arg, args), id, result_type)
+        return await updates.until(wait_for_stage, self._update(prepared), rpc_timeout)
+
+    def get_update_handle(
+        self, id: str, *, workflow_run_id: str | None = None, result_type: Any = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """A handle on an update by its id; nothing is asked or checked."""
+        return WorkflowUpdateHandle(
+            self._client, id, self._id, workflow_run_id=workflow_run_id or self._run_id, result_type=result_type
+        )
+
+    def get_update_handle_for(
+        self, update: Callable[..., Any], id: str, *, workflow_run_id: str | None = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """Like `get_update_handle`, with the result type of the handler."""
+        _, definition = handler_name(update, Kind.UPDATE)
+        hint = definition.signature.return_hint if definition else None
+        return self.get_update_handle(id, workflow_run_id=workflow_run_id, result_type=hint)
 
     async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None) -> None:
         """Ask the workflow to end; its code may clean up first. No error when it is closed already."""
         message = CancelRequest(
             reason=reason, identity=self._client.identity, request_id=self._client.database.store.new_id()
         )
-        await self._within(self._send(message, closed_is_fine=True), rpc_timeout, "the cancel request")
+        await self._within(self.send(message, closed_is_fine=True), rpc_timeout, "the cancel request")
 
     async def terminate(self, *args: Any, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
         """End the workflow at once; its code is not asked. ``args`` become the details.
@@ -179,12 +246,15 @@ class WorkflowHandle(Generic[R]):
 
     # -- the inside
 
-    async def _closing_event(self) -> ClosingEvent:
+    async def _closing_event(self, follow_runs: bool) -> ClosingEvent:
         # A start knows its run; one that a caller names may not be there, and would be waited for in vain.
         run_id = None if self._run_id else self._result_run_id
         if run_id is None:
             run_id = (await self._run()).run_id
-        return await self._client.database.closing_event(run_id)
+        event = await self._client.database.closing_event(run_id)
+        while follow_runs and isinstance(event, WorkflowExecutionContinuedAsNew):
+            event = await self._client.database.closing_event(event.new_execution_run_id)
+        return event
 
     def _outcome(self, event: ClosingEvent) -> R:
         converter = self._client.data_converter
@@ -197,6 +267,8 @@ class WorkflowHandle(Generic[R]):
                 raise WorkflowFailureError(
                     cause=CancelledError("Workflow cancelled", *converter.from_payloads(details))
                 )
+            case WorkflowExecutionContinuedAsNew(new_execution_run_id=run_id):
+                raise WorkflowContinuedAsNewError(run_id)
             case _:
                 details = converter.from_payloads(event.details)
                 raise WorkflowFailureError(cause=TerminatedError(event.reason or "Workflow terminated", *details))
@@ -220,12 +292,6 @@ class WorkflowHandle(Generic[R]):
             RPCStatusCode.NOT_FOUND,
         )
 
-    def _closed(self) -> RPCError:
-        return RPCError(
-            f"workflow execution already completed: {self._id!r} is closed and takes no more messages",
-            RPCStatusCode.NOT_FOUND,
-        )
-
     async def _events(self, run: RunInfo) -> list[HistoryEvent]:
         return codec.decode_history(await self._client.database.store.history(run.run_id))
 
@@ -243,24 +309,44 @@ class WorkflowHandle(Generic[R]):
             ],
         )
 
-    async def _send(self, message: Signal | CancelRequest | Query, *, closed_is_fine: bool = False) -> None:
+    async def _update(self, update: updates.Prepared) -> WorkflowUpdateHandle[Any]:
+        """Sent, and answered: accepted, rejected, or over."""
+        try:
+            run_id = await self.send(Update(request=update.request))
+            found = await updates.answered(self._client, self._id, run_id, update)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            found = None
+        if found is None:
+            found = await updates.find(self._client, self._id, (await self._run()).run_id, update)
+        if found is None:
+            raise already_completed(self._id)
+        return found
+
+    async def send(self, message: Signal | CancelRequest | Query | Update, *, closed_is_fine: bool = False) -> str:
+        """The id of the run that it was sent to. For the client's own modules."""
         database = self._client.database
         send = Send(
             namespace=self._client.namespace,
             workflow_id=self._id,
             run_id=self._run_id,
-            first_execution_run_id=self._first_execution_run_id if isinstance(message, CancelRequest) else None,
+            first_execution_run_id=self._first_execution_run_id
+            if isinstance(message, CancelRequest | Update)
+            else None,
             message=codec.pack(message, database.store.now_us()),
         )
         match await self._written(send):
             case Refused(reason=Refusal.NOT_FOUND):
                 raise self._not_found(self._run_id)
             case Refused(reason=Refusal.CLOSED) if not closed_is_fine:
-                raise self._closed()
+                raise already_completed(self._id)
             case Refused(reason=Refusal.INVALID, detail=detail):
                 raise ValueError(f"the database refuses the message for workflow {self._id!r}: {detail}")
+            case Committed(run_id=run_id):
+                return run_id
             case _:
-                pass
+                return ""
 
     async def _written(self, send: Send) -> Outcome:
         """Sent until its outcome is known: its request id makes it happen once, however often it is sent."""
@@ -272,7 +358,7 @@ class WorkflowHandle(Generic[R]):
     async def _ask(self, query: Query) -> bytes:
         answer = asyncio.ensure_future(self._client.database.reply(query.id))
         try:
-            await self._send(query)
+            await self.send(query)
             return await answer
         finally:
             answer.cancel()
@@ -284,7 +370,7 @@ class WorkflowHandle(Generic[R]):
             if self._first_execution_run_id not in (None, run.first_execution_run_id):
                 raise self._not_found(self._first_execution_run_id)
             if run.closed_us is not None:
-                raise self._closed()
+                raise already_completed(self._id)
             outcome = await self._client.database.write(await self._termination(run, reason, details))
             if not isinstance(outcome, Refused):
                 return
@@ -343,4 +429,10 @@ def _message_name(stored: StoredMessage) -> str:
         message = codec.decode_message(stored.body)
     except CorruptHistory as error:
         return str(error)
-    return message.name if isinstance(message, Signal | Query) else ""
+    match message:
+        case Signal(name=name) | Query(name=name):
+            return name
+        case Update(request=request):
+            return request.input.name
+        case _:
+            return ""

@@ -7,11 +7,16 @@ from typing import Any
 
 from durable.history import attempts, codec
 from durable.history.commands import (
+    AcceptUpdate,
     CancelTimer,
     CancelWorkflowExecution,
     Command,
+    CompleteUpdate,
     CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
+    RecordMarker,
+    RejectUpdate,
     RequestCancelActivityTask,
     ScheduleActivityTask,
     StartTimer,
@@ -20,12 +25,17 @@ from durable.history.events import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
     HistoryEvent,
+    MarkerRecorded,
     TimerCanceled,
     TimerStarted,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowExecutionUpdateRejected,
 )
 from durable.history.messages import (
     ActivityOutcome,
@@ -39,14 +49,17 @@ from durable.history.transition import (
     ActivityTask,
     NewMessage,
 )
-from durable.history.values import ActivityFields
+from durable.history.values import ActivityFields, UpdateMeta
 
 
 class Draft:
     """A transition in the making, while commands become events."""
 
-    def __init__(self, run_id: str, state: State, events: list[HistoryEvent], now_us: int) -> None:
+    def __init__(
+        self, run_id: str, state: State, events: list[HistoryEvent], now_us: int, successor_id: str = ""
+    ) -> None:
         self.run_id = run_id
+        self.successor_id = successor_id
         self.events = events
         self.now_us = now_us
         self.last_id = events[-1].id if events else state.last_event_id
@@ -54,7 +67,11 @@ class Draft:
         self.workflow_id = started.workflow_id
         self.workflow_type = started.workflow_type
         self.workflow_task_queue = started.task_queue
+        self.task_timeout_us = (
+            started.task_timeout_us if isinstance(started, State) else started.workflow_task_timeout_us
+        )
         self.task_completed_id = 0
+        self.accepted_updates = {id: update.accepted_event_id for id, update in state.updates.items()}
         self.messages: list[NewMessage] = []
         self.cancelled_timers: list[int] = []
         self.tasks: list[ActivityTask] = []
@@ -66,14 +83,11 @@ class Draft:
 
     def answer(self, kind: Callable[..., HistoryEvent], **attributes: Any) -> int:
         """Add the event that answers a command; its id."""
-        self.add(
-            kind(
-                id=self.last_id + 1,
-                time_us=self.now_us,
-                workflow_task_completed_event_id=self.task_completed_id,
-                **attributes,
-            )
-        )
+        return self.note(kind, workflow_task_completed_event_id=self.task_completed_id, **attributes)
+
+    def note(self, kind: Callable[..., HistoryEvent], **attributes: Any) -> int:
+        """Like `answer`, of an event that does not name its workflow task."""
+        self.add(kind(id=self.last_id + 1, time_us=self.now_us, **attributes))
         return self.last_id
 
 
@@ -113,6 +127,31 @@ def _cancel_timer(draft: Draft, command: CancelTimer) -> None:
     draft.cancelled_timers.append(command.started_event_id)
 
 
+def _record_marker(draft: Draft, command: RecordMarker) -> None:
+    draft.answer(MarkerRecorded, marker_name=command.marker_name, details=command.details)
+
+
+def _accept_update(draft: Draft, command: AcceptUpdate) -> None:
+    draft.accepted_updates[command.update_id] = draft.note(
+        WorkflowExecutionUpdateAccepted,
+        protocol_instance_id=command.update_id,
+        accepted_request=command.request,
+    )
+
+
+def _reject_update(draft: Draft, command: RejectUpdate) -> None:
+    draft.note(WorkflowExecutionUpdateRejected, protocol_instance_id=command.update_id, failure=command.failure)
+
+
+def _complete_update(draft: Draft, command: CompleteUpdate) -> None:
+    draft.note(
+        WorkflowExecutionUpdateCompleted,
+        meta=UpdateMeta(update_id=command.update_id),
+        accepted_event_id=draft.accepted_updates[command.update_id],
+        outcome=command.outcome,
+    )
+
+
 def _complete_workflow(draft: Draft, command: CompleteWorkflowExecution) -> None:
     draft.answer(WorkflowExecutionCompleted, result=command.result)
 
@@ -125,12 +164,30 @@ def _cancel_workflow(draft: Draft, command: CancelWorkflowExecution) -> None:
     draft.answer(WorkflowExecutionCanceled, details=command.details)
 
 
+def _continue_as_new(draft: Draft, command: ContinueAsNewWorkflowExecution) -> None:
+    timeout_us = command.workflow_task_timeout_us
+    draft.answer(
+        WorkflowExecutionContinuedAsNew,
+        new_execution_run_id=draft.successor_id,
+        workflow_type=command.workflow_type or draft.workflow_type,
+        task_queue=command.task_queue or draft.workflow_task_queue,
+        input=command.input,
+        workflow_task_timeout_us=draft.task_timeout_us if timeout_us is None else timeout_us,
+        backoff_start_interval_us=command.backoff_start_interval_us,
+    )
+
+
 COMMANDS: dict[type[Command], Callable[[Draft, Any], None]] = {
     ScheduleActivityTask: _schedule_activity,
     RequestCancelActivityTask: _request_cancel_activity,
     StartTimer: _start_timer,
     CancelTimer: _cancel_timer,
+    RecordMarker: _record_marker,
+    AcceptUpdate: _accept_update,
+    RejectUpdate: _reject_update,
+    CompleteUpdate: _complete_update,
     CompleteWorkflowExecution: _complete_workflow,
     FailWorkflowExecution: _fail_workflow,
     CancelWorkflowExecution: _cancel_workflow,
+    ContinueAsNewWorkflowExecution: _continue_as_new,
 }

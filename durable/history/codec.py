@@ -13,7 +13,7 @@ import msgspec
 
 from durable.history.errors import CorruptHistory
 from durable.history.events import HistoryEvent
-from durable.history.messages import KIND_OF, Message, QueryAnswer
+from durable.history.messages import KIND_OF, Message, QueryAnswer, UpdateAnswer
 from durable.history.transition import ActivityProgress, ActivitySpec, EventBatch, NewMessage
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ _message: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _spec = msgspec.msgpack.Decoder(ActivitySpec)
 _progress = msgspec.msgpack.Decoder(ActivityProgress)
 _answer = msgspec.msgpack.Decoder(QueryAnswer)
+_update_answer = msgspec.msgpack.Decoder(UpdateAnswer)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
@@ -69,3 +70,7 @@ def decode_progress(data: bytes) -> ActivityProgress:
 
 def decode_answer(data: bytes) -> QueryAnswer:
     return _decode(_answer, data, "answer")
+
+
+def decode_update_answer(data: bytes) -> UpdateAnswer:
+    return _decode(_update_answer, data, "answer to an update")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from durable.history.values import ActivityFields, Failure, Payload
+from durable.history.values import ActivityFields, Failure, Payload, UpdateOutcome, UpdateRequest
 
 
 class ScheduleActivityTask(ActivityFields, frozen=True, kw_only=True):
@@ -25,6 +25,32 @@ class CancelTimer(Struct, frozen=True, kw_only=True):
     started_event_id: int
 
 
+class RecordMarker(Struct, frozen=True, kw_only=True):
+    """A note of the code's in its history."""
+
+    marker_name: str
+    details: dict[str, list[Payload]] = {}
+
+
+class AcceptUpdate(Struct, frozen=True, kw_only=True):
+    """``request`` None: the history has it, in a WorkflowExecutionUpdateAdmitted."""
+
+    update_id: str
+    request: UpdateRequest | None
+
+
+class RejectUpdate(Struct, frozen=True, kw_only=True):
+    """Only of an update that is in the history already; of others a rejection leaves no trace."""
+
+    update_id: str
+    failure: Failure
+
+
+class CompleteUpdate(Struct, frozen=True, kw_only=True):
+    update_id: str
+    outcome: UpdateOutcome
+
+
 class CompleteWorkflowExecution(Struct, frozen=True, kw_only=True):
     result: list[Payload] = []
 
@@ -37,14 +63,31 @@ class CancelWorkflowExecution(Struct, frozen=True, kw_only=True):
     details: list[Payload] = []
 
 
+class ContinueAsNewWorkflowExecution(Struct, frozen=True, kw_only=True):
+    """End this run, and begin the next one of its workflow id. "" and None: as this run has it."""
+
+    workflow_type: str = ""
+    task_queue: str = ""
+    input: list[Payload] = []
+    workflow_task_timeout_us: int | None = None
+    backoff_start_interval_us: int = 0
+
+
 Command = (
     ScheduleActivityTask
     | RequestCancelActivityTask
     | StartTimer
     | CancelTimer
+    | RecordMarker
+    | AcceptUpdate
+    | RejectUpdate
+    | CompleteUpdate
     | CompleteWorkflowExecution
     | FailWorkflowExecution
     | CancelWorkflowExecution
+    | ContinueAsNewWorkflowExecution
 )
 
-ClosingCommand = CompleteWorkflowExecution | FailWorkflowExecution | CancelWorkflowExecution
+ClosingCommand = (
+    CompleteWorkflowExecution | FailWorkflowExecution | CancelWorkflowExecution | ContinueAsNewWorkflowExecution
+)

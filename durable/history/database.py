@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from durable.history import codec
 from durable.history.committer import Committer, Done
-from durable.history.errors import StoreUnavailable
+from durable.history.errors import HistoryError, StoreUnavailable
 from durable.history.events import ClosingEvent
 from durable.history.host import Host
 from durable.history.rules import StartRequest
@@ -69,7 +69,7 @@ class Database:
         self._listeners: list[Due] = []
         self._closings: dict[str, list[asyncio.Future[ClosingEvent]]] = {}
         self._recent: OrderedDict[str, bytes] = OrderedDict()
-        self._replies: dict[str, asyncio.Future[bytes]] = {}
+        self._replies: dict[str, list[asyncio.Future[bytes]]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
@@ -97,8 +97,8 @@ class Database:
             self._watch = None
         await self._committer.__aexit__(None, None, None)
         await self.store.__aexit__(None, None, None)
-        waiters: list[asyncio.Future[Any]] = [waiter for each in self._closings.values() for waiter in each]
-        for waiter in [*waiters, *self._replies.values()]:
+        closings: list[asyncio.Future[Any]] = [waiter for each in self._closings.values() for waiter in each]
+        for waiter in [*closings, *(waiter for each in self._replies.values() for waiter in each)]:
             if not waiter.done():
                 waiter.set_exception(StoreUnavailable("the client was closed while this was waiting"))
 
@@ -168,14 +168,20 @@ class Database:
                 if not waiters:
                     del self._closings[run_id]
 
-    async def reply(self, reply_id: str) -> bytes:
-        """The answer with this id, as soon as it is there."""
-        waiter = self._replies.setdefault(reply_id, asyncio.get_running_loop().create_future())
+    async def reply(self, *reply_ids: str) -> bytes:
+        """The answer with one of these ids, as soon as one is there."""
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        for reply_id in reply_ids:
+            self._replies.setdefault(reply_id, []).append(waiter)
         try:
-            await self._look_for_replies([reply_id])
+            await self._look_for_replies(list(reply_ids))
             return await waiter
         finally:
-            self._replies.pop(reply_id, None)
+            for reply_id in reply_ids:
+                waiters = self._replies[reply_id]
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._replies[reply_id]
 
     # -- the inside
 
@@ -195,9 +201,9 @@ class Database:
         if transition.start is not None and transition.start.replaces is not None:
             self._stepped(transition.start.replaces)
         for reply in transition.replies:
-            waiter = self._replies.get(reply.id)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(reply.body)
+            self._replied(reply.id, reply.body)
+        if transition.successor is not None:
+            self._stepped(transition.successor)
         dues = [message.due_us for message in transition.messages]
         dues += [task.due_us for task in transition.tasks if task.owner is None]
         if transition.cancelled_activities:
@@ -237,7 +243,7 @@ class Database:
                     looked = loop.time()
                     await self._look_for_closings(list(self._closings))
                     await self._look_for_replies(list(self._replies))
-            except StoreUnavailable as error:
+            except HistoryError as error:
                 logger.warning("looking for changes failed: %s", error)
                 await asyncio.sleep(AGAIN_AFTER)
                 looked = -math.inf
@@ -253,8 +259,11 @@ class Database:
         if not ids:
             return
         for reply_id, body in (await self.store.replies(ids)).items():
-            waiter = self._replies.get(reply_id)
-            if waiter is not None and not waiter.done():
+            self._replied(reply_id, body)
+
+    def _replied(self, reply_id: str, body: bytes) -> None:
+        for waiter in self._replies.get(reply_id, ()):
+            if not waiter.done():
                 waiter.set_result(body)
 
 

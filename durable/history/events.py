@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from durable.history.values import Failure, Payload, RetryPolicy, RetryState, TaskFailedCause, TimeoutType
+from durable.history.values import (
+    ContinueAsNewInitiator,
+    Failure,
+    Payload,
+    RetryPolicy,
+    RetryState,
+    TaskFailedCause,
+    TimeoutType,
+    UpdateMeta,
+    UpdateOutcome,
+    UpdateRequest,
+)
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True, gc=False):
@@ -31,6 +42,10 @@ class WorkflowExecutionStarted(Event, frozen=True, kw_only=True, omit_defaults=T
     first_workflow_task_backoff_us: int = 0
     header: dict[str, Payload] = {}
     request_id: str = ""
+    continued_execution_run_id: str = ""
+    initiator: ContinueAsNewInitiator = ContinueAsNewInitiator.UNSPECIFIED
+    consumed_request_ids: list[str] = []
+    """What the run before has read, and this one is not to read again."""
 
 
 class WorkflowExecutionCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +68,17 @@ class WorkflowExecutionTerminated(Event, frozen=True, kw_only=True, omit_default
     reason: str = ""
     details: list[Payload] = []
     identity: str = ""
+
+
+class WorkflowExecutionContinuedAsNew(Event, frozen=True, kw_only=True, omit_defaults=True):
+    new_execution_run_id: str
+    workflow_type: str
+    task_queue: str
+    workflow_task_completed_event_id: int
+    input: list[Payload] = []
+    workflow_task_timeout_us: int = 10_000_000
+    backoff_start_interval_us: int = 0
+    initiator: ContinueAsNewInitiator = ContinueAsNewInitiator.WORKFLOW
 
 
 class WorkflowExecutionSignaled(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,12 +205,45 @@ class TimerCanceled(Event, frozen=True, kw_only=True, omit_defaults=True):
     identity: str = ""
 
 
+class MarkerRecorded(Event, frozen=True, kw_only=True, omit_defaults=True):
+    marker_name: str
+    workflow_task_completed_event_id: int
+    details: dict[str, list[Payload]] = {}
+
+
+class WorkflowExecutionUpdateAdmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An update whose handler could not be run, since the workflow task failed: it is kept for the task that can."""
+
+    request: UpdateRequest
+
+
+class WorkflowExecutionUpdateAccepted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """``accepted_request`` None: it is that of the WorkflowExecutionUpdateAdmitted with the same update id."""
+
+    protocol_instance_id: str
+    accepted_request: UpdateRequest | None = None
+
+
+class WorkflowExecutionUpdateRejected(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Of an update that was admitted into the history; others leave no event when they are rejected."""
+
+    protocol_instance_id: str
+    failure: Failure
+
+
+class WorkflowExecutionUpdateCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    meta: UpdateMeta
+    accepted_event_id: int
+    outcome: UpdateOutcome
+
+
 HistoryEvent = (
     WorkflowExecutionStarted
     | WorkflowExecutionCompleted
     | WorkflowExecutionFailed
     | WorkflowExecutionCanceled
     | WorkflowExecutionTerminated
+    | WorkflowExecutionContinuedAsNew
     | WorkflowExecutionSignaled
     | WorkflowExecutionCancelRequested
     | WorkflowTaskScheduled
@@ -202,10 +261,19 @@ HistoryEvent = (
     | TimerStarted
     | TimerFired
     | TimerCanceled
+    | MarkerRecorded
+    | WorkflowExecutionUpdateAdmitted
+    | WorkflowExecutionUpdateAccepted
+    | WorkflowExecutionUpdateRejected
+    | WorkflowExecutionUpdateCompleted
 )
 
 ClosingEvent = (
-    WorkflowExecutionCompleted | WorkflowExecutionFailed | WorkflowExecutionCanceled | WorkflowExecutionTerminated
+    WorkflowExecutionCompleted
+    | WorkflowExecutionFailed
+    | WorkflowExecutionCanceled
+    | WorkflowExecutionTerminated
+    | WorkflowExecutionContinuedAsNew
 )
 
 CommandEvent = (
@@ -213,8 +281,13 @@ CommandEvent = (
     | ActivityTaskCancelRequested
     | TimerStarted
     | TimerCanceled
+    | MarkerRecorded
+    | WorkflowExecutionUpdateAccepted
+    | WorkflowExecutionUpdateRejected
+    | WorkflowExecutionUpdateCompleted
     | WorkflowExecutionCompleted
     | WorkflowExecutionFailed
     | WorkflowExecutionCanceled
+    | WorkflowExecutionContinuedAsNew
 )
 """The events that answer a command: what replay compares with what the code asks for now."""

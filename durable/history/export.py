@@ -29,7 +29,20 @@ from durable.history.events import (
     WorkflowExecutionCancelRequested,
     WorkflowExecutionStarted,
 )
-from durable.history.values import Failure, FailureInfo, Payload, RetryPolicy, RetryState, TaskFailedCause, TimeoutType
+from durable.history.values import (
+    ContinueAsNewInitiator,
+    Failure,
+    FailureInfo,
+    Payload,
+    RetryPolicy,
+    RetryState,
+    TaskFailedCause,
+    TimeoutType,
+    UpdateInput,
+    UpdateMeta,
+    UpdateOutcome,
+    UpdateRequest,
+)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -39,12 +52,13 @@ FOUND_MAX = 80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENUM_PREFIXES: dict[type[IntEnum], str] = {
     RetryState: "RETRY_STATE_",
+    ContinueAsNewInitiator: "CONTINUE_AS_NEW_INITIATOR_",
     TimeoutType: "TIMEOUT_TYPE_",
     TaskFailedCause: "WORKFLOW_TASK_FAILED_CAUSE_",
 }
 _BENIGN = "APPLICATION_ERROR_CATEGORY_BENIGN"
 _NO_PLACE: dict[type[msgspec.Struct], tuple[str, ...]] = {
-    WorkflowExecutionStarted: ("request_id",),
+    WorkflowExecutionStarted: ("request_id", "consumed_request_ids"),
     WorkflowExecutionCancelRequested: ("request_id",),
 }
 
@@ -227,6 +241,14 @@ def _read_header(json: Any) -> dict[str, Payload]:
     return {key: _read(Payload, payload) for key, payload in fields.items()}
 
 
+def _write_details(details: dict[str, list[Payload]]) -> dict[str, Any]:
+    return {key: _write_payloads(payloads) for key, payloads in details.items()}
+
+
+def _read_details(json: Any) -> dict[str, list[Payload]]:
+    return {key: _read_payloads(payloads) for key, payloads in _object(json).items()}
+
+
 def _write_name(name: str) -> dict[str, Any]:
     return {"name": name} if name else {}
 
@@ -349,9 +371,15 @@ _BY_TYPE: dict[Any, _Form] = {
     dict[str, bytes]: _Form(_write_metadata, _read_metadata, {}),
     list[Payload]: _Form(_write_payloads, _read_payloads, []),
     list[Payload] | None: _Form(_write_payloads, _read_payloads, None),
+    dict[str, list[Payload]]: _Form(_write_details, _read_details, {}),
     dict[str, Payload]: _Form(_write_header, _read_header, {}),
     Payload | None: _Form(_write, partial(_read, Payload), None),
     Failure: _Form(_write_failure, _read_failure),
     Failure | None: _Form(_write_failure, _read_failure, None),
     RetryPolicy: _Form(_write, partial(_read, RetryPolicy)),
+    UpdateMeta: _Form(_write, partial(_read, UpdateMeta)),
+    UpdateInput: _Form(_write, partial(_read, UpdateInput)),
+    UpdateOutcome: _Form(_write, partial(_read, UpdateOutcome)),
+    UpdateRequest: _Form(_write, partial(_read, UpdateRequest)),
+    UpdateRequest | None: _Form(_write, partial(_read, UpdateRequest), None),
 }

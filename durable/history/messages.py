@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from durable.history.values import Failure, Payload, RetryState
+from durable.history.values import Failure, Payload, RetryState, UpdateOutcome, UpdateRequest
 
 
 class MessageKind(IntEnum):
@@ -20,9 +20,10 @@ class MessageKind(IntEnum):
     SIGNAL = 4
     CANCEL = 5
     QUERY = 6
+    UPDATE = 7
 
 
-HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL)
+HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL, MessageKind.UPDATE)
 """A run cannot close by its own code while a message of these kinds is unread."""
 
 WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER)
@@ -66,6 +67,16 @@ class Query(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     header: dict[str, Payload] = {}
 
 
+class Update(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A call of a handler of the run, which answers. Its id is its own within the run, however often it is sent.
+
+    The first answer goes to the replies under the ``request_id`` of the request; the outcome of an update that was
+    accepted and takes longer, under `outcome_reply`.
+    """
+
+    request: UpdateRequest
+
+
 class Completed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     result: list[Payload] = []
 
@@ -95,7 +106,7 @@ class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
     last_failure: Failure | None = None
 
 
-Message = WorkflowTaskDue | TimerDue | Signal | CancelRequest | Query | ActivityOutcome
+Message = WorkflowTaskDue | TimerDue | Signal | CancelRequest | Query | Update | ActivityOutcome
 
 KIND_OF: dict[type[Message], MessageKind] = {
     WorkflowTaskDue: MessageKind.TASK_DUE,
@@ -104,6 +115,7 @@ KIND_OF: dict[type[Message], MessageKind] = {
     Signal: MessageKind.SIGNAL,
     CancelRequest: MessageKind.CANCEL,
     Query: MessageKind.QUERY,
+    Update: MessageKind.UPDATE,
 }
 
 
@@ -112,3 +124,27 @@ class QueryAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     result: list[Payload] = []
     failure: Failure | None = None
+
+
+class UpdateStage(IntEnum):
+    """How far an update has come. UNREAD: the run was closed without having read it."""
+
+    REJECTED = 0
+    UNREAD = 1
+    ACCEPTED = 2
+    COMPLETED = 3
+
+
+class UpdateAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The reply to an Update. Rejected or completed: with its outcome, or None when the history has it.
+
+    Accepted: the outcome comes later.
+    """
+
+    stage: UpdateStage
+    outcome: UpdateOutcome | None = None
+
+
+def outcome_reply(run_id: str, update_id: str) -> str:
+    """The id of the reply that tells the outcome of an update that was accepted."""
+    return f"{run_id}/{update_id}"

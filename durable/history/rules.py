@@ -7,7 +7,8 @@ steps of a caller, who needs no workflow code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from zlib import crc32
 
 from msgspec import Struct
@@ -15,16 +16,21 @@ from msgspec import Struct
 from durable.history import codec
 from durable.history.answering import COMMANDS, Draft
 from durable.history.commands import (
+    AcceptUpdate,
     CancelWorkflowExecution,
     ClosingCommand,
     Command,
+    CompleteUpdate,
     CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
 )
 from durable.history.events import (
     HistoryEvent,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateAdmitted,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
@@ -37,7 +43,11 @@ from durable.history.messages import (
     QueryAnswer,
     Signal,
     TimerDue,
+    Update,
+    UpdateAnswer,
+    UpdateStage,
     WorkflowTaskDue,
+    outcome_reply,
 )
 from durable.history.reading import Seen, message_events
 from durable.history.state import State, fold
@@ -48,7 +58,17 @@ from durable.history.transition import (
     Reply,
     Transition,
 )
-from durable.history.values import Failure, IdConflictPolicy, IdReusePolicy, Payload, RunStatus, TaskFailedCause
+from durable.history.values import (
+    ApplicationFailureInfo,
+    Failure,
+    IdConflictPolicy,
+    IdReusePolicy,
+    Payload,
+    RunStatus,
+    TaskFailedCause,
+    UpdateOutcome,
+    UpdateRequest,
+)
 
 PARKED_RETRY_FIRST_US = 1_000_000
 PARKED_RETRY_MAX_US = 600_000_000
@@ -61,10 +81,13 @@ SUSPICIOUS = DEATHS_MAX - 1
 SUSPECTS_FIRST_RETRY = 3
 """The retry that such a run begins with: later than others, for each may cost a worker."""
 
+NOTHING: Mapping[str, Failure] = MappingProxyType({})
+
 CLOSED_BY: dict[type[ClosingCommand], RunStatus] = {
     CompleteWorkflowExecution: RunStatus.COMPLETED,
     FailWorkflowExecution: RunStatus.FAILED,
     CancelWorkflowExecution: RunStatus.CANCELED,
+    ContinueAsNewWorkflowExecution: RunStatus.CONTINUED_AS_NEW,
 }
 
 
@@ -95,6 +118,14 @@ class Received(Struct, frozen=True, kw_only=True):
     task: bool
     task_events: list[HistoryEvent]
     queries: list[Query]
+    updates: list[UpdateRequest]
+    """The new ones, each id once; events when the code accepts them, and no trace of them when it rejects them all."""
+    speculative: bool = False
+    """Nothing but updates makes it a task: if all are rejected, it has never been one."""
+    asking: dict[str, list[str]]
+    """By update id, the requests that want the first answer to it."""
+    answered: list[tuple[str, UpdateAnswer]]
+    """What can be said at once, of updates that the run knows already."""
     retries: int
     """Which retry of a parked run this is, counted by its own message; 0 when something else woke the run."""
 
@@ -124,6 +155,8 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
     conflict_policy: IdConflictPolicy = IdConflictPolicy.FAIL
     replaces: Transition | None = None
+    message: NewMessage | None = None
+    """What the run is told with its start; a run that was there already is not told by it."""
 
 
 def start(request: StartRequest, run_id: str, now_us: int) -> Step:
@@ -138,7 +171,7 @@ def start(request: StartRequest, run_id: str, now_us: int) -> Step:
         any_owner=True,
         start=_new_run(request, run_id, now_us),
         events=codec.batch(events),
-        messages=(codec.pack(WorkflowTaskDue(), due_us),),
+        messages=(codec.pack(WorkflowTaskDue(), due_us), *((request.message,) if request.message else ())),
     )
     return Step(transition=transition, state=fold(State(), events), events=events, command_events=[])
 
@@ -158,6 +191,9 @@ def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -
         task=True,
         task_events=_task_events(state, now_us, owner),
         queries=[],
+        updates=[],
+        asking={},
+        answered=[],
         retries=0,
     )
 
@@ -168,6 +204,9 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     at_us = max(now_us, state.last_time_us, *waited)
     events: list[HistoryEvent] = []
     queries: list[Query] = []
+    updates: dict[str, UpdateRequest] = {}
+    asking: dict[str, list[str]] = {}
+    answered: list[tuple[str, UpdateAnswer]] = []
     due, retries = False, 0
     seen = Seen(state)
     for each in incoming:
@@ -177,12 +216,22 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
                 queries.append(message)
         elif isinstance(message, WorkflowTaskDue):
             due, retries = True, max(retries, message.attempt)
+        elif isinstance(message, Update):
+            request, known = message.request, state.updates.get(message.request.meta.update_id)
+            if known is None and state.is_open:
+                updates.setdefault(request.meta.update_id, request)
+                asking.setdefault(request.meta.update_id, []).append(request.request_id)
+            elif known is not None:
+                stage = UpdateStage.COMPLETED if known.completed else UpdateStage.ACCEPTED
+                answered.append((request.request_id, UpdateAnswer(stage=stage)))
         elif state.is_open:
             became = message_events(seen, message, at_us)
             seen.last_us = at_us if became else seen.last_us
             events.extend(became)
     after = fold(state, events) if events else state
-    task = state.is_open and bool(events or (due and (state.task_scheduled or state.task_failed or _delayed(state))))
+    # A task was there before, and has not been done: the code has not read what made it.
+    is_pending = bool(state.task_scheduled or state.task_failed or _delayed(state))
+    task = state.is_open and bool(events or updates or (due and is_pending))
     return Received(
         state=state,
         after=after,
@@ -194,6 +243,10 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
         task=task,
         task_events=_task_events(after, at_us, owner) if task else [],
         queries=queries,
+        updates=list(updates.values()),
+        asking=asking,
+        answered=answered,
+        speculative=not (events or is_pending),
         retries=retries,
     )
 
@@ -204,11 +257,18 @@ def complete(
     now_us: int,
     answers: Sequence[tuple[str, QueryAnswer]] = (),
     start: StartRequest | None = None,
+    rejections: Mapping[str, Failure] = NOTHING,
+    successor_id: str = "",
 ) -> Step:
-    """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one."""
-    events = [*received.events, *received.task_events]
-    draft = Draft(received.run_id, received.state, events, max(now_us, received.now_us))
-    if received.task:
+    """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one.
+
+    ``rejections`` are the updates that it rejects, by their ids. ``successor_id`` is the id of the next run, if the
+    code continues as new.
+    """
+    is_task = received.task and not (received.speculative and not commands)
+    events = [*received.events, *received.task_events] if is_task else []
+    draft = Draft(received.run_id, received.state, events, max(now_us, received.now_us), successor_id)
+    if is_task:
         draft.add(
             WorkflowTaskCompleted(
                 id=draft.last_id + 1,
@@ -224,6 +284,14 @@ def complete(
     first_command = len(events) - len(commands)
     closed = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
     status = CLOSED_BY[type(closed)] if closed is not None else RunStatus.RUNNING
+    state = fold(received.after, events[len(received.events) :])
+    told: list[tuple[str, QueryAnswer | UpdateAnswer]] = [
+        *answers,
+        *received.answered,
+        *_update_answers(received, commands, rejections),
+    ]
+    if closed is not None:
+        told += _cut_short(received.run_id, state)
     transition = Transition(
         run_id=received.run_id,
         last_event_id=received.state.last_event_id,
@@ -237,16 +305,60 @@ def complete(
         cancelled_timers=tuple(draft.cancelled_timers),
         tasks=tuple(draft.tasks),
         cancelled_activities=tuple(draft.cancelled_activities),
-        replies=_replies(answers, draft.now_us),
+        replies=_replies(told, draft.now_us),
         new_owner=received.owner if received.state.is_open and closed is None else None,
         status=status,
         closed_us=draft.now_us if closed is not None else None,
+        refuse_unread=status is not RunStatus.CONTINUED_AS_NEW,
+        successor=_successor(received, state, events[-1]) if status is RunStatus.CONTINUED_AS_NEW else None,
     )
     return Step(
         transition=transition,
-        state=fold(received.after, events[len(received.events) :]),
+        state=state,
         events=events,
         command_events=events[first_command:] if commands else [],
+    )
+
+
+def _successor(received: Received, state: State, ended: HistoryEvent) -> Transition:
+    """The first step of the run that continues this one."""
+    assert isinstance(ended, WorkflowExecutionContinuedAsNew)
+    run_id, now_us, due_us = ended.new_execution_run_id, ended.time_us, ended.time_us + ended.backoff_start_interval_us
+    events: list[HistoryEvent] = [
+        WorkflowExecutionStarted(
+            id=1,
+            time_us=now_us,
+            workflow_type=ended.workflow_type,
+            workflow_id=state.workflow_id,
+            task_queue=ended.task_queue,
+            original_execution_run_id=run_id,
+            first_execution_run_id=state.first_execution_run_id,
+            input=ended.input,
+            workflow_task_timeout_us=ended.workflow_task_timeout_us,
+            first_workflow_task_backoff_us=ended.backoff_start_interval_us,
+            request_id=run_id,
+            continued_execution_run_id=received.run_id,
+            initiator=ended.initiator,
+            consumed_request_ids=list(state.request_ids),
+        )
+    ]
+    if not ended.backoff_start_interval_us:
+        events.append(_task_scheduled_event(2, now_us, ended.task_queue, ended.workflow_task_timeout_us))
+    return Transition(
+        run_id=run_id,
+        last_event_id=0,
+        any_owner=True,
+        start=NewRun(
+            namespace="",
+            workflow_id=state.workflow_id,
+            workflow_type=ended.workflow_type,
+            task_queue=ended.task_queue,
+            started_us=now_us,
+            first_execution_run_id=state.first_execution_run_id,
+            request_id=run_id,
+        ),
+        events=codec.batch(events),
+        messages=(codec.pack(WorkflowTaskDue(), due_us),),
     )
 
 
@@ -272,17 +384,23 @@ def park(
     it may have the code that fits. One whose code ``kills`` its workers is tried later, and apart from others that
     died with it.
     """
-    events = list(received.events)
+    admitted = _admitted(received)
+    events = [*received.events, *admitted]
     messages: list[NewMessage] = []
     if received.task:
         if not received.state.task_failed:
-            events += received.task_events
+            task_events = received.task_events
+            if admitted:
+                task_events = _task_events(fold(received.after, admitted), received.now_us, received.owner)
+            events += task_events
+            started = task_events[-1]
+            assert isinstance(started, WorkflowTaskStarted)
             events.append(
                 WorkflowTaskFailed(
-                    id=received.task_events[-1].id + 1,
+                    id=started.id + 1,
                     time_us=received.now_us,
-                    scheduled_event_id=_task_scheduled_id(received),
-                    started_event_id=received.task_events[-1].id,
+                    scheduled_event_id=started.scheduled_event_id,
+                    started_event_id=started.id,
                     cause=cause,
                     failure=failure,
                     identity=received.owner,
@@ -305,7 +423,7 @@ def park(
         consumed=_consumed(received),
         finished=_finished(received),
         messages=tuple(messages),
-        replies=_replies(answers, max(now_us, received.now_us)),
+        replies=_replies([*answers, *received.answered], max(now_us, received.now_us)),
         new_owner=received.owner if received.state.is_open and not parked else None,
         parked=parked,
         deaths=SUSPICIOUS if kills else 0,
@@ -323,8 +441,11 @@ def terminate(
     details: Sequence[Payload] = (),
     identity: str = "",
 ) -> Step:
-    """End a run from outside. Its unread signals and cancel requests become events before the closing event."""
-    unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest)]
+    """End a run from outside. Its unread signals and cancel requests become events before the closing event.
+
+    Whoever waits for an update is told.
+    """
+    unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
     received = receive(state, run_id, "", unread, now_us)
     events: list[HistoryEvent] = list(received.events)
     last_id = events[-1].id if events else state.last_event_id
@@ -339,10 +460,70 @@ def terminate(
         any_owner=True,
         events=codec.batch(events),
         consumed=_consumed(received),
+        replies=_replies([*received.answered, *_unread(received), *_cut_short(run_id, state)], received.now_us),
         status=RunStatus.TERMINATED,
         closed_us=received.now_us,
     )
     return Step(transition=transition, state=fold(state, events), events=events, command_events=[])
+
+
+def cut_short() -> Failure:
+    """How an update ends that was accepted, and not over when its run was closed."""
+    return Failure(
+        message="Workflow Update failed because the Workflow completed before the Update completed.",
+        source="durable",
+        info=ApplicationFailureInfo(type="AcceptedUpdateCompletedWorkflow", non_retryable=True),
+    )
+
+
+def _update_answers(
+    received: Received, commands: Sequence[Command], rejections: Mapping[str, Failure]
+) -> list[tuple[str, UpdateAnswer]]:
+    """What is told of updates: the first answer to those who ask, the outcome to those who wait for it."""
+    answers = {
+        update_id: UpdateAnswer(stage=UpdateStage.REJECTED, outcome=UpdateOutcome(failure=failure))
+        for update_id, failure in rejections.items()
+    }
+    for command in commands:
+        if isinstance(command, AcceptUpdate):
+            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.ACCEPTED)
+        elif isinstance(command, CompleteUpdate):
+            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=command.outcome)
+    told: list[tuple[str, UpdateAnswer]] = []
+    for update_id, answer in answers.items():
+        told += [(request_id, answer) for request_id in received.asking.get(update_id, ())]
+        known = received.state.updates.get(update_id)
+        if known is not None and known.request_id:
+            told.append((known.request_id, answer))
+        if known is not None and answer.stage is UpdateStage.COMPLETED:
+            told.append((outcome_reply(received.run_id, update_id), answer))
+    return told
+
+
+def _cut_short(run_id: str, state: State) -> list[tuple[str, UpdateAnswer]]:
+    """What those learn who wait for updates that are not over when the run is closed."""
+    told: list[tuple[str, UpdateAnswer]] = []
+    for update_id, update in state.updates.items():
+        if not update.accepted_event_id:
+            told.append((update.request_id, UpdateAnswer(stage=UpdateStage.UNREAD)))
+        elif not update.completed:
+            answer = UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=UpdateOutcome(failure=cut_short()))
+            told.append((outcome_reply(run_id, update_id), answer))
+    return told
+
+
+def _unread(received: Received) -> list[tuple[str, UpdateAnswer]]:
+    answer = UpdateAnswer(stage=UpdateStage.UNREAD)
+    return [(request_id, answer) for asking in received.asking.values() for request_id in asking]
+
+
+def _admitted(received: Received) -> list[HistoryEvent]:
+    """The updates that came in as events, so that they are there when the code can run."""
+    first_id = received.after.last_event_id + 1
+    return [
+        WorkflowExecutionUpdateAdmitted(id=id, time_us=received.now_us, request=request)
+        for id, request in enumerate(received.updates, first_id)
+    ]
 
 
 def _delayed(state: State) -> bool:
@@ -415,7 +596,7 @@ def _finished(received: Received) -> tuple[AttemptToken, ...]:
     return tuple(each.token for each in received.incoming if each.token is not None)
 
 
-def _replies(answers: Sequence[tuple[str, QueryAnswer]], now_us: int) -> tuple[Reply, ...]:
+def _replies(answers: Sequence[tuple[str, QueryAnswer | UpdateAnswer]], now_us: int) -> tuple[Reply, ...]:
     """One reply per question: one that was sent again, because its acknowledgement was lost, may be there twice."""
     expires_us = now_us + REPLY_KEPT_US
     return tuple(Reply(id=id, body=codec.encode(answer), expires_us=expires_us) for id, answer in dict(answers).items())

@@ -19,16 +19,22 @@ from durable.history.events import (
     ActivityTaskTimedOut,
     ClosingEvent,
     HistoryEvent,
+    MarkerRecorded,
     TimerCanceled,
     TimerFired,
     TimerStarted,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateAdmitted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowExecutionUpdateRejected,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
@@ -49,12 +55,24 @@ class PendingActivity(Struct, frozen=True):
     cancel_requested_event_id: int = 0
 
 
+class KnownUpdate(Struct, frozen=True):
+    """An update that the history tells of: admitted (0), or accepted by event ``accepted_event_id``; over, or not.
+
+    ``request_id`` is that of one that is admitted only: nobody has answered it yet.
+    """
+
+    accepted_event_id: int = 0
+    completed: bool = False
+    request_id: str = ""
+
+
 class State(Struct, kw_only=True):
     """What a run's history amounts to. A value: `fold` makes a new one and leaves the old one alone.
 
     ``activities`` and ``timers`` are what is pending, by the id of the event that began it. ``task_scheduled`` is the
     id of a WorkflowTaskScheduled that no task has answered yet, else 0. ``task_failed``: the last workflow task
-    failed, so the run is parked. ``request_ids`` are the last 1,000 consumed, oldest first.
+    failed, so the run is parked. ``request_ids`` are the last 1,000 consumed, oldest first. ``updates`` are those that
+    were admitted or accepted, by their ids.
     """
 
     workflow_id: str = ""
@@ -71,6 +89,7 @@ class State(Struct, kw_only=True):
     activities: dict[int, PendingActivity] = msgspec.field(default_factory=dict[int, PendingActivity])
     timers: dict[int, str] = msgspec.field(default_factory=dict[int, str])
     request_ids: dict[str, None] = msgspec.field(default_factory=dict[str, None])
+    updates: dict[str, KnownUpdate] = msgspec.field(default_factory=dict[str, KnownUpdate])
 
     @property
     def is_open(self) -> bool:
@@ -88,6 +107,7 @@ def fold(state: State, events: Iterable[HistoryEvent]) -> State:
         activities=dict(state.activities),
         timers=dict(state.timers),
         request_ids=dict(state.request_ids),
+        updates=dict(state.updates),
     )
     last_id = state.last_event_id
     for event in events:
@@ -108,6 +128,7 @@ def _started(s: State, e: WorkflowExecutionStarted) -> None:
         raise IllegalTransition(f"event {e.id} starts a run that has begun already")
     s.workflow_id, s.workflow_type, s.task_queue = e.workflow_id, e.workflow_type, e.task_queue
     s.task_timeout_us, s.first_execution_run_id = e.workflow_task_timeout_us, e.first_execution_run_id
+    s.request_ids = dict.fromkeys(e.consumed_request_ids)
 
 
 def _closed(status: RunStatus) -> Callable[[State, ClosingEvent], None]:
@@ -182,6 +203,46 @@ def _timer_over(s: State, e: TimerFired | TimerCanceled) -> None:
     del s.timers[e.started_event_id]
 
 
+def _marked(s: State, e: MarkerRecorded) -> None:
+    """What it says is for the code."""
+
+
+def _update_admitted(s: State, e: WorkflowExecutionUpdateAdmitted) -> None:
+    _new_update(s, e.request.meta.update_id, e)
+    s.updates[e.request.meta.update_id] = KnownUpdate(request_id=e.request.request_id)
+
+
+def _update_accepted(s: State, e: WorkflowExecutionUpdateAccepted) -> None:
+    if e.accepted_request is None:
+        _open_update(s, e.protocol_instance_id, 0, e)
+    else:
+        _new_update(s, e.protocol_instance_id, e)
+    s.updates[e.protocol_instance_id] = KnownUpdate(e.id)
+
+
+def _update_rejected(s: State, e: WorkflowExecutionUpdateRejected) -> None:
+    _open_update(s, e.protocol_instance_id, 0, e)
+    del s.updates[e.protocol_instance_id]
+
+
+def _update_completed(s: State, e: WorkflowExecutionUpdateCompleted) -> None:
+    _open_update(s, e.meta.update_id, e.accepted_event_id, e)
+    s.updates[e.meta.update_id] = KnownUpdate(e.accepted_event_id, completed=True)
+
+
+def _new_update(s: State, update_id: str, event: HistoryEvent) -> None:
+    if update_id in s.updates:
+        raise IllegalTransition(f"event {event.id} ({type(event).__name__}) begins update {update_id!r} again")
+
+
+def _open_update(s: State, update_id: str, accepted_event_id: int, event: HistoryEvent) -> None:
+    known = s.updates.get(update_id)
+    if known is None or known.completed or known.accepted_event_id != accepted_event_id:
+        raise IllegalTransition(
+            f"event {event.id} ({type(event).__name__}) answers update {update_id!r}, which is not pending"
+        )
+
+
 def _pending(pending: dict[int, V], key: int, event: HistoryEvent) -> V:
     try:
         return pending[key]
@@ -197,6 +258,7 @@ _ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
     WorkflowExecutionFailed: _closed(RunStatus.FAILED),
     WorkflowExecutionCanceled: _closed(RunStatus.CANCELED),
     WorkflowExecutionTerminated: _closed(RunStatus.TERMINATED),
+    WorkflowExecutionContinuedAsNew: _closed(RunStatus.CONTINUED_AS_NEW),
     WorkflowExecutionSignaled: _signaled,
     WorkflowExecutionCancelRequested: _cancel_requested,
     WorkflowTaskScheduled: _task_scheduled,
@@ -214,4 +276,9 @@ _ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
     TimerStarted: _timer_started,
     TimerFired: _timer_over,
     TimerCanceled: _timer_over,
+    MarkerRecorded: _marked,
+    WorkflowExecutionUpdateAdmitted: _update_admitted,
+    WorkflowExecutionUpdateAccepted: _update_accepted,
+    WorkflowExecutionUpdateRejected: _update_rejected,
+    WorkflowExecutionUpdateCompleted: _update_completed,
 }

@@ -188,6 +188,8 @@ class Transition(Struct, frozen=True, kw_only=True):
     deaths: int = 0
     """What the run's row says of them afterwards: a step whose code has run forgets them."""
     refuse_unread: bool = True
+    successor: Transition | None = None
+    """The start of the next run, with the end of this one: what holds this one open in its inbox goes over to it."""
 
 
 class Send(Struct, frozen=True, kw_only=True):

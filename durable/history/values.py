@@ -143,6 +143,34 @@ class ActivityFields(Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy = RetryPolicy()
 
 
+class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which update of a run, and whose."""
+
+    update_id: str
+    identity: str = ""
+
+
+class UpdateInput(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    header: dict[str, Payload] = {}
+    args: list[Payload] = []
+
+
+class UpdateRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An update as its caller sent it."""
+
+    meta: UpdateMeta
+    input: UpdateInput
+    request_id: str = ""
+
+
+class UpdateOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an update ended: one of the two is not None."""
+
+    success: list[Payload] | None = None
+    failure: Failure | None = None
+
+
 class RunStatus(IntEnum):
     """Where a run's life stands. Values are Temporal's ``WorkflowExecutionStatus``."""
 
@@ -153,6 +181,15 @@ class RunStatus(IntEnum):
     TERMINATED = 5
     CONTINUED_AS_NEW = 6
     TIMED_OUT = 7
+
+
+class ContinueAsNewInitiator(IntEnum):
+    """Why a run is followed by another. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    WORKFLOW = 1
+    RETRY = 2
+    CRON_SCHEDULE = 3
 
 
 class IdReusePolicy(IntEnum):

@@ -8,7 +8,9 @@ from typing import Any
 
 from durable.history.commands import (
     Command,
+    CompleteUpdate,
     CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
     ScheduleActivityTask,
     StartTimer,
 )
@@ -17,6 +19,8 @@ from durable.history.events import (
     CommandEvent,
     TimerStarted,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
+    WorkflowExecutionUpdateCompleted,
 )
 from durable.history.values import Payload
 
@@ -34,6 +38,10 @@ def differing(command: Command, event: CommandEvent) -> tuple[str, str] | None:
             return _payloads(event.input, command.input)
         case CompleteWorkflowExecution(), WorkflowExecutionCompleted():
             return _payloads(event.result, command.result)
+        case ContinueAsNewWorkflowExecution(), WorkflowExecutionContinuedAsNew():
+            return _payloads(event.input, command.input)
+        case CompleteUpdate(), WorkflowExecutionUpdateCompleted():
+            return _payloads(event.outcome.success or [], command.outcome.success or [])
         case StartTimer(), TimerStarted():
             same = event.start_to_fire_timeout_us == command.start_to_fire_timeout_us
             return None if same else ("", "")  # its name tells how long it is

@@ -79,6 +79,7 @@ class Life:
             ),
             self.worker_id,
             database.store.now_us,
+            database.store.new_id,
         )
         self._stepper: Stepper[Job, Stepped] = Stepper(host, stepping.step, stepping.stuck, settings.deadlock_timeout)
         self._activities = Activities(
@@ -179,6 +180,7 @@ class Life:
             and request.namespace == self._namespace
             and request.task_queue == self._settings.task_queue
             and not request.start_delay_us
+            and request.message is None
             and request.conflict_policy in (IdConflictPolicy.UNSPECIFIED, IdConflictPolicy.FAIL)
             and self._runs.takes(request)
         )

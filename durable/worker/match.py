@@ -7,11 +7,16 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from durable.history.commands import (
+    AcceptUpdate,
     CancelTimer,
     CancelWorkflowExecution,
     Command,
+    CompleteUpdate,
     CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
+    RecordMarker,
+    RejectUpdate,
     RequestCancelActivityTask,
     ScheduleActivityTask,
     StartTimer,
@@ -21,13 +26,19 @@ from durable.history.events import (
     ActivityTaskScheduled,
     CommandEvent,
     HistoryEvent,
+    MarkerRecorded,
     TimerCanceled,
     TimerStarted,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowExecutionUpdateRejected,
 )
 from durable.worker.exactly import differing
+from durable.worker.patches import patch_of
 
 
 class Asked(Struct, frozen=True):
@@ -102,14 +113,30 @@ def _same(command: Command, event: CommandEvent) -> bool:
             return command.timer_id == event.timer_id
         case CancelTimer(), TimerCanceled():
             return command.timer_id == event.timer_id
+        case RecordMarker(), MarkerRecorded():
+            return _note(command) == _note(event)
+        case AcceptUpdate(), WorkflowExecutionUpdateAccepted():
+            return command.update_id == event.protocol_instance_id
+        case RejectUpdate(), WorkflowExecutionUpdateRejected():
+            return command.update_id == event.protocol_instance_id
+        case CompleteUpdate(), WorkflowExecutionUpdateCompleted():
+            return command.update_id == event.meta.update_id
         case CompleteWorkflowExecution(), WorkflowExecutionCompleted():
             return True
         case FailWorkflowExecution(), WorkflowExecutionFailed():
             return True
         case CancelWorkflowExecution(), WorkflowExecutionCanceled():
             return True
+        case ContinueAsNewWorkflowExecution(), WorkflowExecutionContinuedAsNew():
+            return True
         case _:
             return False
+
+
+def _note(mark: RecordMarker | MarkerRecorded) -> str:
+    """What a marker is about."""
+    patch = patch_of(mark)
+    return mark.marker_name if patch is None else f"patch {patch.id!r}"
 
 
 def _event_text(event: HistoryEvent) -> str:
@@ -122,6 +149,12 @@ def _event_text(event: HistoryEvent) -> str:
             return f"TimerStarted (timer id {event.timer_id}, {event.start_to_fire_timeout_us / 1e6:g} s)"
         case TimerCanceled():
             return f"TimerCanceled (timer id {event.timer_id})"
+        case MarkerRecorded():
+            return f"MarkerRecorded ({_note(event)})"
+        case WorkflowExecutionUpdateAccepted() | WorkflowExecutionUpdateRejected():
+            return f"{type(event).__name__} (update id {event.protocol_instance_id})"
+        case WorkflowExecutionUpdateCompleted():
+            return f"WorkflowExecutionUpdateCompleted (update id {event.meta.update_id})"
         case _:
             return type(event).__name__
 
@@ -137,9 +170,19 @@ def command_text(command: Command) -> str:
             return f"starts a timer (timer id {command.timer_id}, {command.start_to_fire_timeout_us / 1e6:g} s)"
         case CancelTimer():
             return f"cancels a timer (timer id {command.timer_id})"
+        case RecordMarker():
+            return f"records a marker ({_note(command)})"
+        case AcceptUpdate():
+            return f"accepts an update (update id {command.update_id})"
+        case RejectUpdate():
+            return f"rejects an update (update id {command.update_id})"
+        case CompleteUpdate():
+            return f"completes an update (update id {command.update_id})"
         case CompleteWorkflowExecution():
             return "completes the workflow"
         case FailWorkflowExecution():
             return f"fails the workflow ({command.failure.message!r})"
         case CancelWorkflowExecution():
             return "ends the workflow as cancelled"
+        case ContinueAsNewWorkflowExecution():
+            return "continues the workflow as new"

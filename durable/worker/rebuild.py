@@ -12,11 +12,15 @@ from durable.history.events import (
     HistoryEvent,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateAdmitted,
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
 )
 from durable.history.state import State, fold
+from durable.history.values import UpdateRequest
 from durable.worker.match import match
+from durable.worker.patches import patches_asked, patches_in, without_unasked
 from durable.worker.replay import JOBS, Environment, Moment, Run
 from durable.worker.watchdog import DeadlockError
 from durable.workflow.definition import WorkflowDefinition
@@ -60,6 +64,15 @@ class RecordedTask(Struct, frozen=True):
     answers: list[CommandEvent]
 
     @property
+    def updates(self) -> list[UpdateRequest]:
+        """The updates that it accepted, but for those that are events themselves."""
+        return [
+            answer.accepted_request
+            for answer in self.answers
+            if isinstance(answer, WorkflowExecutionUpdateAccepted) and answer.accepted_request is not None
+        ]
+
+    @property
     def last_event_id(self) -> int:
         """The last event that belongs to it."""
         return self.answers[-1].id if self.answers else self.completed_id
@@ -73,7 +86,7 @@ def recorded_tasks(events: Sequence[HistoryEvent]) -> tuple[list[RecordedTask], 
     while at < len(events):
         event = events[at]
         at += 1
-        if type(event) in JOBS or isinstance(event, WorkflowExecutionSignaled):
+        if type(event) in JOBS or isinstance(event, WorkflowExecutionSignaled | WorkflowExecutionUpdateAdmitted):
             unread.append(event)
         elif isinstance(event, WorkflowTaskStarted):
             completed = events[at] if at < len(events) else None
@@ -91,7 +104,8 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
     """
     moment = Moment(task.started.time_us, task.started.id)
-    activation = run.activate(task.read, moment, replaying=True)
+    patches = patches_in(task.answers)
+    activation = run.activate(task.read, moment, replaying=True, updates=task.updates, patches=patches)
     if isinstance(activation.error, DeadlockError):
         raise activation.error
     if activation.error is not None:
@@ -100,10 +114,14 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
             f"the code no longer fits the history: event {task.completed_id} completed a workflow task in which the "
             f"code now raises {type(error).__name__}: {message_of(error)}"
         ) from error
-    mismatch = match(run.asked(), task.answers, task.completed_id, run.waits_at, exact=exact)
+    asked = run.asked()
+    answers = task.answers
+    if patches:
+        answers = without_unasked(answers, patches_asked([each.command for each in asked]))
+    mismatch = match(asked, answers, task.completed_id, run.waits_at, exact=exact)
     if mismatch is not None:
         raise NondeterminismError(str(mismatch))
-    run.bind(task.answers)
+    run.bind(answers)
 
 
 def _replay(

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,12 +21,15 @@ from durable.context import ActivityCall, WorkflowContext, stepping
 from durable.converter import DataConverter
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
 from durable.history.commands import (
+    AcceptUpdate,
     CancelTimer,
     CancelWorkflowExecution,
     ClosingCommand,
     Command,
+    CompleteUpdate,
     CompleteWorkflowExecution,
     FailWorkflowExecution,
+    RejectUpdate,
     RequestCancelActivityTask,
     ScheduleActivityTask,
     StartTimer,
@@ -42,18 +46,24 @@ from durable.history.events import (
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAdmitted,
 )
 from durable.history.messages import Query, QueryAnswer
-from durable.history.values import Payload
+from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest
+from durable.worker import introspection
+from durable.worker.handling import Handled, warn_unfinished
 from durable.worker.lines import is_user_code, where
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
-from durable.worker.messages import Handlers
+from durable.worker.messages import Call, Handlers
+from durable.worker.patches import Patch, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.workflow.calls import ActivityHandle
+from durable.workflow.continuing import Continued
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
-from durable.workflow.info import Info
+from durable.workflow.handlers import HandlerDefinition, Kind
+from durable.workflow.info import Info, UpdateInfo, current_update
 
 logger = logging.getLogger("durable.worker")
 
@@ -68,10 +78,14 @@ class Moment(Struct, frozen=True):
 
 
 class Activation(Struct, frozen=True):
-    """What the code asks for; or, in ``error``, why the workflow task failed (then the run is spoilt)."""
+    """What the code asks for; or, in ``error``, why the workflow task failed (then the run is spoilt).
+
+    ``rejections`` are the updates that it takes no notice of, by their ids, and why.
+    """
 
     commands: list[Command]
     error: BaseException | None = None
+    rejections: dict[str, Failure] = {}
 
 
 class LogLine(Struct, frozen=True):
@@ -147,15 +161,38 @@ class Run(WorkflowContext):
         self._timers: dict[int, Timer] = {}
         self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._handled: set[Handled] = set()
+        self._rejections: dict[str, Failure] = {}
+        self._patches: dict[str, bool] = {}
+        self._recorded_patches: Collection[str] = ()
 
     # -- for whoever steps the run
 
-    def activate(self, events: Sequence[HistoryEvent], moment: Moment, *, replaying: bool) -> Activation:
-        """Let the code go on with these events until it waits again; Temporal's order: signals first, then the rest."""
+    def activate(
+        self,
+        events: Sequence[HistoryEvent],
+        moment: Moment,
+        *,
+        replaying: bool,
+        updates: Sequence[UpdateRequest] = (),
+        patches: Collection[str] = (),
+    ) -> Activation:
+        """Let the code go on with these events until it waits again; Temporal's order: signals first, then the rest.
+
+        ``updates`` are new ones; on a replay, those that were accepted. If they are all that there is, and all are
+        rejected, nothing has happened. ``patches`` are those that the recorded task has asked for.
+        """
+        self._recorded_patches = patches
+        self._asked = []
+        self._rejections = {}
+        judged = False
+        if updates and not events and not replaying:
+            updates, judged = self._without_rejected(updates)
+            if not updates:
+                return Activation([], None, self._rejections)
         self._moment = moment
         self._first_task_us = self._first_task_us or moment.now_us
         self.replaying = replaying
-        self._asked = []
         self._over = {_answered(event) for event in events}
         with stepping(self):
             self._loop.set_time_us(moment.now_us)
@@ -169,7 +206,13 @@ class Run(WorkflowContext):
                 signals = [event for event in events if isinstance(event, WorkflowExecutionSignaled)]
                 for signal in signals:
                     self._signal(signal)
-                if signals:
+                admitted = [event for event in events if isinstance(event, WorkflowExecutionUpdateAdmitted)]
+                for each in admitted:
+                    self._update(each.request, judge=True, admitted=True)
+                for update in updates:
+                    self._update(update, judge=not replaying and not judged)
+                    judged = False
+                if signals or admitted or updates:
                     self._run_dry()
                 for event in events:
                     apply = JOBS.get(type(event))
@@ -177,9 +220,12 @@ class Run(WorkflowContext):
                         apply(self, event)
                 self._run_dry()
                 self._ask_cancels()
+                if self._closing and not replaying:
+                    warn_unfinished(self._handled)
             except BaseException as error:  # SystemExit in workflow code is no reason to stop the worker
                 self._escaped(error)
-        return Activation([entry[0].command for entry in self._asked if entry is not None], self._error)
+        commands = [entry[0].command for entry in self._asked if entry is not None]
+        return Activation(commands, self._error, self._rejections)
 
     def asked(self) -> list[Asked]:
         """The commands of the last activation, with the lines that asked for them."""
@@ -202,12 +248,25 @@ class Run(WorkflowContext):
         self._read_only = True
         try:
             with stepping(self), self._loop.entered():
-                if self._handlers is None:
-                    self._create()
-                assert self._handlers is not None
-                return self._handlers.query(query)
+                return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
+        except Exception as error:
+            return QueryAnswer(failure=self.converter.to_failure(error))
         finally:
             self._read_only = False
+
+    def _answer(self, query: Query) -> Any:
+        if self._handlers is None:
+            self._create()
+        assert self._handlers is not None
+        match query.name:
+            case "__stack_trace":
+                return introspection.stack_trace(self._loop.unfinished_tasks())
+            case "__enhanced_stack_trace":
+                return introspection.enhanced_stack_trace(self._loop.unfinished_tasks())
+            case "__temporal_workflow_metadata":
+                return introspection.metadata(self.definition.name, self._handlers)
+            case _:
+                return self._handlers.query(query)
 
     def evict(self) -> None:
         """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
@@ -248,6 +307,7 @@ class Run(WorkflowContext):
                 task_timeout=timedelta(microseconds=started.workflow_task_timeout_us),
                 headers=started.header,
                 current_history_length=lambda: self._moment.started_event_id,
+                continued_run_id=started.continued_execution_run_id or None,
             )
         return self._info
 
@@ -274,6 +334,32 @@ class Run(WorkflowContext):
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         self.log_lines.append(LogLine(logger, record))
+
+    def get_handler(self, kind: Kind, name: str | None) -> Callable[..., Any] | None:
+        return None if self._handlers is None else self._handlers.get(kind, name)
+
+    def set_handler(self, kind: Kind, name: str | None, definition: HandlerDefinition | None) -> None:
+        self._must_write(f"set {kind} handler")
+        assert self._handlers is not None
+        for signal in self._handlers.set(kind, name, definition):
+            self._signal(signal)
+
+    def all_handlers_finished(self) -> bool:
+        return not self._handled
+
+    async def receive(self, name: str, type_hint: Any) -> Any:
+        self._must_write("receive")
+        assert self._handlers is not None
+        return await self._handlers.receive(name, type_hint)
+
+    def patch(self, id: str, *, deprecated: bool) -> bool:
+        known = self._patches.get(id)
+        if known is None:
+            self._must_write("patch")
+            known = self._patches[id] = not self.replaying or id in self._recorded_patches
+            if known:
+                self._ask(marker(Patch(id, deprecated)))
+        return known
 
     def start_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
         future = self._schedule(call)
@@ -307,9 +393,17 @@ class Run(WorkflowContext):
     # -- the inside
 
     def _create(self) -> None:
-        if self.definition.cls is not None:
-            self._instance = self.definition.cls()
+        cls = self.definition.cls
+        if cls is not None:
+            # The handlers are there before the object is made: its constructor may set others.
+            make: Any = cls.__new__
+            self._instance = make(cls)
         self._handlers = Handlers(self.definition, self._instance, self.converter)
+        if self.definition.init_takes_arguments:
+            args, kwargs = self.definition.signature.decode(self.converter, self._started.input)
+            self._instance.__init__(*args, **kwargs)
+        elif cls is not None:
+            self._instance.__init__()
 
     def _run_dry(self) -> None:
         """Step until nothing is ready and no condition holds."""
@@ -324,7 +418,11 @@ class Run(WorkflowContext):
                 entry[1].set_result(None)
 
     def _ask(self, command: Command, pending: ActivityFuture | Timer | None = None) -> int:
-        if self.evicting or self._closing:
+        if self.evicting:
+            return -1
+        if self._closing:
+            if isinstance(command, AcceptUpdate | RejectUpdate | CompleteUpdate):
+                self._asked.insert(-1, (Asked(command, where() if self._trace else ""), None))
             return -1
         self._ask_cancels()
         self._asked.append((Asked(command, where() if self._trace else ""), pending))
@@ -433,19 +531,86 @@ class Run(WorkflowContext):
         except BaseException as error:
             self._escaped(error)
 
-    async def _run_signal(self, handling: Awaitable[None]) -> None:
+    async def _run_signal(self, call: Call, handled: Handled) -> None:
         try:
-            await handling
+            await call.run()
         except (WorkflowBeingEvicted, GeneratorExit):
             raise
         except BaseException as error:
             self._escaped(error)
+        finally:
+            self._handled.discard(handled)
+
+    async def _run_update(self, request: UpdateRequest, judge: bool, admitted: bool, handled: Handled) -> None:
+        update_id = request.meta.update_id
+        current_update.set(UpdateInfo(update_id, request.input.name))
+        try:
+            try:
+                call = self._judged(request, judge)
+            except Exception as error:
+                self._reject(request, error, judge, admitted)
+                return
+            handled.definition = call.definition
+            self._ask(AcceptUpdate(update_id=update_id, request=None if admitted else request))
+            result = await call.run()
+            outcome = UpdateOutcome(success=self.converter.to_payloads([result]))
+        except (WorkflowBeingEvicted, GeneratorExit):
+            raise
+        except BaseException as error:
+            if isinstance(error, Continued):
+                self._close(error.command)
+                return
+            if isinstance(error, asyncio.CancelledError):
+                error = CancelledError(f"Cancellation raised within update {error}".rstrip())
+            if not isinstance(error, self._failure_types):
+                self._error = self._error or error
+                return
+            outcome = UpdateOutcome(failure=self.converter.to_failure(error))
+        finally:
+            self._handled.discard(handled)
+        self._ask(CompleteUpdate(update_id=update_id, outcome=outcome))
+
+    def _judged(self, request: UpdateRequest, judge: bool) -> Call:
+        """The call of its handler. Raises what rejects it, unless it was judged and accepted before."""
+        assert self._handlers is not None
+        before, self._read_only = self._read_only, True
+        try:
+            return self._handlers.update(request.input, judge=judge)
+        finally:
+            self._read_only = before
+
+    def _reject(self, request: UpdateRequest, error: Exception, judge: bool, admitted: bool) -> None:
+        if isinstance(error, ReadOnlyContextError) or not judge:
+            self._error = self._error or error
+            return
+        failure = self.converter.to_failure(error)
+        self._rejections[request.meta.update_id] = failure
+        if admitted:
+            self._ask(RejectUpdate(update_id=request.meta.update_id, failure=failure))
+
+    def _without_rejected(self, updates: Sequence[UpdateRequest]) -> tuple[Sequence[UpdateRequest], bool]:
+        """From the first on that is not rejected, and whether that one is accepted; the others don't touch the code."""
+        with stepping(self), self._loop.entered():
+            for at, update in enumerate(updates):
+                context = contextvars.copy_context()
+                context.run(current_update.set, UpdateInfo(update.meta.update_id, update.input.name))
+                try:
+                    context.run(self._judged, update, True)
+                except ReadOnlyContextError:
+                    return updates[at:], False
+                except Exception as error:
+                    self._reject(update, error, judge=True, admitted=False)
+                else:
+                    return updates[at:], True
+        return (), False
 
     def _escaped(self, error: BaseException) -> None:
         """An exception left the workflow or a handler: it ends the run, or else fails the workflow task."""
         if self.evicting:
             return
-        if self._cancel_reason is not None and is_cancelled_exception(error):
+        if isinstance(error, Continued):
+            self._close(error.command)
+        elif self._cancel_reason is not None and is_cancelled_exception(error):
             self._close(CancelWorkflowExecution())
         elif isinstance(error, self._failure_types):
             self._close(FailWorkflowExecution(failure=self.converter.to_failure(error)))
@@ -455,14 +620,26 @@ class Run(WorkflowContext):
             self._error = error
 
     def _close(self, command: ClosingCommand) -> None:
+        """The first that ends the run counts."""
+        if self._closing:
+            return
         self._ask(command)
         self._closing = True
 
     def _signal(self, event: WorkflowExecutionSignaled) -> None:
         assert self._handlers is not None
-        handling = self._handlers.signal(event)
-        if handling is not None:
-            self._loop.create_task(self._run_signal(handling), name=f"signal-{event.signal_name}")
+        call = self._handlers.signal(event)
+        if call is not None:
+            handled = self._begun(Handled(Kind.SIGNAL, event.signal_name, "", call.definition))
+            self._loop.create_task(self._run_signal(call, handled), name=f"signal-{event.signal_name}")
+
+    def _update(self, request: UpdateRequest, *, judge: bool, admitted: bool = False) -> None:
+        handled = self._begun(Handled(Kind.UPDATE, request.input.name, request.meta.update_id, None))
+        self._loop.create_task(self._run_update(request, judge, admitted, handled), name=f"update-{request.input.name}")
+
+    def _begun(self, handled: Handled) -> Handled:
+        self._handled.add(handled)
+        return handled
 
     def _on_started(self, event: WorkflowExecutionStarted) -> None:
         self._main = self._loop.create_task(self._run_main(), name="workflow")

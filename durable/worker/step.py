@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from durable.converter.failure import message_of, stack_of
 from durable.history import codec, rules
-from durable.history.commands import Command
+from durable.history.commands import Command, ContinueAsNewWorkflowExecution
 from durable.history.errors import CorruptHistory, IllegalTransition
 from durable.history.messages import QueryAnswer
 from durable.history.rules import Incoming, Received, StartRequest, Step
@@ -69,7 +69,15 @@ class Stepped(Struct, kw_only=True):
 class Stepping:
     """Steps jobs for one worker. ``now_us`` is the store's clock."""
 
-    def __init__(self, registry: Registry, environment: Environment, worker_id: str, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        environment: Environment,
+        worker_id: str,
+        now_us: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._new_id = new_id
         self._registry = registry
         self._environment = environment
         self._worker_id = worker_id
@@ -134,15 +142,27 @@ class Stepping:
     def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt) -> Stepped:
         run = rebuilt.run
         commands: list[Command] = []
+        rejections: dict[str, Failure] = {}
         undelivered = rebuilt.undelivered
         if received.task:
             moment = Moment(received.now_us, received.task_events[-1].id)
-            activation = run.activate([*undelivered, *received.events], moment, replaying=False)
+            activation = run.activate(
+                [*undelivered, *received.events], moment, replaying=False, updates=received.updates
+            )
             if activation.error is not None:
                 return self._parked(job, received, activation.error, run)
-            commands, undelivered = activation.commands, []
+            commands, rejections, undelivered = activation.commands, activation.rejections, []
         answers = [(query.id, run.query(query)) for query in received.queries]
-        step = rules.complete(received, commands, self._now_us(), answers, start=job.start)
+        continues = bool(commands) and isinstance(commands[-1], ContinueAsNewWorkflowExecution)
+        step = rules.complete(
+            received,
+            commands,
+            self._now_us(),
+            answers,
+            start=job.start,
+            rejections=rejections,
+            successor_id=self._new_id() if continues else "",
+        )
         run.bind(step.command_events)
         return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))
 

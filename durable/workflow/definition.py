@@ -1,4 +1,4 @@
-"""What a workflow is: `defn` on an async function or on a class with `run`, `signal` and `query` methods."""
+"""What a workflow is: `defn` on an async function, or on a class with a `run` method."""
 
 from __future__ import annotations
 
@@ -8,39 +8,32 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast, overload
 
 from durable.signature import Signature
+from durable.workflow.handlers import HandlerDefinition, Kind, definition_of
 
 C = TypeVar("C", bound="type[Any] | Callable[..., Any]")
 F = TypeVar("F", bound=Callable[..., Any])
 
+HandlersByName = dict[str | None, HandlerDefinition]
+
 _DEFINITION = "__temporal_workflow_definition"
 _RUN = "__temporal_workflow_run"
-_SIGNAL = "__temporal_signal_definition"
-_QUERY = "__temporal_query_definition"
-
-
-@dataclass(frozen=True)
-class HandlerDefinition:
-    """A signal or query handler of a class workflow: its name, its function (unbound), its typed call."""
-
-    name: str
-    fn: Callable[..., Any]
-    signature: Signature
-    description: str | None = None
+_INIT = "__temporal_workflow_init"
 
 
 @dataclass(frozen=True)
 class WorkflowDefinition:
     """A workflow as the worker and the client know it. ``cls`` is None for a function workflow.
 
-    ``run`` is the function, or the class's run method, unbound.
+    ``run`` is the function, or the class's run method, unbound. ``handlers`` are the class's, by kind and name; None is
+    the name of a dynamic one.
     """
 
     name: str
     run: Callable[..., Awaitable[Any]]
     signature: Signature
     cls: type[Any] | None = None
-    signals: dict[str, HandlerDefinition] = field(default_factory=dict[str, HandlerDefinition])
-    queries: dict[str, HandlerDefinition] = field(default_factory=dict[str, HandlerDefinition])
+    init_takes_arguments: bool = False
+    handlers: dict[Kind, HandlersByName] = field(default_factory=dict[Kind, HandlersByName])
     failure_exception_types: tuple[type[BaseException], ...] = ()
 
     @staticmethod
@@ -127,51 +120,15 @@ def run(fn: F) -> F:
     return fn
 
 
-@overload
-def signal(fn: F, /) -> F: ...
+def init(init_fn: F) -> F:
+    """On ``__init__``: it gets the arguments of the run, and has the run method's parameters.
 
-
-@overload
-def signal(*, name: str | None = None, description: str | None = None) -> Callable[[F], F]: ...
-
-
-def signal(fn: Any = None, /, *, name: str | None = None, description: str | None = None) -> Any:
-    """A signal handler: a method, sync or async, that is called with the signal's arguments, in order of arrival.
-
-    ``name`` defaults to the method's name.
+    Raises ValueError on any other function.
     """
-    return _handler(_SIGNAL, fn, name, description)
-
-
-@overload
-def query(fn: F, /) -> F: ...
-
-
-@overload
-def query(*, name: str | None = None, description: str | None = None) -> Callable[[F], F]: ...
-
-
-def query(fn: Any = None, /, *, name: str | None = None, description: str | None = None) -> Any:
-    """A query handler: a sync method that answers a question and changes nothing. ``name`` defaults to its name."""
-    return _handler(_QUERY, fn, name, description)
-
-
-def _handler(attribute: str, fn: Any, name: str | None, description: str | None) -> Any:
-    def decorate(target: Any) -> Any:
-        if attribute == _QUERY and inspect.iscoroutinefunction(target):
-            raise ValueError(f"query {_name(target)} must be a plain method: an answer can't wait for anything")
-        if hasattr(target, attribute):
-            raise ValueError(f"{_name(target)} is decorated twice")
-        definition = HandlerDefinition(
-            name=name or target.__name__,
-            fn=target,
-            signature=Signature.of(target, skip_first=True),
-            description=description,
-        )
-        setattr(target, attribute, definition)
-        return target
-
-    return decorate if fn is None else decorate(fn)
+    if init_fn.__name__ != "__init__":
+        raise ValueError("@workflow.init may only be used on the __init__ method")
+    setattr(init_fn, _INIT, True)
+    return init_fn
 
 
 def _of_class(cls: type[Any], name: str, failures: tuple[type[BaseException], ...]) -> WorkflowDefinition:
@@ -179,15 +136,10 @@ def _of_class(cls: type[Any], name: str, failures: tuple[type[BaseException], ..
         raise ValueError(f"Class {cls.__qualname__} is a workflow already")
     issues: list[str] = []
     run_fn = _run_of(cls, issues)
-    signals = _handlers(cls, _SIGNAL, "signal", issues)
-    queries = _handlers(cls, _QUERY, "query", issues)
-    parameters = [
-        p
-        for p in list(inspect.signature(cls.__init__).parameters.values())[1:]
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is p.empty
-    ]
-    if parameters and cls.__init__ is not object.__init__:
-        issues.append(f"__init__ takes {', '.join(p.name for p in parameters)}, but it is called without arguments")
+    handlers = {kind: _handlers(cls, kind, issues) for kind in Kind}
+    takes_arguments = bool(getattr(cls.__init__, _INIT, False))
+    if run_fn is not None:
+        _check_init(cls, run_fn, takes_arguments, issues)
     if issues or run_fn is None:
         if len(issues) == 1:
             raise ValueError(f"Invalid workflow class: {issues[0]}")
@@ -197,8 +149,8 @@ def _of_class(cls: type[Any], name: str, failures: tuple[type[BaseException], ..
         run=run_fn,
         signature=Signature.of(run_fn, skip_first=True),
         cls=cls,
-        signals=signals,
-        queries=queries,
+        init_takes_arguments=takes_arguments,
+        handlers=handlers,
         failure_exception_types=failures,
     )
 
@@ -218,30 +170,50 @@ def _run_of(cls: type[Any], issues: list[str]) -> Callable[..., Awaitable[Any]] 
     return cast("Callable[..., Awaitable[Any]]", own[0]) if len(own) == 1 else None
 
 
-def _handlers(cls: type[Any], attribute: str, kind: str, issues: list[str]) -> dict[str, HandlerDefinition]:
+def _check_init(cls: type[Any], run_fn: Callable[..., Any], takes_arguments: bool, issues: list[str]) -> None:
+    if cls.__init__ is object.__init__:
+        return
+    signature = Signature.of(cls.__init__, skip_first=True)
+    if takes_arguments:
+        if signature.shape != Signature.of(run_fn, skip_first=True).shape:
+            issues.append(
+                "@workflow.init and @workflow.run method parameters do not match: they must be the same but for their "
+                "names"
+            )
+        return
+    parameters = [
+        p
+        for p in list(inspect.signature(cls.__init__).parameters.values())[1:]
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is p.empty
+    ]
+    if parameters:
+        issues.append(
+            f"__init__ takes {', '.join(p.name for p in parameters)}, but it is called without arguments; decorated "
+            "with @workflow.init it gets those of run"
+        )
+
+
+def _handlers(cls: type[Any], kind: Kind, issues: list[str]) -> HandlersByName:
     """The handlers of a class by name: an override in a subclass must be decorated as well."""
-    found: dict[str, HandlerDefinition] = {}
+    found: HandlersByName = {}
     for member_name, member in inspect.getmembers(cls):
-        definition = getattr(member, attribute, None)
+        definition = definition_of(member, kind)
         if definition is None:
-            if any(getattr(vars(base).get(member_name), attribute, None) for base in cls.__mro__[1:]):
+            if any(definition_of(vars(base).get(member_name), kind) for base in cls.__mro__[1:]):
                 issues.append(f"@workflow.{kind} defined on a base's {member_name}, but not on its override")
             continue
         if definition.name in found:
-            issues.append(f"Multiple {kind} methods found for {definition.name}")
+            issues.append(f"Multiple {kind} methods found for {definition.name or '<dynamic>'}")
+        if definition.validator is not None:
+            shape = Signature.of(definition.validator, skip_first=True).shape
+            if shape != definition.signature.shape:
+                issues.append(
+                    f"Update validator method {_name(definition.validator)} parameters do not match "
+                    f"update method {_name(definition.fn)} parameters"
+                )
         found[definition.name] = definition
     return found
 
 
 def _name(target: object) -> str:
     return getattr(target, "__qualname__", repr(target))
-
-
-def handler_name(reference: object, kind: str) -> tuple[str, HandlerDefinition | None]:
-    """The name of a signal or query given as a string, or as its decorated method."""
-    if isinstance(reference, str):
-        return reference, None
-    definition = getattr(reference, _SIGNAL if kind == "signal" else _QUERY, None)
-    if not isinstance(definition, HandlerDefinition):
-        raise TypeError(f"{_name(reference)} is no {kind}: give its name, or a method decorated with @workflow.{kind}")
-    return definition.name, definition

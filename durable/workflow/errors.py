@@ -13,6 +13,15 @@ class NondeterminismError(TemporalError):
         self.message = message
 
 
+class ContinueAsNewError(BaseException):
+    """Ends the run, for the next one of its workflow id to begin. Raised by `workflow.continue_as_new` only."""
+
+    def __init__(self, *args: object) -> None:
+        if type(self) is ContinueAsNewError:
+            raise RuntimeError("Cannot instantiate ContinueAsNewError directly: call workflow.continue_as_new()")
+        super().__init__(*args)
+
+
 class ReadOnlyContextError(TemporalError):
     """A query tried to change something."""
 

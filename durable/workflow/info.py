@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from durable.context import maybe_workflow, this_workflow
 from durable.history.values import Payload
+
+SUGGEST_CONTINUE_AS_NEW = 4096
+"""Events; Temporal's default."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,16 @@ class Info:
     task_timeout: timedelta
     headers: Mapping[str, Payload]
     current_history_length: Callable[[], int] = field(repr=False, compare=False)
+    continued_run_id: str | None = None
+    """The run that this one continues."""
 
     def get_current_history_length(self) -> int:
         """The number of events up to the start of the current workflow task."""
         return self.current_history_length()
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Has the history grown so long that the run had better continue as new?"""
+        return self.current_history_length() >= SUGGEST_CONTINUE_AS_NEW
 
     def _logger_details(self) -> dict[str, Any]:
         return {
@@ -42,6 +52,34 @@ class Info:
             "workflow_id": self.workflow_id,
             "workflow_type": self.workflow_type,
         }
+
+
+@dataclass(frozen=True)
+class UpdateInfo:
+    """The update that is being handled. Temporal's `workflow.UpdateInfo`."""
+
+    id: str
+    name: str
+
+    def _logger_details(self) -> dict[str, Any]:
+        return {"update_id": self.id, "update_name": self.name}
+
+
+current_update: ContextVar[UpdateInfo | None] = ContextVar("durable_current_update", default=None)
+
+
+def current_update_info() -> UpdateInfo | None:
+    """The update that this code handles, in whatever task of it; None elsewhere."""
+    this_workflow()
+    return current_update.get()
+
+
+def all_handlers_finished() -> bool:
+    """Is no signal and no update being handled?
+
+    To be awaited before the run ends: ``await workflow.wait_condition(workflow.all_handlers_finished)``.
+    """
+    return this_workflow().all_handlers_finished()
 
 
 def info() -> Info:

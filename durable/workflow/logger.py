@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from durable.context import maybe_workflow
+from durable.workflow.info import current_update
 
 _Base = logging.LoggerAdapter[logging.Logger]
 
@@ -45,6 +46,9 @@ class LoggerAdapter(_Base):
         if run is not None:
             info = run.info()
             details = info._logger_details()  # pyright: ignore[reportPrivateUsage]
+            update = current_update.get()
+            if update is not None:
+                details.update(update._logger_details())  # pyright: ignore[reportPrivateUsage]
             if self.workflow_info_on_message:
                 msg = f"{msg} ({details})"
             if self.workflow_info_on_extra:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from durable.history import values
 from durable.history.events import HistoryEvent
-from durable.history.values import Failure, Payload, RetryPolicy
+from durable.history.values import (
+    Failure,
+    Payload,
+    RetryPolicy,
+    UpdateInput,
+    UpdateMeta,
+    UpdateOutcome,
+    UpdateRequest,
+)
 
 LAST_MOMENT_US = 253_402_300_799_999_999
 """The end of the year 9999: the last moment that RFC 3339 can write."""
@@ -35,8 +43,10 @@ retry_policies = st.builds(
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: texts,
     bool: st.booleans(),
+    list[str]: st.lists(texts, max_size=2),
     list[Payload]: payload_lists,
     list[Payload] | None: st.none() | payload_lists,
+    dict[str, list[Payload]]: st.dictionaries(texts, payload_lists, max_size=2),
     dict[str, Payload]: st.dictionaries(texts, payloads, max_size=2),
     RetryPolicy: retry_policies,
 }
@@ -81,5 +91,13 @@ def _failure(cause: st.SearchStrategy[Failure | None]) -> st.SearchStrategy[Fail
 
 
 failures = st.recursive(_failure(st.none()), _failure, max_leaves=3)
+update_outcomes = st.one_of(st.builds(UpdateOutcome, success=payload_lists), st.builds(UpdateOutcome, failure=failures))
+update_requests = st.builds(UpdateRequest, meta=structs(UpdateMeta), input=structs(UpdateInput), request_id=texts)
+_BY_TYPE |= {
+    UpdateMeta: structs(UpdateMeta),
+    UpdateOutcome: update_outcomes,
+    UpdateRequest: update_requests,
+    UpdateRequest | None: st.none() | update_requests,
+}
 event_types: tuple[type[HistoryEvent], ...] = get_args(HistoryEvent)
 events: st.SearchStrategy[HistoryEvent] = st.one_of([structs(kind) for kind in event_types])

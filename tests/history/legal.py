@@ -22,16 +22,21 @@ from durable.history.events import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateAdmitted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowExecutionUpdateRejected,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
-from durable.history.values import Failure, TaskFailedCause
+from durable.history.values import Failure, TaskFailedCause, UpdateInput, UpdateMeta, UpdateOutcome, UpdateRequest
 
 FAILURE = Failure(message="no")
 
@@ -40,6 +45,15 @@ CLOSINGS: list[tuple[type[HistoryEvent], dict[str, Any]]] = [
     (WorkflowExecutionFailed, {"workflow_task_completed_event_id": 4, "failure": FAILURE}),
     (WorkflowExecutionCanceled, {"workflow_task_completed_event_id": 4}),
     (WorkflowExecutionTerminated, {}),
+    (
+        WorkflowExecutionContinuedAsNew,
+        {
+            "workflow_task_completed_event_id": 4,
+            "new_execution_run_id": "r2",
+            "workflow_type": "Order",
+            "task_queue": "orders",
+        },
+    ),
 ]
 
 ACTIVITY_ENDS: list[tuple[type[HistoryEvent], dict[str, Any]]] = [
@@ -61,6 +75,9 @@ class Legal(Struct, kw_only=True):
     events: list[HistoryEvent]
     activities: set[int]
     timers: set[int]
+    updates: dict[str, int]
+    """The open ones, and the events that accepted them; 0: admitted only."""
+    updates_over: set[str]
     task_scheduled: int
     task_failed: bool
     closed: bool
@@ -84,6 +101,8 @@ def histories(draw: st.DrawFn, *, may_close: bool = True) -> Legal:
         events=[started(time_us=draw(st.integers(0, 9)))],
         activities=set(),
         timers=set(),
+        updates={},
+        updates_over=set(),
         task_scheduled=0,
         task_failed=False,
         closed=False,
@@ -107,6 +126,8 @@ def _go_on(draw: st.DrawFn, made: Legal) -> None:
     choices = ["signal", "cancel", "task", "activity", "timer"]
     choices += ["activity ends", "activity asked"] if made.activities else []
     choices += ["timer ends"] if made.timers else []
+    choices += ["update"] if len(made.updates) + len(made.updates_over) < 3 else []
+    choices += ["update goes on"] if made.updates else []
     match draw(st.sampled_from(choices)):
         case "signal":
             name = draw(st.sampled_from(["", "a", "b", "c"]))
@@ -127,6 +148,10 @@ def _go_on(draw: st.DrawFn, made: Legal) -> None:
                     task_queue="orders",
                 )
             )
+        case "update":
+            _begin_update(draw, made)
+        case "update goes on":
+            _go_on_with_update(draw, made)
         case "activity asked":
             asked = draw(st.sampled_from(sorted(made.activities)))
             _add(draw, made, ActivityTaskCancelRequested, scheduled_event_id=asked, workflow_task_completed_event_id=4)
@@ -168,3 +193,42 @@ def _go_on_with_task(draw: st.DrawFn, made: Legal) -> None:
     else:
         _add(draw, made, WorkflowTaskCompleted, **key, started_event_id=begun)
     made.task_scheduled = 0
+
+
+def _begin_update(draw: st.DrawFn, made: Legal) -> None:
+    """A new update is admitted, or accepted at once."""
+    update_id = f"u{len(made.events)}"
+    request = UpdateRequest(meta=UpdateMeta(update_id=update_id), input=UpdateInput(name="set"))
+    if draw(st.booleans()):
+        _add(draw, made, WorkflowExecutionUpdateAdmitted, request=request)
+        made.updates[update_id] = 0
+    else:
+        made.updates[update_id] = _add(
+            draw,
+            made,
+            WorkflowExecutionUpdateAccepted,
+            protocol_instance_id=update_id,
+            accepted_request=request,
+        )
+
+
+def _go_on_with_update(draw: st.DrawFn, made: Legal) -> None:
+    """One that was admitted is accepted or rejected; one that was accepted is over."""
+    update_id = draw(st.sampled_from(sorted(made.updates)))
+    accepted_id = made.updates[update_id]
+    if accepted_id:
+        _add(
+            draw,
+            made,
+            WorkflowExecutionUpdateCompleted,
+            meta=UpdateMeta(update_id=update_id),
+            accepted_event_id=accepted_id,
+            outcome=UpdateOutcome(success=[]),
+        )
+        del made.updates[update_id]
+        made.updates_over.add(update_id)
+    elif draw(st.booleans()):
+        made.updates[update_id] = _add(draw, made, WorkflowExecutionUpdateAccepted, protocol_instance_id=update_id)
+    else:
+        _add(draw, made, WorkflowExecutionUpdateRejected, protocol_instance_id=update_id, failure=FAILURE)
+        del made.updates[update_id]

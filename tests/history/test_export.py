@@ -290,7 +290,9 @@ def test_payload_bytes_are_read_in_either_base64_alphabet_padded_or_not() -> Non
     assert [event.input[0].data.hex() for event in read] == ["fbffbf", "fbffbf", "fbff", "fbff"]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", ["EVENT_TYPE_MARKER_RECORDED", "MarkerRecorded", "", "EVENT_TYPE_FROM_THE_FUTURE"])
+@pytest.mark.parametrize(
+    "name", ["EVENT_TYPE_NEXUS_OPERATION_SCHEDULED", "NexusOperationScheduled", "", "EVENT_TYPE_FROM_THE_FUTURE"]
+)
 def test_an_event_type_that_durable_does_not_have_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(CorruptHistory, match=f"event 9 of this history has the type '{name}'"):
         export.from_json({"events": [{"eventId": "9", "eventTime": "2024-01-01T00:00:00Z", "eventType": name}]})

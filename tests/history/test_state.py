@@ -47,6 +47,9 @@ def test_a_state_tells_what_is_pending(legal: Legal) -> None:
     state = fold(State(), legal.events)
 
     assert (set(state.activities), set(state.timers)) == (legal.activities, legal.timers)
+    accepted = {id: update.accepted_event_id for id, update in state.updates.items() if not update.completed}
+    over = {id for id, update in state.updates.items() if update.completed}
+    assert (accepted, over) == (legal.updates, legal.updates_over)
     assert (state.task_scheduled, state.task_failed) == (legal.task_scheduled, legal.task_failed)
     assert state.is_open is not legal.closed
     assert (state.last_event_id, state.last_time_us) == (len(legal.events), legal.events[-1].time_us)

@@ -33,6 +33,7 @@ from tests.history.worlds import (
     cancelling,
     claim,
     close,
+    continue_as_new,
     done,
     due,
     events,
@@ -279,6 +280,65 @@ async def test_a_closing_transition_leaves_no_task_and_no_message_of_its_own(sto
     await done(store, close(run, tasks=(task(RUN, 5),), messages=(due(BEGINNING_US),)))
 
     assert (await store.tasks(RUN), await store.inbox(RUN)) == ([], [])
+
+
+async def test_a_run_that_continues_as_new_hands_on_what_it_has_not_read_in_one_commit(store: Store) -> None:
+    run = await owned(store)
+    query = codec.pack(Query(id="q", name="state"), BEGINNING_US)
+    for message in (signal("read", BEGINNING_US), signal("a", BEGINNING_US), query, signal("b", BEGINNING_US)):
+        await done(store, send(message))
+    await done(store, step(run, tasks=(task(RUN, 5),), messages=(timer(6, BEGINNING_US + SECOND_US),)))
+    read = (await store.inbox(RUN))[:1]
+
+    await done(store, continue_as_new(await info(store, RUN), read, queue="elsewhere"))
+
+    ended, begun = await info(store, RUN), await info(store, "next run")
+    assert (ended.status, ended.owner) == (RunStatus.CONTINUED_AS_NEW, None)
+    assert (begun.status, begun.generation, begun.namespace) == (RunStatus.RUNNING, ended.generation + 1, NAMESPACE)
+    assert len(await store.history("next run")) == 1
+    names = [
+        each.name if isinstance(each, Signal) else type(each).__name__
+        for each in meanings(await store.inbox("next run"))
+    ]
+    assert names == ["a", "b", "WorkflowTaskDue"]
+    assert meanings(await store.inbox(RUN)) == [Query(id="q", name="state")] and await store.tasks(RUN) == []
+    claimed = await store.claim(claim("w1", workflow_queues=("elsewhere",)))
+    assert taken(claimed) == ["next run"] and len(claimed.runs[0].messages) == 3
+
+
+async def test_a_message_finds_the_run_that_continues_the_one_before(store: Store) -> None:
+    await done(store, continue_as_new(await owned(store)))
+
+    assert (await done(store, send(signal("a", BEGINNING_US)))).run_id == "next run"
+    assert (await refused(store, send(signal("a", BEGINNING_US), run_id=RUN))).reason is Refusal.CLOSED
+    assert (await refused(store, start(run_id="third"))).reason is Refusal.IN_USE
+
+
+async def test_a_run_that_has_moved_on_can_not_be_continued_and_nothing_begins(store: Store) -> None:
+    run = await owned(store)
+    await done(store, send(signal("a", BEGINNING_US)))
+    await done(store, step(run))
+
+    answer = await refused(store, continue_as_new(run))
+
+    assert answer.reason is Refusal.FENCED
+    assert await store.find(NAMESPACE, "", "next run") is None
+    assert len(await store.inbox(RUN)) == 1
+
+
+async def test_a_run_may_be_born_continued(store: Store) -> None:
+    begun = start(messages=())
+    ended = msgspec.structs.replace(
+        begun,
+        status=RunStatus.CONTINUED_AS_NEW,
+        closed_us=BEGINNING_US,
+        successor=start(run_id="next run", namespace=""),
+    )
+
+    await done(store, ended)
+
+    assert [(await info(store, id)).generation for id in (RUN, "next run")] == [1, 2]
+    assert taken(await store.claim(claim("w1"))) == ["next run"]
 
 
 async def test_an_answer_that_nobody_fetched_goes_with_the_first_renewal_after_its_time(

@@ -212,6 +212,20 @@ def close(run: RunInfo, reads: list[StoredMessage] | None = None, /, **changes: 
     return step(run, reads, **{**closing, **changes})
 
 
+def continue_as_new(
+    run: RunInfo,
+    reads: list[StoredMessage] | None = None,
+    /,
+    *,
+    to: str = "next run",
+    queue: str = QUEUE,
+    **changes: Any,
+) -> Transition:
+    """The run's own code ends it for the next one to begin."""
+    successor = start(run.workflow_id, "next run", queue=queue, namespace="")
+    return close(run, reads, status=RunStatus.CONTINUED_AS_NEW, refuse_unread=False, successor=successor, **changes)
+
+
 def terminate(run: RunInfo) -> Transition:
     return close(run, status=RunStatus.TERMINATED, any_owner=True, refuse_unread=False)
 

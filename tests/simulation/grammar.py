@@ -45,6 +45,8 @@ ONCE = RetryPolicy(maximum_attempts=1)
 CLEANUP_KEY = 0
 HANDLER_KEY = 1000
 """From here on: the activities of signal handlers, by the number of the signal; every other one has one."""
+UPDATE_KEY = 2000
+"""The same for update handlers."""
 CONTAINERS = ["seq", "par", "group", "each", "all"]
 
 
@@ -204,6 +206,11 @@ def at_most_once_keys(step: Step) -> list[int]:
             return []
 
 
+def is_rejected(number: int) -> bool:
+    """Is the update of this number turned away?"""
+    return number % 3 == 2
+
+
 def signals_needed(step: Step) -> int:
     """How many signals must be there before a step can end."""
     match step:
@@ -235,11 +242,22 @@ class Interpreter:
             raise ApplicationError("as written", type="AsWritten")
         return answers
 
-    @workflow.signal
+    @workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def put(self, number: int) -> None:
         self._read.append(number)
         if number % 2:
             await act(HANDLER_KEY + number, 0, 0, 50)
+
+    @workflow.update(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    async def change(self, number: int) -> int:
+        if number % 2:
+            await act(UPDATE_KEY + number, 0, 0, 50)
+        return 2 * number
+
+    @change.validator
+    def may_change(self, number: int) -> None:
+        if is_rejected(number):
+            raise ValueError("as written")
 
     @workflow.query
     def read(self) -> list[int]:

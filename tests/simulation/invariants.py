@@ -130,6 +130,34 @@ class Watcher:
         terminated = self.states[run_id].status is RunStatus.TERMINATED
         self._must(len(numbers) >= told or terminated, f"a query of {run_id} saw {numbers}, not all {told} it must")
 
+    def update_answered(self, run_id: str, update_id: str, is_right: bool) -> None:
+        """Its outcome is in the history, once, and the one that was told."""
+        self._must(is_right, f"update {update_id} of {run_id} was answered wrong")
+        self.look()
+        known = self.states[run_id].updates.get(update_id)
+        self._must(
+            known is not None and known.completed, f"update {update_id} of {run_id} was answered, and is not over"
+        )
+
+    def update_failed(self, run_id: str, update_id: str, why: str | None, is_rejected: bool) -> None:
+        """It was turned away, without a trace; or its run is closed, and it was not over."""
+        self.look()
+        state = self.states[run_id]
+        known = state.updates.get(update_id)
+        if is_rejected:
+            self._must(why == "ValueError" and known is None, f"update {update_id} of {run_id} was rejected: {why}")
+        else:
+            cut_short = known is not None and not known.completed and not state.is_open
+            is_right = why == "AcceptedUpdateCompletedWorkflow" and cut_short
+            self._must(is_right, f"update {update_id} of {run_id} failed: {why}")
+
+    def update_unread(self, run_id: str, update_id: str) -> None:
+        """The run is closed, and has never read it."""
+        self.look()
+        state = self.states[run_id]
+        is_right = not state.is_open and update_id not in state.updates
+        self._must(is_right, f"update {update_id} of {run_id} was not found")
+
     def history_fetched(self, run_id: str, events: list[HistoryEvent]) -> None:
         """What a client reads is what is there, or was."""
         self.look()

@@ -38,7 +38,8 @@ NAME = re.compile(r"[a-z_]+|[wp]\d+|w\d+\.(t\d+|s\d+(\.\d+)*)")
 class Assignment(msgspec.Struct, kw_only=True):
     """What the client wants of one workflow.
 
-    ``tasks`` are done in order: ("signal", n), ("query",), ("look",), ("cancel",), ("terminate",), ("pause", s).
+    ``tasks`` are done in order: ("signal", n), ("update", n), ("query",), ("look",), ("cancel",), ("terminate",),
+    ("pause", s).
     """
 
     workflow_id: str
@@ -187,6 +188,8 @@ def _assignment(plot: random.Random, workflow_id: str) -> Assignment:
     for extra in [("query",), ("look",), ("query",)]:
         if plot.random() < 0.5:
             tasks.insert(plot.randint(0, len(tasks)), extra)
+    for number in range(plot.choice([0, 0, 1, 3])):
+        tasks.insert(plot.randint(0, len(tasks)), ("update", number))
     end = plot.choices([None, ("cancel",), ("terminate",)], [6, 3, 1])[0]
     if program.ending == "clean":
         end = ("cancel",)

@@ -22,8 +22,9 @@ from unittest.mock import patch
 import msgspec
 
 from durable import Client, Worker
-from durable.client import WorkflowHandle, WorkflowQueryFailedError
+from durable.client import WorkflowHandle, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from durable.converter import DataConverter, failure
+from durable.exceptions import ApplicationError
 from durable.history.database import Database
 from durable.history.errors import HistoryError
 from durable.history.events import (
@@ -38,7 +39,16 @@ from durable.worker.rebuild import rebuild
 from durable.worker.replay import Environment, Run
 from durable.workflow.definition import WorkflowDefinition
 from tests.simulation.clock import Clock
-from tests.simulation.grammar import ACTIVITIES, CONTAINERS, Interpreter, Step, at_most_once_keys, expected, fits
+from tests.simulation.grammar import (
+    ACTIVITIES,
+    CONTAINERS,
+    Interpreter,
+    Step,
+    at_most_once_keys,
+    expected,
+    fits,
+    is_rejected,
+)
 from tests.simulation.host import SimHost
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.plan import Assignment, Plan
@@ -259,6 +269,8 @@ class Process(SimHost):
                 await asyncio.sleep(seconds)
             case ("signal", number):
                 await self._signal(handle, errand, number)
+            case ("update", number):
+                await self._update(handle, errand, number)
             case ("query",):
                 await self._query(handle, errand)
             case ("look",):
@@ -282,6 +294,21 @@ class Process(SimHost):
         if await self._unless_closed(lambda: handle.signal(Interpreter.put, number, request_id=request_id)):
             errand.signals_told = number + 1
             self._world.watcher.acknowledge(errand.run_id, request_id)
+
+    async def _update(self, handle: WorkflowHandle[Any], errand: Errand, number: int) -> None:
+        """It is waited for to its end; sent again with its id when there was no answer."""
+        update_id, watcher = f"{errand.workflow_id}-update-{number}", self._world.watcher
+        try:
+            result = await self._until_told(lambda: handle.execute_update(Interpreter.change, number, id=update_id))
+        except WorkflowUpdateFailedError as failed:
+            why = failed.cause.type if isinstance(failed.cause, ApplicationError) else None
+            watcher.update_failed(errand.run_id, update_id, why, is_rejected(number))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            watcher.update_unread(errand.run_id, update_id)
+        else:
+            watcher.update_answered(errand.run_id, update_id, result == 2 * number and not is_rejected(number))
 
     async def _query(self, handle: WorkflowHandle[Any], errand: Errand) -> None:
         while True:

@@ -107,12 +107,10 @@ async def test_code_that_does_something_else_is_told_what_temporals_history_reco
 @pytest.mark.parametrize(
     "kind",
     [
-        "marker_recorded",
         "start_child_workflow_execution_initiated",
         "signal_external_workflow_execution_initiated",
         "upsert_workflow_search_attributes",
         "workflow_execution_continued_as_new",
-        "workflow_execution_update_accepted",
         "nexus_operation_scheduled",
     ],
 )

@@ -80,6 +80,8 @@ class Plan:
     """(run_id, scheduled_event_id)"""
     closed: list[Row] = field(default_factory=list[Row])
     """(run_id): its tasks go, and its messages but those that outlive it."""
+    handed_on: list[Row] = field(default_factory=list[Row])
+    """(new run id, its task queue, run id): what holds the run open in its inbox goes over."""
     timers: list[Row] = field(default_factory=list[Row])
     """(run_id, key)"""
     tasks: list[Row] = field(default_factory=list[Row])
@@ -149,7 +151,21 @@ def _decide_one(transition: Transition, seen: Seen, plan: Plan) -> Outcome:
     if refused is not None:
         return refused
     assert run is not None  # refused as NOT_FOUND otherwise
+    return _go_on(transition, run, plan)
+
+
+def _go_on(transition: Transition, run: RunInfo, plan: Plan) -> Outcome:
+    successor = transition.successor
+    if successor is None:
+        _move(transition, run, plan)
+        return Committed(run_id=transition.run_id)
+    # The open run has the latest generation of its workflow id, and is ours until the commit.
+    start = _start_of(successor, run)
+    if (refused := _cannot_be_born(successor, start)) is not None:
+        return refused
+    plan.handed_on.append((successor.run_id, start.task_queue, run.run_id))
     _move(transition, run, plan)
+    _begin(successor, start, run.generation + 1, plan)
     return Committed(run_id=transition.run_id)
 
 
@@ -175,8 +191,19 @@ def _decide_start(transition: Transition, start: NewRun, seen: Seen, plan: Plan)
         if ending.status is RunStatus.RUNNING:
             return Refused(reason=Refusal.INVALID, run=verdict.run, detail="`replaces` does not close the open run")
         _move(ending, verdict.run, plan)
+    successor = transition.successor
+    if successor is not None and (refused := _cannot_be_born(successor, _start_of(successor, start))) is not None:
+        return refused
     _begin(transition, start, verdict.generation, plan)
+    if successor is not None:
+        _begin(successor, _start_of(successor, start), verdict.generation + 1, plan)
     return Committed(run_id=transition.run_id)
+
+
+def _start_of(successor: Transition, run: RunInfo | NewRun) -> NewRun:
+    """The start of the run that follows ``run``: in its namespace."""
+    assert successor.start is not None
+    return msgspec.structs.replace(successor.start, namespace=run.namespace)
 
 
 def _cannot_be_born(transition: Transition, start: NewRun) -> Refused | None:

@@ -204,6 +204,7 @@ async def _write_plan(db: Connection, rows: plan.Plan) -> None:
             raise Outrun("another start of the same workflow id came first, or a consumed message went meanwhile")
     # The tasks first: an outcome whose report was under way is in the inbox when its task is free to be deleted.
     await db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
+    await db.write_many(sql.commit.hand_on, rows.handed_on)
     await db.write_many(sql.commit.delete_inbox, rows.closed)
     await db.write_many(sql.commit.delete_timer, rows.timers)
     await _cancel(db, rows)

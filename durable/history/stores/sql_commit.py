@@ -53,6 +53,12 @@ class CommitStatements:
             ),
             *("b_run", "b_key"),
         )
+        self.hand_on = sql.many(
+            update(inbox)
+            .ordered_values((message.run_id, given("to_run")), (message.task_queue, given("queue")))
+            .where(message.run_id == given("b_run"), holds_open),
+            *("to_run", "queue", "b_run"),
+        )
         self.delete_inbox = sql.many(
             delete(inbox).where(
                 message.run_id == given("b_run"), message.kind.not_in([number(kind) for kind in OUTLIVES])

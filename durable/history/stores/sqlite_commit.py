@@ -113,6 +113,7 @@ def _write_transitions(db: Connection, transitions: Sequence[Transition], now_us
     db.write_many(sql.commit.insert_history, rows.history)
     db.write_many(sql.commit.delete_message, rows.consumed)
     db.write_many(sql.commit_tasks.delete_task, rows.finished)
+    db.write_many(sql.commit.hand_on, rows.handed_on)
     db.write_many(sql.commit.delete_inbox, rows.closed)
     db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
     db.write_many(sql.commit.delete_timer, rows.timers)

@@ -1,0 +1,158 @@
+"""A workflow started together with its first message: one that is running gets the message only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from durable.client import updates
+from durable.client.errors import already_completed
+from durable.client.handle import WorkflowHandle
+from durable.client.updates import Prepared, WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.exceptions import WorkflowAlreadyStartedError
+from durable.history import codec
+from durable.history.messages import Message, Signal, Update
+from durable.history.rules import StartRequest
+from durable.history.values import IdConflictPolicy
+from durable.service import RPCError, RPCStatusCode
+from durable.workflow.calls import UNSET, arguments
+
+if TYPE_CHECKING:
+    from durable.client.client import Client
+
+R = TypeVar("R")
+
+DEFAULT_TASK_QUEUE = "default"
+
+
+class WithStartWorkflowOperation(Generic[R]):
+    """The start that goes with an update; the options are those of `Client.start_workflow`. To be used once.
+
+    ``id_conflict_policy`` must say what becomes of a run that is there: USE_EXISTING updates it, FAIL raises,
+    TERMINATE_EXISTING replaces it.
+    """
+
+    def __init__(
+        self,
+        workflow: Any,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        id: str,
+        id_conflict_policy: WorkflowIDConflictPolicy,
+        task_queue: str = DEFAULT_TASK_QUEUE,
+        result_type: Any = None,
+        task_timeout: timedelta | None = None,
+        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        start_delay: timedelta | None = None,
+    ) -> None:
+        if id_conflict_policy is WorkflowIDConflictPolicy.UNSPECIFIED:
+            raise ValueError("WorkflowIDConflictPolicy is required")
+        self._workflow = workflow
+        self._args = arguments(arg, args)
+        self._options: dict[str, Any] = {
+            "id": id,
+            "task_queue": task_queue,
+            "result_type": result_type,
+            "task_timeout": task_timeout,
+            "id_reuse_policy": id_reuse_policy,
+            "id_conflict_policy": id_conflict_policy,
+            "start_delay": start_delay,
+            "kwargs": None,
+            "request_id": None,
+        }
+        self._is_used = False
+        self._handle: WorkflowHandle[R] | BaseException | None = None
+        self._is_known = asyncio.Event()
+
+    async def workflow_handle(self) -> WorkflowHandle[R]:
+        """The workflow's handle, as soon as it is started; or what has kept it from starting, raised."""
+        await self._is_known.wait()
+        if isinstance(self._handle, BaseException):
+            raise self._handle
+        assert self._handle is not None
+        return self._handle
+
+    def use(self, client: Client) -> tuple[StartRequest, Any]:
+        """What is to be started; RuntimeError the second time. For the client's own modules."""
+        if self._is_used:
+            raise RuntimeError("WithStartWorkflowOperation cannot be reused")
+        self._is_used = True
+        return client.start_request(self._workflow, self._args, **self._options)
+
+    def settle(self, handle: WorkflowHandle[R] | BaseException) -> None:
+        """What `workflow_handle` is to tell; the first time counts. For the client's own modules."""
+        if self._handle is None:
+            self._handle = handle
+            self._is_known.set()
+
+
+async def signal_with_start(
+    client: Client, request: StartRequest, name: str, args: Sequence[Any], result_type: Any
+) -> WorkflowHandle[Any]:
+    """The handle of the workflow that has the signal: started for it, or running already."""
+    if request.conflict_policy is IdConflictPolicy.UNSPECIFIED:
+        request = msgspec.structs.replace(request, conflict_policy=IdConflictPolicy.USE_EXISTING)
+    signal = Signal(
+        name=name,
+        input=client.data_converter.to_payloads(args),
+        identity=client.identity,
+        request_id=client.database.store.new_id(),
+    )
+    run_id = await _start_or_send(client, request, signal)
+    return WorkflowHandle(client, request.workflow_id, result_run_id=run_id, result_type=result_type)
+
+
+async def update_with_start(
+    client: Client,
+    operation: WithStartWorkflowOperation[Any],
+    update: Prepared,
+    stage: WorkflowUpdateStage,
+    timeout: timedelta | None,
+) -> WorkflowUpdateHandle[Any]:
+    """The update's handle, when that has come so far; ``operation`` learns of the workflow's."""
+    request, result_type = operation.use(client)
+
+    async def updated() -> WorkflowUpdateHandle[Any]:
+        try:
+            try:
+                run_id = await _start_or_send(client, request, Update(request=update.request))
+            except WorkflowAlreadyStartedError as error:
+                known = error.run_id and await updates.find(client, request.workflow_id, error.run_id, update)
+                if not known:
+                    raise
+                operation.settle(client.get_workflow_handle(request.workflow_id, run_id=error.run_id))
+                return known
+            operation.settle(client.started_handle(request.workflow_id, run_id, result_type))
+            found = await updates.answered(client, request.workflow_id, run_id, update)
+            if found is None:
+                raise already_completed(request.workflow_id)
+            return found
+        except BaseException as error:
+            operation.settle(error)
+            raise
+
+    return await updates.until(stage, updated(), timeout)
+
+
+async def _start_or_send(client: Client, request: StartRequest, message: Signal | Update) -> str:
+    """The run that has the message. One that closes before it can be told is started anew, if the policies let it."""
+    while True:
+        outcome = await client.begin(_with(request, message, client.database.store.now_us()))
+        if not outcome.existing:
+            return outcome.run_id
+        try:
+            return await client.get_workflow_handle(request.workflow_id, run_id=outcome.run_id).send(message)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        request = msgspec.structs.replace(request, request_id=client.database.store.new_id())
+
+
+def _with(request: StartRequest, message: Message, now_us: int) -> StartRequest:
+    return msgspec.structs.replace(request, message=codec.pack(message, now_us))

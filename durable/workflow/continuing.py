@@ -1,0 +1,62 @@
+"""Ending a run for the next one to begin: what goes on for ever, in histories of a size."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from durable.context import this_workflow
+from durable.history.commands import ContinueAsNewWorkflowExecution
+from durable.history.values import too_long
+from durable.workflow.calls import UNSET, arguments
+from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.errors import ContinueAsNewError, ReadOnlyContextError
+
+
+class Continued(ContinueAsNewError):
+    """What `continue_as_new` raises, and the worker catches."""
+
+    def __init__(self, command: ContinueAsNewWorkflowExecution) -> None:
+        super().__init__("Workflow continued as new")
+        self.command = command
+
+
+def continue_as_new(
+    arg: Any = UNSET,
+    *,
+    args: Sequence[Any] = (),
+    workflow: Callable[..., Awaitable[Any]] | str | None = None,
+    task_queue: str | None = None,
+    task_timeout: timedelta | None = None,
+    backoff_start_interval: timedelta | None = None,
+) -> NoReturn:
+    """End this run, and begin the next one of its workflow id with these arguments, in one commit; does not return.
+
+    Signals, updates and cancel requests that this run has not read go over to the next one, and a caller who awaits the
+    result gets that of the last run. What is left out stays as it is: ``workflow`` (its function, its class's run
+    method, or its name), ``task_queue``, ``task_timeout``. The next run's code begins ``backoff_start_interval``
+    later. May be called from handlers, too.
+    """
+    run = this_workflow()
+    if run.is_read_only():
+        raise ReadOnlyContextError("While in read-only function, action attempted: continue as new")
+    if task_queue and (reason := too_long("a task queue", task_queue)):
+        raise ValueError(reason)
+    values = arguments(arg, args)
+    definition = run.definition if workflow is None else None
+    if workflow is not None and not isinstance(workflow, str):
+        definition = WorkflowDefinition.must_be(workflow)
+    if definition is None:
+        name, payloads = str(workflow), run.converter.to_payloads(values)
+    else:
+        name, payloads = definition.name, definition.signature.encode(run.converter, values, {})
+    raise Continued(
+        ContinueAsNewWorkflowExecution(
+            workflow_type="" if workflow is None else name,
+            task_queue=task_queue or "",
+            input=payloads,
+            workflow_task_timeout_us=None if task_timeout is None else task_timeout // timedelta(microseconds=1),
+            backoff_start_interval_us=(backoff_start_interval or timedelta()) // timedelta(microseconds=1),
+        )
+    )
