@@ -5,7 +5,8 @@ One table of forms serves both directions: a field's type, or its name where Tem
 equals its type's zero is not written, and a missing one is read as it; messages and durations are always written, and
 read as our default when missing.
 
-What the form has no place for is left out: the request ids of a start and of a cancel request.
+What the form has no place for is left out: the request ids of a start and of a cancel request, and those that the run
+before has consumed.
 """
 
 from __future__ import annotations

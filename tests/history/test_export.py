@@ -44,7 +44,9 @@ STARTED_US = 1_704_067_200_000_000  # 2024-01-01T00:00:00Z
 
 
 def without_what_has_no_place(event: HistoryEvent) -> HistoryEvent:
-    if isinstance(event, WorkflowExecutionStarted | WorkflowExecutionCancelRequested):
+    if isinstance(event, WorkflowExecutionStarted):
+        return msgspec.structs.replace(event, request_id="", consumed_request_ids=[])
+    if isinstance(event, WorkflowExecutionCancelRequested):
         return msgspec.structs.replace(event, request_id="")
     return event
 
