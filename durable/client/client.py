@@ -174,7 +174,8 @@ class Client:
         )
         if start_signal is not None:
             return await signal_with_start(self, request, start_signal, start_signal_args, result_type)
-        return self.started_handle(id, (await self.begin(request)).run_id, result_type)
+        run_id = (await self.begin(request)).run_id
+        return self.started_handle(id, run_id, result_type, first_execution_run_id=run_id)
 
     def start_request(
         self,
@@ -341,9 +342,17 @@ class Client:
             self, parse(query or ""), status=status, limit=limit, page_size=page_size, next_page_token=next_page_token
         )
 
-    def started_handle(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
+    def started_handle(
+        self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
+    ) -> WorkflowHandle[Any]:
         """The handle of a workflow that this client has just started. For the client's own modules."""
-        return WorkflowHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
+        return WorkflowHandle(
+            self,
+            id,
+            result_run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+        )
 
     async def begin(self, request: StartRequest) -> Committed:
         """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse. For the client's own modules."""

@@ -105,7 +105,7 @@ async def signal_with_start(
         request_id=client.database.store.new_id(),
     )
     run_id = await _start_or_send(client, request, signal)
-    return WorkflowHandle(client, request.workflow_id, result_run_id=run_id, result_type=result_type)
+    return client.started_handle(request.workflow_id, run_id, result_type, first_execution_run_id=None)
 
 
 async def update_with_start(
@@ -128,7 +128,8 @@ async def update_with_start(
                     raise
                 operation.settle(client.get_workflow_handle(request.workflow_id, run_id=error.run_id))
                 return known
-            operation.settle(client.started_handle(request.workflow_id, run_id, result_type))
+            handle = client.started_handle(request.workflow_id, run_id, result_type, first_execution_run_id=run_id)
+            operation.settle(handle)
             found = await updates.answered(client, request.workflow_id, run_id, update)
             if found is None:
                 raise already_completed(request.workflow_id)

@@ -363,9 +363,12 @@ def _successor(received: Received, state: State, ended: HistoryEvent) -> Transit
 
 
 def is_left_alone(received: Received, deaths: int) -> bool:
-    """Is the code of a run, of which so many owners in a row have died, not to be run on this?"""
+    """Is the code of a run, of which so many owners in a row have died, not to be run on this?
+
+    That of a closed run is: it only answers, has no retry of its own, and who asks gives up after a while.
+    """
     is_own_retry = received.retries > 0 or not received.state.task_failed
-    return deaths >= DEATHS_MAX or (deaths >= SUSPICIOUS and not is_own_retry)
+    return received.state.is_open and (deaths >= DEATHS_MAX or (deaths >= SUSPICIOUS and not is_own_retry))
 
 
 def park(

@@ -158,8 +158,16 @@ class SkippingClient(Client):
 
     skipper: TimeSkipper
 
-    def _started(self, id: str, run_id: str, result_type: Any) -> WorkflowHandle[Any]:
-        return _SkippingHandle(self, id, result_run_id=run_id, first_execution_run_id=run_id, result_type=result_type)
+    def started_handle(
+        self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
+    ) -> WorkflowHandle[Any]:
+        return _SkippingHandle(
+            self,
+            id,
+            result_run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+        )
 
 
 class _SkippingHandle(WorkflowHandle[R]):

@@ -195,14 +195,14 @@ def test_the_second_half_of_a_history_is_told_as_such(command: Command, three: l
 
 
 def test_an_event_of_a_kind_that_is_not_known_is_named(command: Command, three: list[Any]) -> None:
-    three[0]["events"][4] |= {"eventType": "EVENT_TYPE_MARKER_RECORDED"}
+    three[0]["events"][4] |= {"eventType": "EVENT_TYPE_NEXUS_OPERATION_SCHEDULED"}
 
     ended = command("-m", "as_it_was", write("marked.json", three[0], indent=1))
 
     assert ended.exit_code == 2
     assert ended.stdout.startswith(
-        "marked.json: event 5 of this history has the type 'EVENT_TYPE_MARKER_RECORDED', which this version of durable "
-        "does not have"
+        "marked.json: event 5 of this history has the type 'EVENT_TYPE_NEXUS_OPERATION_SCHEDULED', which this "
+        "version of durable does not have"
     )
 
 

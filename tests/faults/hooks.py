@@ -66,9 +66,17 @@ def note_refused(client: Client) -> list[Refused]:
     commit = store.commit
     refused: list[Refused] = []
 
+    def note(outcome: Outcome) -> None:
+        if isinstance(outcome, Refused):
+            refused.append(outcome)
+
     async def committing(writes: Sequence[Write]) -> Sequence[Outcome | asyncio.Future[Outcome]]:
         outcomes: Sequence[Outcome | asyncio.Future[Outcome]] = await commit(writes)
-        refused.extend(each for each in outcomes if isinstance(each, Refused))
+        for each in outcomes:
+            if isinstance(each, asyncio.Future):  # held up by somebody else's transaction: it is told later
+                each.add_done_callback(lambda told: note(told.result()))
+            else:
+                note(each)
         return outcomes
 
     store.commit = committing

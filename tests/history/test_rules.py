@@ -429,6 +429,18 @@ def test_a_clock_that_was_set_back_turns_no_history_back() -> None:
     assert {event.time_us for event in told.history} == {BEGINNING_US}
 
 
+def test_the_code_of_a_closed_run_answers_however_many_owners_have_died() -> None:
+    told = begun()
+    question = Incoming(Query(id="q", name="state"), told.now_us)
+    asked = rules.receive(told.state, RUN, "w1", [question], told.now_us)
+    told.keep(rules.terminate(told.state, RUN, [], told.now_us))
+    asked_later = rules.receive(told.state, RUN, "w1", [question], told.now_us)
+
+    deaths = range(rules.DEATHS_MAX - 1, rules.DEATHS_MAX + 2)
+    assert [rules.is_left_alone(asked, number) for number in deaths] == [False, True, True]
+    assert not any(rules.is_left_alone(asked_later, number) for number in deaths)
+
+
 # Parked. ----------------------------------------------------------------------------------------------------------
 
 

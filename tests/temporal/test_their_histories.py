@@ -110,7 +110,6 @@ async def test_code_that_does_something_else_is_told_what_temporals_history_reco
         "start_child_workflow_execution_initiated",
         "signal_external_workflow_execution_initiated",
         "upsert_workflow_search_attributes",
-        "workflow_execution_continued_as_new",
         "nexus_operation_scheduled",
     ],
 )
