@@ -36,6 +36,13 @@ SCHEDULED = ActivityTaskScheduled(
 )
 TIMER = TimerStarted(id=3, time_us=6, timer_id="8", start_to_fire_timeout_us=1, workflow_task_completed_event_id=4)
 PENDING = [started(), SCHEDULED, TIMER]
+CLOSED_AS = [
+    RunStatus.COMPLETED,
+    RunStatus.FAILED,
+    RunStatus.CANCELED,
+    RunStatus.TERMINATED,
+    RunStatus.CONTINUED_AS_NEW,
+]
 
 
 def signal(event_id: int, request_id: str = "") -> WorkflowExecutionSignaled:
@@ -100,7 +107,7 @@ def test_nothing_follows_a_closing_event(
 
 @pytest.mark.parametrize(
     ("closing", "status"),
-    list(zip(CLOSINGS, [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED], strict=True)),
+    list(zip(CLOSINGS, CLOSED_AS, strict=True)),
 )
 def test_the_closing_event_gives_the_status(
     closing: tuple[type[HistoryEvent], dict[str, Any]], status: RunStatus

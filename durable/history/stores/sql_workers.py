@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import case, delete, exists, false, null, select, true, update
+from sqlalchemy import delete, false, null, select, true, update
 
-from durable.history.messages import WAITS
 from durable.history.stores.sql import TASK_COLUMNS, WORKER_COLUMNS
 from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
-from durable.history.stores.tables import activity_tasks, inbox, replies, runs, workers
-
-READABLE = (inbox.c.due_us <= given("now")) | inbox.c.kind.not_in([number(kind) for kind in WAITS])
+from durable.history.stores.tables import activity_tasks, replies, runs, workers
 
 
 class WorkerStatements:
     """Workers, what they hold, and what is kept for a while only."""
 
     def __init__(self, sql: Language) -> None:
-        run, message, task, worker = runs.c, inbox.c, activity_tasks.c, workers.c
+        run, task, worker = runs.c, activity_tasks.c, workers.c
         this_worker = worker.worker_id == given("b_worker")
         self.alive = sql.text(select(worker.worker_id).where(worker.dead_us.is_(None)))
         self.workers = sql.text(select(*WORKER_COLUMNS))
@@ -32,16 +29,6 @@ class WorkerStatements:
             *("dead", "b_worker", "b_renewed"),
         )
         self.free_runs = sql.text(update(runs).values(owner=null()).where(run.owner == given("b_worker")), "b_worker")
-        # Only of a run that it had something to read for can it have died.
-        was_stepped = exists().where(message.run_id == run.run_id, READABLE).correlate(runs)
-        self.bereave_runs = sql.text(
-            update(runs)
-            .ordered_values(
-                (run.owner, null()), (run.deaths, run.deaths + case((was_stepped, number(1)), else_=number(0)))
-            )
-            .where(run.owner == given("b_worker")),
-            *("now", "b_worker"),
-        )
         self.lose_tasks = sql.text(
             update(activity_tasks)
             .ordered_values((task.lost, true()), (task.deadline_us, given("deadline")))

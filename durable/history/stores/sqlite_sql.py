@@ -9,10 +9,11 @@ import msgspec
 from sqlalchemy import ColumnElement, Text, bindparam, func, select
 from sqlalchemy.dialects import sqlite as dialects
 
+from durable.history.messages import WAITS
 from durable.history.stores.sql import RUN_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
-from durable.history.stores.tables import activity_tasks, runs
+from durable.history.stores.tables import activity_tasks, inbox, runs
 
 
 def _among(column: ColumnElement[str] | ColumnElement[int], name: str) -> ColumnElement[bool]:
@@ -30,6 +31,12 @@ class OwnStatements:
             f"SELECT {run_columns} FROM json_each(?) AS wanted CROSS JOIN {runs.name} AS r "
             "ON r.namespace = ? AND r.workflow_id = wanted.value AND r.generation = "
             f"(SELECT max(o.generation) FROM {runs.name} AS o WHERE o.namespace = ? AND o.workflow_id = wanted.value)"
+        )
+        # Only of a run that it had something to read for can a worker have died.
+        self.bereave_runs = (
+            f"UPDATE {runs.name} SET owner = NULL, deaths = deaths + EXISTS (SELECT 1 FROM {inbox.name} AS i "
+            f"WHERE i.run_id = {runs.name}.run_id "
+            f"AND (i.due_us <= ? OR i.kind NOT IN ({', '.join(str(int(kind)) for kind in WAITS)}))) WHERE owner = ?"
         )
         self.held_by_key = (
             "SELECT t.run_id, t.scheduled_event_id, t.owner, t.attempt, t.cancel_requested, t.lost, t.namespace, "

@@ -121,7 +121,7 @@ class Workers:
         with db.writing():
             if not db.write(self._sql.declare_dead, (now_us, row.worker_id, row.renewed_us)):
                 return False
-            db.write(self._sql.bereave_runs, (now_us, row.worker_id))
+            db.write(statements().own.bereave_runs, (now_us, row.worker_id))
             db.write(self._sql.lose_tasks, (now_us, row.worker_id))
             db.add_pulse()
         with explained(db.path):
