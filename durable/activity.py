@@ -194,7 +194,7 @@ def activity_call(
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
 ) -> ActivityCall:
     """A call with its options checked, as the context takes it."""
-    if (why := values.too_long("a task queue", task_queue or "")) is not None:
+    if (why := values.unstorable("a task queue", task_queue or "")) is not None:
         raise ValueError(why)
     if retry_policy is not None:
         retry_policy._validate()  # pyright: ignore[reportPrivateUsage]

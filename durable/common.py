@@ -23,6 +23,9 @@ __all__ = [
 WorkflowIDReusePolicy = IdReusePolicy
 WorkflowIDConflictPolicy = IdConflictPolicy
 
+DEFAULT_TASK_QUEUE = "default"
+"""Where workflows are started and worked on when nobody says otherwise."""
+
 _MICROSECOND = timedelta(microseconds=1)
 
 

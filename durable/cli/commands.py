@@ -23,7 +23,8 @@ from durable.cli.options import (
 )
 from durable.cli.say import say
 from durable.client import Client, WorkflowExecution, WorkflowFailureError, WorkflowHandle
-from durable.client.client import DEFAULT_ADDRESS, DEFAULT_TASK_QUEUE
+from durable.client.client import DEFAULT_ADDRESS
+from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.values import IdConflictPolicy, RunStatus
 
 app = typer.Typer(

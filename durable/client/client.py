@@ -18,7 +18,7 @@ from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
-from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import DEFAULT_TASK_QUEUE, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import rules
@@ -28,14 +28,13 @@ from durable.history.host import Machine
 from durable.history.rules import StartRequest
 from durable.history.stores import open_store
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
-from durable.history.values import IdConflictPolicy, IdReusePolicy, too_long
+from durable.history.values import IdConflictPolicy, IdReusePolicy, unstorable
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 
 R = TypeVar("R")
 
 DEFAULT_ADDRESS = "sqlite:///durable.db"
-DEFAULT_TASK_QUEUE = "default"
 WORKFLOW_ID_MAX = 1000
 
 
@@ -195,10 +194,8 @@ class Client:
         """What `start_workflow` asks for, checked; and the type of the result. For the client's own modules."""
         if not id or len(id) > WORKFLOW_ID_MAX:
             raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
-        if (why := too_long("a workflow id", id)) is not None:
+        if (why := unstorable("a workflow id", id)) is not None:
             raise ValueError(why)
-        if "\x00" in id or not _is_unicode(id):
-            raise ValueError(f"a workflow id has neither NUL nor lone surrogates; this one is {id!a}")
         definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)
         if definition is not None:
             input = definition.signature.encode(self.data_converter, values, kwargs or {})
@@ -404,14 +401,6 @@ def _replacing(request: StartRequest) -> bool:
 
 def _with(request: StartRequest, replaces: Transition | None) -> StartRequest:
     return msgspec.structs.replace(request, replaces=replaces)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _us(duration: timedelta | None) -> int:

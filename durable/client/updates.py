@@ -22,7 +22,7 @@ from durable.history.events import (
 )
 from durable.history.messages import UpdateAnswer, UpdateStage, outcome_reply
 from durable.history.rules import cut_short
-from durable.history.values import RunStatus, UpdateInput, UpdateMeta, UpdateOutcome, UpdateRequest, too_long
+from durable.history.values import RunStatus, UpdateInput, UpdateMeta, UpdateOutcome, UpdateRequest, unstorable
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.handlers import Kind, encode, handler_name
 
@@ -158,7 +158,7 @@ def prepare(
     client: Client, update: str | Callable[..., Any], values: Sequence[Any], id: str | None, result_type: Any
 ) -> Prepared:
     name, definition = handler_name(update, Kind.UPDATE)
-    if id is not None and (why := too_long("an update id", id)) is not None:
+    if id is not None and (why := unstorable("an update id", id)) is not None:
         raise ValueError(why)
     request = UpdateRequest(
         meta=UpdateMeta(update_id=id or str(uuid.uuid4()), identity=client.identity),

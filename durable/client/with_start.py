@@ -13,7 +13,7 @@ from durable.client import updates
 from durable.client.errors import already_completed
 from durable.client.handle import WorkflowHandle
 from durable.client.updates import Prepared, WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import DEFAULT_TASK_QUEUE, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.messages import Message, Signal, Update
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from durable.client.client import Client
 
 R = TypeVar("R")
-
-DEFAULT_TASK_QUEUE = "default"
 
 
 class WithStartWorkflowOperation(Generic[R]):

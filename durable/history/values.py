@@ -14,9 +14,14 @@ NAMESPACE_BYTES_MAX = 500
 """In UTF-8. PostgreSQL's indexes take 2,704 bytes an entry, and one entry holds a namespace, a name, and some more."""
 
 
-def too_long(what: str, name: str, bytes_max: int = NAME_BYTES_MAX) -> str | None:
-    """What to say of a name that no index takes; None of one that fits."""
-    size = len(name.encode("utf-8", "surrogatepass"))
+def unstorable(what: str, name: str, bytes_max: int = NAME_BYTES_MAX) -> str | None:
+    """What to say of a name that some database or its indexes would refuse; None of one that all take."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if "\0" in name or (name and not size):
+        return f"{what} has neither NUL nor lone surrogates; this one is {name!a}"
     return f"{what} has at most {bytes_max} bytes in UTF-8; this one has {size}" if size > bytes_max else None
 
 

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from durable.client import Client
-from durable.client.client import DEFAULT_TASK_QUEUE
+from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.errors import HistoryError
-from durable.history.values import too_long
+from durable.history.values import unstorable
 from durable.worker.life import Life, Settings
 from durable.worker.registry import Registry
 
@@ -56,7 +56,7 @@ class Worker:
     ) -> None:
         if not task_queue:
             raise ValueError("task_queue can't be empty")
-        if (why := too_long("a task queue", task_queue)) is not None:
+        if (why := unstorable("a task queue", task_queue)) is not None:
             raise ValueError(why)
         if max_concurrent_activities < 1 or activity_threads < 1 or max_cached_workflows < 0:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from durable.context import this_workflow
 from durable.history.commands import ContinueAsNewWorkflowExecution
-from durable.history.values import too_long
+from durable.history.values import unstorable
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ContinueAsNewError, ReadOnlyContextError
@@ -41,8 +41,9 @@ def continue_as_new(
     run = this_workflow()
     if run.is_read_only():
         raise ReadOnlyContextError("While in read-only function, action attempted: continue as new")
-    if task_queue and (reason := too_long("a task queue", task_queue)):
-        raise ValueError(reason)
+    for what, name in (("a task queue", task_queue), ("a workflow type", workflow)):
+        if isinstance(name, str) and (why := unstorable(what, name)) is not None:
+            raise ValueError(why)
     values = arguments(arg, args)
     definition = run.definition if workflow is None else None
     if workflow is not None and not isinstance(workflow, str):

@@ -236,3 +236,22 @@ async def test_a_long_history_suggests_to_continue_as_new(
         for _ in range(2):
             await handle.signal("go")
         assert await handle.result() == 2
+
+
+@pytest.mark.parametrize("where", [{"task_queue": "nul\x00"}, {"workflow": "nul\x00"}, {"task_queue": "x" * 2001}])
+async def test_a_name_that_some_database_refuses_parks_the_run_with_the_reason(
+    client: Client, make_worker: MakeWorker, where: dict[str, str]
+) -> None:
+    @workflow.defn
+    async def astray() -> None:
+        workflow.continue_as_new(**where)
+
+    handle = await client.start_workflow(astray, id="a")
+    async with make_worker(astray):
+        parked = await until(lambda: _parked(handle))
+    assert "ValueError: a " in parked and next(iter(where)).replace("_", " ") in parked
+
+
+async def _parked(handle: Any) -> str | None:
+    parked: str | None = (await handle.describe()).parked
+    return parked

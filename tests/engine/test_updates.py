@@ -455,3 +455,14 @@ async def test_an_admitted_update_of_a_run_that_is_terminated_is_not_found(
         await handle.terminate()
         with pytest.raises(RPCError, match="workflow execution already completed"):
             await asked
+
+
+@pytest.mark.parametrize("id", ["nul\x00inside", "lone \ud800 surrogate", "x" * 2001], ids=["nul", "surrogate", "long"])
+async def test_an_update_id_that_some_database_refuses_is_refused_at_once(
+    client: Client, make_worker: MakeWorker, id: str
+) -> None:
+    async with make_worker(Account):
+        handle = await client.start_workflow(Account.run, id="a")
+        with pytest.raises(ValueError, match="an update id has"):
+            await handle.execute_update(Account.deposit, 1, id=id)
+        assert await handle.execute_update(Account.deposit, 1) == 1

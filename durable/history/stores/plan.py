@@ -30,7 +30,7 @@ from durable.history.transition import (
     Transition,
     Write,
 )
-from durable.history.values import NAMESPACE_BYTES_MAX, RunStatus, too_long
+from durable.history.values import NAMESPACE_BYTES_MAX, RunStatus, unstorable
 
 Row = tuple[object, ...]
 TaskKey = tuple[str, int]
@@ -207,14 +207,12 @@ def _start_of(successor: Transition, run: RunInfo | NewRun) -> NewRun:
 
 
 def _cannot_be_born(transition: Transition, start: NewRun) -> Refused | None:
-    for text in (start.namespace, start.workflow_id, start.workflow_type, start.task_queue, start.request_id):
-        if "\0" in text:
-            return Refused(reason=Refusal.INVALID, detail=f"{text!r} holds a NUL character, which databases refuse")
     for why in (
-        too_long("a namespace", start.namespace, NAMESPACE_BYTES_MAX),
-        too_long("a workflow id", start.workflow_id),
-        too_long("a task queue", start.task_queue),
-        too_long("a request id", start.request_id),
+        unstorable("a namespace", start.namespace, NAMESPACE_BYTES_MAX),
+        unstorable("a workflow id", start.workflow_id),
+        unstorable("a workflow type", start.workflow_type),
+        unstorable("a task queue", start.task_queue),
+        unstorable("a request id", start.request_id),
     ):
         if why is not None:
             return Refused(reason=Refusal.INVALID, detail=why)
