@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from durable.history.events import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -107,7 +109,7 @@ def _activity_events(seen: Seen, message: ActivityOutcome, now_us: int) -> list[
                 last_failure=message.last_failure,
             )
         )
-    key = {
+    key: dict[str, Any] = {
         "id": seen.take_id(),
         "time_us": now_us,
         "scheduled_event_id": message.scheduled_event_id,
