@@ -82,7 +82,7 @@ class Draft:
         self.task_completed_id = 0
         self.accepted_updates = {id: update.accepted_event_id for id, update in state.updates.items()}
         self.messages: list[NewMessage] = []
-        self.cancelled_timers: list[int] = []
+        self.taken_back: list[int] = []
         self.tasks: list[ActivityTask] = []
         self.cancelled_activities: list[ActivityCancel] = []
 
@@ -133,7 +133,7 @@ def _start_timer(draft: Draft, command: StartTimer) -> None:
 
 def _cancel_timer(draft: Draft, command: CancelTimer) -> None:
     draft.answer(TimerCanceled, timer_id=command.timer_id, started_event_id=command.started_event_id)
-    draft.cancelled_timers.append(command.started_event_id)
+    draft.taken_back.append(command.started_event_id)
 
 
 def _record_marker(draft: Draft, command: RecordMarker) -> None:
