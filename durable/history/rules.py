@@ -246,7 +246,9 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     after = fold(state, events) if events else state
     # A task was there before, and has not been done: the code has not read what made it.
     is_pending = bool(state.task_scheduled or state.task_failed or _delayed(state))
-    task = state.is_open and bool(events or updates or (due and is_pending))
+    # Who asks is answered by code that has begun, if it is to begin at once, though its message is not there yet.
+    asked = bool(queries and state.task_scheduled)
+    task = state.is_open and bool(events or updates or asked or (due and is_pending))
     return Received(
         state=state,
         after=after,
