@@ -113,7 +113,7 @@ class Life:
             self._activities,
             worker_id=self.worker_id,
             namespace=client.namespace,
-            workflow_queues=queues if registry.workflows else (),
+            workflow_queues=queues if registry.has_workflows else (),
             activity_queues=queues if registry.activities else (),
             dead=self._die,
         )

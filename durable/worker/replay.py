@@ -60,7 +60,7 @@ from durable.worker.patches import Patch, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.continuing import Continued
-from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.info import Info, UpdateInfo, current_update
@@ -127,12 +127,7 @@ class Run(WorkflowContext):
         self.log_lines: list[LogLine] = []
         self._started = started
         self._environment = environment
-        self._failure_types = (
-            FailureError,
-            asyncio.TimeoutError,
-            *environment.failure_exception_types,
-            *definition.failure_exception_types,
-        )
+        self._failure_types = self._failures(definition.failure_exception_types)
         self._trace = trace
         seed = hashlib.blake2b(started.original_execution_run_id.encode(), digest_size=6).digest()
         self._loop = WorkflowLoop(
@@ -264,7 +259,7 @@ class Run(WorkflowContext):
             case "__enhanced_stack_trace":
                 return introspection.enhanced_stack_trace(self._loop.unfinished_tasks())
             case "__temporal_workflow_metadata":
-                return introspection.metadata(self.definition.name, self._handlers)
+                return introspection.metadata(self._started.workflow_type, self._handlers)
             case _:
                 return self._handlers.query(query)
 
@@ -331,6 +326,9 @@ class Run(WorkflowContext):
         if self._random is None:
             self._random = random.Random(self._started.original_execution_run_id)
         return self._random
+
+    def _failures(self, own: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+        return (FailureError, asyncio.TimeoutError, *self._environment.failure_exception_types, *own)
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         self.log_lines.append(LogLine(logger, record))
@@ -400,10 +398,25 @@ class Run(WorkflowContext):
             self._instance = make(cls)
         self._handlers = Handlers(self.definition, self._instance, self.converter)
         if self.definition.init_takes_arguments:
-            args, kwargs = self.definition.signature.decode(self.converter, self._started.input)
+            args, kwargs = self.definition.arguments(self.converter, self._started.input)
             self._instance.__init__(*args, **kwargs)
         elif cls is not None:
             self._instance.__init__()
+        if self.definition.config is not None:
+            self._configure(self.definition.config)
+
+    def _configure(self, config: Callable[[Any], DynamicWorkflowConfig]) -> None:
+        """Ask a dynamic workflow for its settings; what goes wrong fails the workflow task, whatever it is."""
+        self._read_only = True
+        try:
+            found = config(self._instance)
+        except BaseException as error:
+            self._error = error
+            raise
+        finally:
+            self._read_only = False
+        if found.failure_exception_types is not None:
+            self._failure_types = self._failures(found.failure_exception_types)
 
     def _run_dry(self) -> None:
         """Step until nothing is ready and no condition holds."""
@@ -522,7 +535,7 @@ class Run(WorkflowContext):
 
     async def _run_main(self) -> None:
         try:
-            args, kwargs = self.definition.signature.decode(self.converter, self._started.input)
+            args, kwargs = self.definition.arguments(self.converter, self._started.input)
             first = () if self.definition.cls is None else (self._instance,)
             result = await self.definition.run(*first, *args, **kwargs)
             self._close(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))

@@ -4,7 +4,7 @@ from durable.activity import ActivityCancellationType
 from durable.workflow.calls import ActivityConfig, ActivityHandle, execute_activity, start_activity
 from durable.workflow.clock import now, random, time, time_ns, uuid4
 from durable.workflow.continuing import continue_as_new
-from durable.workflow.definition import defn, init, run
+from durable.workflow.definition import DynamicWorkflowConfig, defn, dynamic_config, init, run
 from durable.workflow.errors import ContinueAsNewError, NondeterminismError, ReadOnlyContextError
 from durable.workflow.handlers import (
     HandlerUnfinishedPolicy,
@@ -50,6 +50,7 @@ __all__ = [
     "ActivityConfig",
     "ActivityHandle",
     "ContinueAsNewError",
+    "DynamicWorkflowConfig",
     "HandlerUnfinishedPolicy",
     "Info",
     "LoggerAdapter",
@@ -67,6 +68,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "execute_activity",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
