@@ -58,6 +58,7 @@ from durable.worker.match import Asked
 from durable.worker.messages import Call, Handlers
 from durable.worker.patches import Patch, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
+from durable.worker.watchdog import DeadlockError
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.continuing import Continued
 from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinition
@@ -135,6 +136,7 @@ class Run(WorkflowContext):
             seed=int.from_bytes(seed, "big"),
             time_us=started.time_us,
             before_task=lambda: self._must_write("create task"),
+            before_cancel=self.before_cancel,
         )
         self._moment = Moment(started.time_us, 0)
         self._first_task_us = 0
@@ -244,15 +246,18 @@ class Run(WorkflowContext):
         try:
             with stepping(self), self._loop.entered():
                 return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
-        except Exception as error:
+        except DeadlockError:
+            raise
+        except BaseException as error:  # SystemExit in a query is no reason to stop the worker
             return QueryAnswer(failure=self.converter.to_failure(error))
         finally:
             self._read_only = False
 
     def _answer(self, query: Query) -> Any:
         if self._handlers is None:
-            self._create()
-        assert self._handlers is not None
+            raise RuntimeError(
+                f"workflow {self._started.workflow_id!r} has not begun: no worker has done its first workflow task yet"
+            )
         match query.name:
             case "__stack_trace":
                 return introspection.stack_trace(self._loop.unfinished_tasks())
@@ -479,6 +484,10 @@ class Run(WorkflowContext):
             return None
         return self.converter.from_payloads(result, None if call.result_type is None else [call.result_type])[0]
 
+    def before_cancel(self) -> None:
+        """Whoever may only look cancels nothing: no replay would repeat it."""
+        self._must_write("cancel")
+
     def request_cancel(self, future: ActivityFuture) -> None:
         """Take back a call that is not sent yet, or ask the activity to end (once)."""
         if not future.scheduled_event_id:
@@ -525,6 +534,7 @@ class Run(WorkflowContext):
             )
 
     def cancel_timer(self, handle: WorkflowTimerHandle) -> None:
+        self._must_write("cancel timer")
         timer = self._timer_of.pop(handle, None)
         if timer is None:
             return
@@ -560,7 +570,9 @@ class Run(WorkflowContext):
         try:
             try:
                 call = self._judged(request, judge)
-            except Exception as error:
+            except (WorkflowBeingEvicted, GeneratorExit, DeadlockError):
+                raise
+            except BaseException as error:
                 self._reject(request, error, judge, admitted)
                 return
             handled.definition = call.definition
@@ -592,7 +604,7 @@ class Run(WorkflowContext):
         finally:
             self._read_only = before
 
-    def _reject(self, request: UpdateRequest, error: Exception, judge: bool, admitted: bool) -> None:
+    def _reject(self, request: UpdateRequest, error: BaseException, judge: bool, admitted: bool) -> None:
         if isinstance(error, ReadOnlyContextError) or not judge:
             self._error = self._error or error
             return
@@ -611,7 +623,9 @@ class Run(WorkflowContext):
                     context.run(self._judged, update, True)
                 except ReadOnlyContextError:
                     return updates[at:], False
-                except Exception as error:
+                except DeadlockError:
+                    raise
+                except BaseException as error:
                     self._reject(update, error, judge=True, admitted=False)
                 else:
                     return updates[at:], True

@@ -13,7 +13,8 @@ from durable.common import RawValue
 from durable.converter import DataConverter
 from durable.exceptions import ApplicationError
 from tests.engine.conftest import MakeWorker
-from tests.engine.histories import assert_replays, until
+from tests.engine.histories import assert_replays
+from tests.engine.rules.runs import parked
 
 
 @workflow.defn(dynamic=True)
@@ -50,13 +51,6 @@ async def known(text: str) -> str:
     return f"known {text}"
 
 
-async def parked(client: Client, id: str) -> str:
-    async def reason() -> str | None:
-        return (await client.get_workflow_handle(id).describe()).parked
-
-    return str(await until(reason))
-
-
 async def test_it_takes_every_type_that_is_not_registered_and_gets_raw_values(
     client: Client, make_worker: MakeWorker, max_cached: int
 ) -> None:
@@ -76,8 +70,8 @@ async def test_its_configuration_per_type_decides_which_exceptions_fail_the_work
     async with make_worker(Anything, max_cached_workflows=max_cached):
         with pytest.raises(WorkflowFailureError) as failed:
             await client.execute_workflow("strict", "look up", id="s")
-        await client.start_workflow("lenient", "look up", id="l")
-        assert await parked(client, "l") == "LookupError: not found"
+        lenient = await client.start_workflow("lenient", "look up", id="l")
+        assert await parked(lenient) == "LookupError: not found"
     assert isinstance(failed.value.cause, ApplicationError) and failed.value.cause.type == "LookupError"
 
 
@@ -85,8 +79,7 @@ async def test_a_configuration_that_raises_fails_the_workflow_task_whatever_it_r
     client: Client, make_worker: MakeWorker
 ) -> None:
     async with make_worker(Anything):
-        await client.start_workflow("broken", id="b")
-        assert "no settings for it" in await parked(client, "b")
+        assert "no settings for it" in await parked(await client.start_workflow("broken", id="b"))
 
 
 async def test_it_has_no_name_to_be_started_by(client: Client) -> None:
