@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -34,7 +35,8 @@ class Worker:
     ``max_cached_workflows`` runs stay in memory; others are rebuilt from their history when something happens to them.
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
     if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
-    later is left behind, and runs anew elsewhere all the same. ``debug_mode`` switches the deadlock detector off.
+    later is left behind, and runs anew elsewhere all the same. ``debug_mode`` (or the
+    environment variable ``TEMPORAL_DEBUG``) switches the deadlock detector off.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Worker:
             activity_threads=activity_threads,
             graceful_shutdown_timeout=graceful_shutdown_timeout.total_seconds(),
             workflow_failure_exception_types=tuple(workflow_failure_exception_types),
-            deadlock_timeout=None if debug_mode else DEADLOCK_TIMEOUT,
+            deadlock_timeout=None if debug_mode or os.environ.get("TEMPORAL_DEBUG") else DEADLOCK_TIMEOUT,
             lease_us=lease // timedelta(microseconds=1),
         )
         self._life: Life | None = None
