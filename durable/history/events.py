@@ -15,6 +15,7 @@ from durable.history.values import (
     UpdateMeta,
     UpdateOutcome,
     UpdateRequest,
+    WorkerVersion,
 )
 
 
@@ -111,6 +112,8 @@ class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True
     scheduled_event_id: int
     started_event_id: int
     identity: str = ""
+    worker_version: WorkerVersion | None = None
+    """None: that of a worker without a build id."""
 
 
 class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -43,6 +43,7 @@ from durable.history.values import (
     UpdateMeta,
     UpdateOutcome,
     UpdateRequest,
+    WorkerVersion,
 )
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -383,4 +384,5 @@ _BY_TYPE: dict[Any, _Form] = {
     UpdateOutcome: _Form(_write, partial(_read, UpdateOutcome)),
     UpdateRequest: _Form(_write, partial(_read, UpdateRequest)),
     UpdateRequest | None: _Form(_write, partial(_read, UpdateRequest), None),
+    WorkerVersion | None: _Form(_write, partial(_read, WorkerVersion), None),
 }

@@ -68,6 +68,7 @@ from durable.history.values import (
     TaskFailedCause,
     UpdateOutcome,
     UpdateRequest,
+    WorkerVersion,
 )
 
 PARKED_RETRY_FIRST_US = 1_000_000
@@ -259,11 +260,12 @@ def complete(
     start: StartRequest | None = None,
     rejections: Mapping[str, Failure] = NOTHING,
     successor_id: str = "",
+    build_id: str = "",
 ) -> Step:
     """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one.
 
     ``rejections`` are the updates that it rejects, by their ids. ``successor_id`` is the id of the next run, if the
-    code continues as new.
+    code continues as new. ``build_id`` is that of the worker's code.
     """
     is_task = received.task and not (received.speculative and not commands)
     events = [*received.events, *received.task_events] if is_task else []
@@ -276,6 +278,7 @@ def complete(
                 scheduled_event_id=_task_scheduled_id(received),
                 started_event_id=events[-1].id,
                 identity=received.owner,
+                worker_version=WorkerVersion(build_id=build_id) if build_id else None,
             )
         )
         draft.task_completed_id = events[-1].id

@@ -45,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What a worker is set to; see `Worker` for what each means."""
 
     task_queue: str
+    build_id: str
     identity: str
     max_cached_workflows: int
     max_concurrent_activities: int
@@ -76,6 +77,7 @@ class Life:
                 namespace=client.namespace,
                 converter=client.data_converter,
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
+                build_id=settings.build_id,
             ),
             self.worker_id,
             database.store.now_us,

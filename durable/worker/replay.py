@@ -72,10 +72,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(Struct, frozen=True):
-    """The workflow task that an activation belongs to: its time, and the id of its WorkflowTaskStarted."""
+    """The workflow task that an activation belongs to: its time, the id of its WorkflowTaskStarted, and whose code it
+    ran on, or runs on now."""
 
     now_us: int
     started_event_id: int
+    build_id: str = ""
 
 
 class Activation(Struct, frozen=True):
@@ -97,11 +99,13 @@ class LogLine(Struct, frozen=True):
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """What runs share: how values are converted, and which exceptions fail a workflow besides Temporal's."""
+    """What runs share: how values are converted, which exceptions fail a workflow besides Temporal's, and the build of
+    the worker's code."""
 
     namespace: str
     converter: DataConverter
     failure_exception_types: tuple[type[BaseException], ...] = ()
+    build_id: str = ""
 
 
 class Run(WorkflowContext):
@@ -307,6 +311,7 @@ class Run(WorkflowContext):
                 task_timeout=timedelta(microseconds=started.workflow_task_timeout_us),
                 headers=started.header,
                 current_history_length=lambda: self._moment.started_event_id,
+                current_build_id=lambda: self._moment.build_id,
                 continued_run_id=started.continued_execution_run_id or None,
             )
         return self._info

@@ -146,7 +146,7 @@ class Stepping:
         rejections: dict[str, Failure] = {}
         undelivered = rebuilt.undelivered
         if received.task:
-            moment = Moment(received.now_us, received.task_events[-1].id)
+            moment = Moment(received.now_us, received.task_events[-1].id, self._environment.build_id)
             activation = run.activate(
                 [*undelivered, *received.events], moment, replaying=False, updates=received.updates
             )
@@ -163,6 +163,7 @@ class Stepping:
             start=job.start,
             rejections=rejections,
             successor_id=self._new_id() if continues else "",
+            build_id=self._environment.build_id,
         )
         run.bind(step.command_events)
         return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))

@@ -18,6 +18,7 @@ from durable.history.values import (
     UpdateMeta,
     UpdateOutcome,
     UpdateRequest,
+    WorkerVersion,
 )
 
 LAST_MOMENT_US = 253_402_300_799_999_999
@@ -98,6 +99,7 @@ _BY_TYPE |= {
     UpdateOutcome: update_outcomes,
     UpdateRequest: update_requests,
     UpdateRequest | None: st.none() | update_requests,
+    WorkerVersion | None: st.none() | structs(WorkerVersion),
 }
 event_types: tuple[type[HistoryEvent], ...] = get_args(HistoryEvent)
 events: st.SearchStrategy[HistoryEvent] = st.one_of([structs(kind) for kind in event_types])
