@@ -199,7 +199,7 @@ async def answered(client: Client, workflow_id: str, run_id: str, update: Prepar
         answer, following = await _first_answer(client, run_id, update.id, update.request.request_id)
         if answer is not None:
             is_unread = answer.stage is UpdateStage.UNREAD
-            return None if is_unread else _handle(client, workflow_id, run_id, update, answer.outcome)
+            return None if is_unread else _handle(client, workflow_id, answer.run_id or run_id, update, answer.outcome)
     return None
 
 

@@ -211,11 +211,13 @@ class UpdateStage(IntEnum):
 class UpdateAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The reply to an Update. Rejected or completed: with its outcome, or None when the history has it.
 
-    Accepted: the outcome comes later.
+    Accepted: the outcome comes later. ``run_id`` is the run that answers: the one that it was sent to, or one that has
+    continued it since.
     """
 
     stage: UpdateStage
     outcome: UpdateOutcome | None = None
+    run_id: str = ""
 
 
 def outcome_reply(run_id: str, update_id: str) -> str:

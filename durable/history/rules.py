@@ -239,7 +239,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
                 asking.setdefault(request.meta.update_id, []).append(request.request_id)
             elif known is not None:
                 stage = UpdateStage.COMPLETED if known.completed else UpdateStage.ACCEPTED
-                answered.append((request.request_id, UpdateAnswer(stage=stage)))
+                answered.append((request.request_id, UpdateAnswer(stage=stage, run_id=run_id)))
         elif state.is_open:
             became = message_events(seen, message, at_us)
             seen.last_us = at_us if became else seen.last_us
@@ -526,14 +526,18 @@ def _update_answers(
 ) -> list[tuple[str, UpdateAnswer]]:
     """What is told of updates: the first answer to those who ask, the outcome to those who wait for it."""
     answers = {
-        update_id: UpdateAnswer(stage=UpdateStage.REJECTED, outcome=UpdateOutcome(failure=failure))
+        update_id: UpdateAnswer(
+            stage=UpdateStage.REJECTED, outcome=UpdateOutcome(failure=failure), run_id=received.run_id
+        )
         for update_id, failure in rejections.items()
     }
     for command in commands:
         if isinstance(command, AcceptUpdate):
-            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.ACCEPTED)
+            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.ACCEPTED, run_id=received.run_id)
         elif isinstance(command, CompleteUpdate):
-            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=command.outcome)
+            answers[command.update_id] = UpdateAnswer(
+                stage=UpdateStage.COMPLETED, outcome=command.outcome, run_id=received.run_id
+            )
     told: list[tuple[str, UpdateAnswer]] = []
     for update_id, answer in answers.items():
         told += [(request_id, answer) for request_id in received.asking.get(update_id, ())]
