@@ -18,6 +18,7 @@ from durable.common import RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
+from durable.history.local_activities import is_local
 from durable.history.messages import ActivityOutcome
 from durable.history.transition import (
     ActivityTask,
@@ -83,6 +84,8 @@ class Attempt(ActivityContext):
         return self._details
 
     def heartbeat(self, details: Sequence[Any]) -> None:
+        if is_local(self.task.scheduled_event_id):
+            return
         if self.is_sync:
             # The loop takes it when it can; a broken conversion is the attempt's failure all the same.
             payloads = self.converter.to_payloads(details)
@@ -285,7 +288,7 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         current_attempt_scheduled_time=moment(task.due_us),
         heartbeat_details=activities.converter.from_payloads(task.progress.heartbeat_details),
         heartbeat_timeout=_duration(spec.heartbeat_timeout_us),
-        is_local=False,
+        is_local=is_local(task.scheduled_event_id),
         namespace=activities.namespace,
         schedule_to_close_timeout=_duration(spec.schedule_to_close_timeout_us),
         scheduled_time=moment(spec.scheduled_us),

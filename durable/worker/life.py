@@ -76,6 +76,7 @@ class Life:
                 namespace=client.namespace,
                 converter=client.data_converter,
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
+                missing_activity=lambda name: None if name in registry.activities else registry.missing_activity(name),
             ),
             self.worker_id,
             database.store.now_us,

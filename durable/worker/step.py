@@ -11,6 +11,7 @@ from durable.converter.failure import message_of, stack_of
 from durable.history import codec, rules
 from durable.history.commands import Command, ContinueAsNewWorkflowExecution
 from durable.history.errors import CorruptHistory, IllegalTransition
+from durable.history.local_activities import NO_REQUESTS
 from durable.history.messages import QueryAnswer
 from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State, fold
@@ -144,14 +145,20 @@ class Stepping:
         commands: list[Command] = []
         rejections: dict[str, Failure] = {}
         undelivered = rebuilt.undelivered
+        local = NO_REQUESTS
         if received.task:
             moment = Moment(received.now_us, received.task_events[-1].id)
             activation = run.activate(
-                [*undelivered, *received.events], moment, replaying=False, updates=received.updates
+                [*undelivered, *received.events],
+                moment,
+                replaying=False,
+                updates=received.updates,
+                local=received.local,
             )
             if activation.error is not None:
                 return self._parked(job, received, activation.error, run)
             commands, rejections, undelivered = activation.commands, activation.rejections, []
+            local = activation.local
         answers = [(query.id, run.query(query)) for query in received.queries]
         continues = bool(commands) and isinstance(commands[-1], ContinueAsNewWorkflowExecution)
         step = rules.complete(
@@ -162,6 +169,7 @@ class Stepping:
             start=job.start,
             rejections=rejections,
             successor_id=self._new_id() if continues else "",
+            local=local,
         )
         run.bind(step.command_events)
         return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))

@@ -39,6 +39,15 @@ from durable.workflow.info import (
     is_failure_exception,
     unsafe,
 )
+from durable.workflow.local_calls import (
+    LocalActivityConfig,
+    execute_local_activity,
+    execute_local_activity_class,
+    execute_local_activity_method,
+    start_local_activity,
+    start_local_activity_class,
+    start_local_activity_method,
+)
 from durable.workflow.logger import LoggerAdapter, logger
 from durable.workflow.receiving import receive
 from durable.workflow.saga import Saga, saga
@@ -52,6 +61,7 @@ __all__ = [
     "ContinueAsNewError",
     "HandlerUnfinishedPolicy",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "NondeterminismError",
     "ReadOnlyContextError",
@@ -68,6 +78,9 @@ __all__ = [
     "defn",
     "deprecate_patch",
     "execute_activity",
+    "execute_local_activity",
+    "execute_local_activity_class",
+    "execute_local_activity_method",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -96,6 +109,9 @@ __all__ = [
     "signal",
     "sleep",
     "start_activity",
+    "start_local_activity",
+    "start_local_activity_class",
+    "start_local_activity_method",
     "time",
     "time_ns",
     "unsafe",
