@@ -20,6 +20,7 @@ from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
 from durable.history.local_activities import is_local
 from durable.history.messages import ActivityOutcome
+from durable.history.standalone import is_standalone
 from durable.history.transition import (
     ActivityTask,
     Outcome,
@@ -281,6 +282,7 @@ def _duration(us: int) -> timedelta | None:
 
 def _info(activities: Activities, task: ActivityTask) -> Info:
     spec = task.spec
+    standalone = is_standalone(spec.workflow_type)
     return Info(
         activity_id=spec.activity_id,
         activity_type=spec.activity_type,
@@ -296,8 +298,9 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         started_time=moment(task.started_us),
         task_queue=task.task_queue,
         task_token=msgspec.msgpack.encode(attempts.token(task)),
-        workflow_id=spec.workflow_id,
-        workflow_run_id=task.run_id,
-        workflow_type=spec.workflow_type,
+        workflow_id=None if standalone else spec.workflow_id,
+        workflow_run_id=None if standalone else task.run_id,
+        workflow_type=None if standalone else spec.workflow_type,
         retry_policy=RetryPolicy.from_history(spec.retry_policy),
+        activity_run_id=task.run_id if standalone else None,
     )

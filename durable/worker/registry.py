@@ -10,7 +10,9 @@ from typing import Any
 from msgspec import Struct
 
 from durable.activity import ActivityDefinition
+from durable.history.standalone import is_standalone
 from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.standalone import DEFINITION as STANDALONE
 
 
 class RegisteredActivity(Struct, frozen=True):
@@ -38,6 +40,10 @@ class Registry:
             self.activities[found.definition.name] = found
         if not self.workflows and not self.activities:
             raise ValueError("At least one activity or workflow must be specified")
+
+    def workflow(self, name: str) -> WorkflowDefinition | None:
+        """What runs workflows of this name; the engine's own is on every worker."""
+        return STANDALONE if is_standalone(name) else self.workflows.get(name)
 
     @property
     def has_sync_activities(self) -> bool:

@@ -118,7 +118,8 @@ class Stepping:
 
     def _first(self, job: Job, start: StartRequest) -> Stepped:
         received = self._receive(job, State())
-        definition = self._registry.workflows[job.workflow_type]
+        definition = self._registry.workflow(job.workflow_type)
+        assert definition is not None  # else the worker would not have taken it
         started = received.events[0]
         run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         return self._go_on(job, received, Rebuilt(run, State(), []))
@@ -127,7 +128,7 @@ class Stepping:
         rebuilt = job.rebuilt
         if rebuilt is None:
             events = codec.decode_history(job.history or [])
-            definition = self._registry.workflows.get(job.workflow_type)
+            definition = self._registry.workflow(job.workflow_type)
             if job.deaths and rules.is_left_alone(received := self._receive(job, fold(State(), events)), job.deaths):
                 return self._parked(job, received, WorkersDied(DIED.format(rules.DEATHS_MAX)), None)
             if definition is None:
