@@ -296,7 +296,7 @@ async def test_a_start_delay_is_waited_for(client: Client, make_worker: MakeWork
         ({**QUEUE, "task_queue": "q" * 2000}, "a task queue has at most 1980 bytes"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_at_the_start(client: Client, options: dict[str, Any], why: str) -> None:
+async def test_what_makes_no_sense_is_refused_at_the_start(client: Client, options: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         await client.start_activity(Work.double, 1, **{"id": "job", **options})
 
