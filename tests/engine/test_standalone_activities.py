@@ -298,7 +298,8 @@ async def test_a_start_delay_is_waited_for(client: Client, make_worker: MakeWork
 )
 async def test_what_makes_no_sense_is_refused_at_the_start(client: Client, options: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        await client.start_activity(Work.double, 1, **{"id": "job", **options})
+        chosen: Any = {"id": "job", **options}
+        await client.start_activity(Work.double, 1, **chosen)
 
 
 async def test_an_activity_that_is_not_there_is_not_found(client: Client) -> None:
