@@ -49,9 +49,13 @@ OUTLIVES = (MessageKind.QUERY, MessageKind.ERRANDS)
 
 
 class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0)."""
+    """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0).
+
+    ``held`` are outcomes of local activities that the code could not be told of before the retry.
+    """
 
     attempt: int = 0
+    held: list[ActivityOutcome] = []
 
 
 class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
