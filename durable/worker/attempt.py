@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import msgspec
 
 from durable.activity import ActivityCancellationDetails, Flag, Info
 from durable.client.description import moment
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
@@ -25,10 +25,13 @@ from durable.history.transition import (
     Refused,
     Retry,
 )
+from durable.metrics import MetricMeter
 from durable.worker.attempt_thread import AttemptThread
+from durable.worker.processes import AttemptProcess
 from durable.worker.registry import RegisteredActivity
 
 if TYPE_CHECKING:
+    from durable.client import Client
     from durable.worker.activities import Activities
 
 logger = logging.getLogger("durable.worker")
@@ -48,6 +51,7 @@ class Attempt(ActivityContext):
         self.task = task
         self.key: Key = (task.run_id, task.scheduled_event_id)
         self.converter = activities.converter
+        self.payload_converter = activities.converter.payload_converter
         self.is_sync = found is not None and not found.definition.is_async
         self._activities = activities
         self._found = found
@@ -62,6 +66,7 @@ class Attempt(ActivityContext):
         self._heartbeat_error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self._thread: AttemptThread | None = None
+        self._process: AttemptProcess | None = None
         self.sleeps = False
 
     # -- what the code may ask (ActivityContext)
@@ -83,12 +88,18 @@ class Attempt(ActivityContext):
         return self._details
 
     def heartbeat(self, details: Sequence[Any]) -> None:
-        if self.is_sync:
-            # The loop takes it when it can; a broken conversion is the attempt's failure all the same.
+        try:
             payloads = self.converter.to_payloads(details)
-            self._loop.call_soon_threadsafe(self._beat, payloads)
+        except Exception as error:
+            self._on_loop(self._heartbeat_failed, error)
         else:
-            self._beat(self.converter.to_payloads(details))
+            self._on_loop(self._beat, payloads)
+
+    def client(self) -> Client | None:
+        return None if self.is_sync else self._activities.client
+
+    def metric_meter(self) -> MetricMeter | None:
+        return MetricMeter.noop
 
     def shield_thread_cancel(self) -> AbstractContextManager[None]:
         return self._thread.shield() if self._thread is not None else _nothing()
@@ -115,6 +126,8 @@ class Attempt(ActivityContext):
         self._cancelled.set()
         if self._thread is not None:
             self._thread.cancel()
+        elif self._process is not None:
+            self._process.cancel()
         elif self._work is not None and not self.is_sync:
             self._work.cancel("Activity cancelled")
 
@@ -145,13 +158,16 @@ class Attempt(ActivityContext):
         if self._found is None:
             raise ApplicationError(self._activities.missing(self.task.spec.activity_type), type="NotFoundError")
         definition = self._found.definition
-        args, kwargs = definition.signature.decode(self.converter, self.task.spec.input)
+        args, kwargs = definition.arguments(self.converter, self.task.spec.input)
         if definition.is_async:
             return await self._found.fn(*args, **kwargs)
+        if self._activities.processes is not None:
+            self._process = AttemptProcess(self._activities, self._activities.processes)
+            return await self._process.run(self._found.reference, args, kwargs, self.info(), self._beat)
         thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
         call = self._found.fn
-        return await self._activities.run_in_thread(
-            contextvars.copy_context(), lambda: thread.run(lambda: call(*args, **kwargs))
+        return await self._activities.run_in_pool(
+            contextvars.copy_context().run, lambda: thread.run(lambda: call(*args, **kwargs))
         )
 
     def _completed(self, result: Any) -> ActivityOutcome:
@@ -161,7 +177,7 @@ class Attempt(ActivityContext):
         details = self._details
         now_us = self._activities.database.store.now_us()
         cancelled = isinstance(error, asyncio.CancelledError | CancelledError)
-        if self._heartbeat_error is not None:
+        if self._heartbeat_error is not None and cancelled:
             error, cancelled = self._heartbeat_error, False
         if cancelled and details is not None:
             if details.worker_shutdown and self.task.spec.retry_policy.maximum_attempts != 1:
@@ -226,6 +242,19 @@ class Attempt(ActivityContext):
         self._activities.report(attempts.report(self.task, what, now_us))
 
     # -- heartbeat
+
+    def _on_loop(self, tell: Callable[[Any], None], what: Any) -> None:
+        """The code's own thread need not wait for it."""
+        if self.is_sync:
+            self._loop.call_soon_threadsafe(tell, what)
+        else:
+            tell(what)
+
+    def _heartbeat_failed(self, error: Exception) -> None:
+        """Nobody will learn how far the attempt is: it is cancelled, and fails."""
+        if not self._cancelled.is_set():
+            self._heartbeat_error = error
+        self.cancel(ActivityCancellationDetails())
 
     def _beat(self, payloads: list[Any]) -> None:
         """Keep the details; send them now, or when the interval since the last ones is over."""
@@ -294,7 +323,9 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         task_queue=task.task_queue,
         task_token=msgspec.msgpack.encode(attempts.token(task)),
         workflow_id=spec.workflow_id,
+        workflow_namespace=activities.namespace,
         workflow_run_id=task.run_id,
         workflow_type=spec.workflow_type,
+        priority=Priority.default,
         retry_policy=RetryPolicy.from_history(spec.retry_policy),
     )

@@ -40,6 +40,12 @@ from durable.workflow.info import (
     unsafe,
 )
 from durable.workflow.logger import LoggerAdapter, logger
+from durable.workflow.method_calls import (
+    execute_activity_class,
+    execute_activity_method,
+    start_activity_class,
+    start_activity_method,
+)
 from durable.workflow.receiving import receive
 from durable.workflow.saga import Saga, saga
 from durable.workflow.versioning import deprecate_patch, patched
@@ -68,6 +74,8 @@ __all__ = [
     "defn",
     "deprecate_patch",
     "execute_activity",
+    "execute_activity_class",
+    "execute_activity_method",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -96,6 +104,8 @@ __all__ = [
     "signal",
     "sleep",
     "start_activity",
+    "start_activity_class",
+    "start_activity_method",
     "time",
     "time_ns",
     "unsafe",

@@ -11,6 +11,7 @@ from durable.activity import ActivityCancellationType, ActivityDefinition, activ
 from durable.common import RetryPolicy
 from durable.context import ActivityCall, this_workflow
 
+A = TypeVar("A")
 R = TypeVar("R")
 
 UNSET: Any = object()
@@ -49,18 +50,32 @@ def arguments(arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
 
 
 @overload
+def start_activity(activity: Callable[[], Awaitable[R]], **options: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+
+
+@overload
+def start_activity(activity: Callable[[], R], **options: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+
+
+@overload
 def start_activity(
-    activity: Callable[..., Awaitable[R]],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    **options: Unpack[ActivityConfig],
+    activity: Callable[[A], Awaitable[R]], arg: A, **options: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+
+
+@overload
+def start_activity(activity: Callable[[A], R], arg: A, **options: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+
+
+@overload
+def start_activity(
+    activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 
 
 @overload
 def start_activity(
-    activity: Callable[..., R], arg: Any = ..., *, args: Sequence[Any] = ..., **options: Unpack[ActivityConfig]
+    activity: Callable[..., R], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 
 
@@ -97,7 +112,7 @@ def start_activity(
     activity_id: str | None = None,
     summary: str | None = None,
 ) -> ActivityHandle[Any]:
-    """Schedule an activity, given as its decorated function or by name, and go on; await the handle for its result.
+    """Schedule an activity, given as what is decorated or by name, and go on; await the handle for its result.
 
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
@@ -119,18 +134,30 @@ def start_activity(
 
 
 @overload
+async def execute_activity(activity: Callable[[], Awaitable[R]], **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
+async def execute_activity(activity: Callable[[], R], **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
+async def execute_activity(activity: Callable[[A], Awaitable[R]], arg: A, **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
+async def execute_activity(activity: Callable[[A], R], arg: A, **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
 async def execute_activity(
-    activity: Callable[..., Awaitable[R]],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    **options: Unpack[ActivityConfig],
+    activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> R: ...
 
 
 @overload
 async def execute_activity(
-    activity: Callable[..., R], arg: Any = ..., *, args: Sequence[Any] = ..., **options: Unpack[ActivityConfig]
+    activity: Callable[..., R], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> R: ...
 
 
@@ -165,16 +192,22 @@ async def execute_activity(
 
 def _call(activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any]) -> ActivityCall:
     run = this_workflow()
-    definition = None if isinstance(activity, str) else ActivityDefinition.must_be(activity)
-    if definition is not None:
-        options = {**definition.options, **options}
-    if "start_to_close_timeout" not in options and "schedule_to_close_timeout" not in options:
-        raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")
-    if definition is None:
+    if isinstance(activity, str):
+        _check_timeout(options)
         return activity_call(activity, run.converter.to_payloads(args), result_type, **options)
+    if not callable(activity):
+        raise TypeError(f"An activity is called by its decorated function or by its name, not by {activity!r}")
+    definition = ActivityDefinition.must_be(activity).named()
+    options = {**definition.options, **options}
+    _check_timeout(options)
     return activity_call(
         definition.name,
         definition.signature.encode(run.converter, args, {}),
         result_type or definition.signature.return_hint,
         **options,
     )
+
+
+def _check_timeout(options: dict[str, Any]) -> None:
+    if "start_to_close_timeout" not in options and "schedule_to_close_timeout" not in options:
+        raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")
