@@ -99,6 +99,9 @@ class Activities:
         self._dropped = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._reports = 0
+        self._reported = asyncio.Event()
+        self._reported.set()
 
     @property
     def at_work(self) -> int:
@@ -247,13 +250,14 @@ class Activities:
                 "its code may still be at work here",
                 *(attempt.task.spec.activity_type, attempt.task.spec.workflow_id, LAST_WORDS),
             )
+        # What is released before the store has heard of its end goes on without the details of its last heartbeat.
+        await _within(LAST_WORDS, self._reported)
         self._close()
 
     async def _all_over(self, within: float) -> None:
         """Wait until no attempt is under way, but no longer than that."""
         if self._attempts and within > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), within)
+            await _within(within, self._idle)
 
     def drop(self) -> None:
         """The worker was declared dead: what it runs belongs to others. Cancel all, report nothing, begin nothing."""
@@ -292,11 +296,19 @@ class Activities:
         loop = asyncio.get_running_loop()
         if not isinstance(report.what, Beat):
             self._absent.add(report.token)
+        self._reports += 1
+        self._reported.clear()
+
+        def over() -> None:
+            self._reports -= 1
+            if not self._reports:
+                self._reported.set()
 
         def answered(outcome: Outcome | Exception) -> None:
             if isinstance(outcome, HistoryError):
                 loop.call_later(REPORT_AGAIN_AFTER, submit)
                 return
+            over()
             self.told(report.token)
             if isinstance(outcome, Exception):
                 logger.error("reporting on an activity failed: %r", outcome)
@@ -307,6 +319,7 @@ class Activities:
             try:
                 self.database.submit(report, answered)
             except RuntimeError:
+                over()
                 logger.debug("the client is closed; what is not reported is tried again by another worker")
 
         submit()
@@ -322,3 +335,9 @@ class Activities:
 
     def missing(self, name: str) -> str:
         return self._registry.missing_activity(name)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for it, but no longer than that."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
