@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -65,6 +66,7 @@ class Attempt(ActivityContext):
         self._beat_due: asyncio.TimerHandle | None = None
         self._heartbeat_error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         self._thread: AttemptThread | None = None
         self._process: AttemptProcess | None = None
         self.sleeps = False
@@ -244,11 +246,11 @@ class Attempt(ActivityContext):
     # -- heartbeat
 
     def _on_loop(self, tell: Callable[[Any], None], what: Any) -> None:
-        """The code's own thread need not wait for it."""
-        if self.is_sync:
-            self._loop.call_soon_threadsafe(tell, what)
-        else:
+        """From whichever thread: a sync activity's own, or one that an async activity has work done in."""
+        if threading.get_ident() == self._loop_thread:
             tell(what)
+        else:
+            self._loop.call_soon_threadsafe(tell, what)
 
     def _heartbeat_failed(self, error: Exception) -> None:
         """Nobody will learn how far the attempt is: it is cancelled, and fails."""

@@ -1,5 +1,4 @@
-"""Calling activities that are methods or callable classes: `start_activity`, typed for a reference that is not called
-itself but on an object that the worker has."""
+"""Calls activities that are methods or callable classes: `start_activity`, typed for what a worker has an object of."""
 
 from __future__ import annotations
 

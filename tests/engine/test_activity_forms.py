@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from durable import Client, Worker, activity, workflow
+from durable import Client, RetryPolicy, Worker, activity, workflow
+from durable.client import WorkflowFailureError
 from durable.common import Priority, RawValue
 from durable.converter import DefaultPayloadConverter
 from durable.history.values import Payload
@@ -153,6 +154,22 @@ async def test_a_worker_of_nothing_but_a_dynamic_activity_serves_its_queue(
 @workflow.defn
 async def anywhere() -> Any:
     return await workflow.execute_activity("something", 1, task_queue="elsewhere", start_to_close_timeout=HOUR)
+
+
+async def test_a_call_by_name_of_too_many_arguments_fails_the_attempt(client: Client, make_worker: MakeWorker) -> None:
+    async with make_worker(calls_once, doubled):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(calls_once, args=["doubled", [1, 2]], id="a")
+    assert str(caught.value.cause.__cause__) == (
+        "TypeError: doubled() can't take the recorded call, of 2 positional values; it takes 1"
+    )
+
+
+@workflow.defn
+async def calls_once(name: str, args: list[Any]) -> Any:
+    return await workflow.execute_activity(
+        name, args=args, start_to_close_timeout=HOUR, retry_policy=RetryPolicy(maximum_attempts=1)
+    )
 
 
 @workflow.defn

@@ -142,6 +142,18 @@ async def test_the_next_attempt_finds_the_details_unchanged(
     assert tuple(found) == DETAILS
 
 
+async def test_an_async_activity_may_beat_from_a_thread_of_its_own(client: Client, make_worker: MakeWorker) -> None:
+    @activity.defn
+    async def beats() -> list[Any]:
+        if activity.info().attempt == 1:
+            await asyncio.to_thread(activity.heartbeat, *DETAILS)
+            raise ValueError("again")
+        return list(activity.info().heartbeat_details)
+
+    async with make_worker(call, beats):
+        assert tuple(await client.execute_workflow(call, args=["beats", 2], id="call")) == DETAILS
+
+
 async def test_an_attempt_without_details_hands_on_those_of_the_one_before(
     client: Client, make_worker: MakeWorker
 ) -> None:
