@@ -14,10 +14,12 @@ from durable.client import WorkflowFailureError
 from durable.exceptions import ActivityError, ApplicationError, CancelledError
 from durable.history.committer import Done
 from durable.history.database import Database
+from durable.history.events import ActivityTaskStarted
 from durable.history.transition import ActivityReport, Write
 from durable.worker.attempt_thread import AttemptThread
 from durable.workflow import ActivityCancellationType
 from tests.engine.conftest import MakeWorker
+from tests.engine.histories import of_type
 
 HOUR = timedelta(hours=1)
 DETAILS = ("page", 7, None, 1.5, [1, [2]], {"a": {"b": True}}, "é\U0001f600")
@@ -143,6 +145,8 @@ async def test_the_next_attempt_finds_the_details_unchanged(
 
 
 async def test_an_async_activity_may_beat_from_a_thread_of_its_own(client: Client, make_worker: MakeWorker) -> None:
+    asyncio.get_running_loop().set_debug(True)  # it then refuses what other threads do to it
+
     @activity.defn
     async def beats() -> list[Any]:
         if activity.info().attempt == 1:
@@ -152,6 +156,8 @@ async def test_an_async_activity_may_beat_from_a_thread_of_its_own(client: Clien
 
     async with make_worker(call, beats):
         assert tuple(await client.execute_workflow(call, args=["beats", 2], id="call")) == DETAILS
+        (started,) = of_type(await client.get_workflow_handle("call").fetch_history(), ActivityTaskStarted)
+    assert started.last_failure is not None and started.last_failure.message == "again"
 
 
 async def test_an_attempt_without_details_hands_on_those_of_the_one_before(
