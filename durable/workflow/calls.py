@@ -37,6 +37,7 @@ class ActivityConfig(TypedDict, total=False):
     retry_policy: RetryPolicy | None
     cancellation_type: ActivityCancellationType
     activity_id: str | None
+    versioning_intent: Any
     summary: str | None
 
 
@@ -110,6 +111,7 @@ def start_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     activity_id: str | None = None,
+    versioning_intent: Any = None,
     summary: str | None = None,
 ) -> ActivityHandle[Any]:
     """Schedule an activity, given as what is decorated or by name, and go on; await the handle for its result.
@@ -117,7 +119,8 @@ def start_activity(
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
-    result to when only the name is known. ``summary`` is taken for compatibility; it is not stored.
+    result to when only the name is known. ``summary`` and ``versioning_intent`` are taken for compatibility; neither is
+    stored.
     """
     given = {
         "task_queue": task_queue,
