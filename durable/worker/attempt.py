@@ -169,7 +169,7 @@ class Attempt(ActivityContext):
         thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
         call = self._found.fn
         return await self._activities.run_in_pool(
-            contextvars.copy_context().run, lambda: thread.run(lambda: call(*args, **kwargs))
+            contextvars.copy_context().run, lambda: thread.run(lambda: _to_its_end(call, args, kwargs))
         )
 
     def _completed(self, result: Any) -> ActivityOutcome:
@@ -286,6 +286,15 @@ class Attempt(ActivityContext):
             self.cancel(ActivityCancellationDetails(not_found=True))
         elif outcome.cancel_requested:
             self.cancel(ActivityCancellationDetails(cancel_requested=True))
+
+
+def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """In a thread: what futures and loops don't take for an error is one. The one would end the program, the other
+    never arrive."""
+    try:
+        return call(*args, **kwargs)
+    except (SystemExit, StopIteration) as error:
+        raise ApplicationError(str(error), type=type(error).__name__) from error
 
 
 @contextmanager

@@ -103,8 +103,14 @@ class AttemptProcess:
             loop.call_soon_threadsafe(beat, list(payloads))
 
         shared_state = self._processes.shared_state
-        shutdown = await self._processes.shutdown_event()
-        event = self._event = await asyncio.to_thread(shared_state.new_event)
+        try:
+            shutdown = await self._processes.shutdown_event()
+            event = self._event = await asyncio.to_thread(shared_state.new_event)
+        except Exception as error:  # what a manager raises that is shut down is not for its users
+            raise RuntimeError(
+                f"the shared_state_manager makes no events any more, so no process activity can run here ({error!r}): "
+                "keep its multiprocessing manager until the worker has stopped, and make a new worker with a new one"
+            ) from error
         if self._cancelled:
             _set_soon(event)
         sender = await shared_state.register_heartbeater(info.task_token, heartbeat)

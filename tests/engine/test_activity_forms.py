@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import typing
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -270,6 +271,30 @@ async def test_a_worker_refuses_what_it_can_not_run(client: Client) -> None:
         Worker(client, activities=[anything, another])
     with pytest.raises(ValueError, match="More than one activity named doubled"):
         Worker(client, activities=[doubled, doubled])
+
+
+# How code may end. ----------------------------------------------------------------------------------------------------
+
+
+@activity.defn
+def exits() -> None:
+    sys.exit("leaving")
+
+
+@activity.defn
+def finds_nothing() -> int:
+    return next(number for number in [1, 2] if number > 2)
+
+
+@pytest.mark.parametrize(("name", "told"), [("exits", "SystemExit: leaving"), ("finds_nothing", "StopIteration: ")])
+async def test_what_python_gives_a_meaning_of_its_own_is_a_failure_of_the_attempt(
+    client: Client, make_worker: MakeWorker, name: str, told: str
+) -> None:
+    async with make_worker(calls_once, exits, finds_nothing) as worker:
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(calls_once, args=[name, []], id="a")
+        assert worker.is_running
+    assert str(caught.value.cause.__cause__) == told
 
 
 # What the code finds. -------------------------------------------------------------------------------------------------

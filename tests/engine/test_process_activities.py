@@ -216,6 +216,16 @@ async def test_nobody_waits_for_a_manager_that_is_gone() -> None:
     await asyncio.gather(shared.unregister_heartbeater(b"a"), shared.unregister_heartbeater(b"b"))
 
 
+async def test_an_attempt_that_needs_a_manager_that_is_gone_says_so(
+    client: Client, make_worker: MakeWorker, pool: ProcessPoolExecutor
+) -> None:
+    with processes.Manager() as manager:
+        shared = SharedStateManager.create_from_multiprocessing(manager)
+    async with make_worker(call, where, activity_executor=pool, shared_state_manager=shared):
+        error = await error_of(client, "where", {"id": "a", "items": 1})
+    assert error.message.startswith("the shared_state_manager makes no events any more")
+
+
 # Cancelling. ----------------------------------------------------------------------------------------------------------
 
 
