@@ -52,7 +52,8 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
     for module in modules:
         any_found = False
         for name, value in list(vars(module).items()):
-            if not issubclass(type(value), (FunctionType, MethodType, type)):
+            kind: type = type(value)
+            if not issubclass(kind, (FunctionType, MethodType, type)) and ActivityDefinition.of(kind) is None:
                 continue  # other objects may answer to any attribute, or fail when they are asked
             place = f"{module.__name__}.{name}"
             workflow = WorkflowDefinition.of(value)
