@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any, TypedDict, TypeVar, overload
+from typing import Any, NoReturn, TypedDict, TypeVar, overload
 
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, ActivityContext, WorkflowContext, current_activity, maybe_workflow
 from durable.history import values
 from durable.signature import Signature
@@ -192,6 +192,7 @@ def activity_call(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    priority: Priority = Priority.default,
 ) -> ActivityCall:
     """A call with its options checked, as the context takes it."""
     if (why := values.unstorable("a task queue", task_queue or "")) is not None:
@@ -210,6 +211,7 @@ def activity_call(
         heartbeat_timeout_us=_us("heartbeat_timeout", heartbeat_timeout),
         retry_policy=_DEFAULT_POLICY if retry_policy is None else retry_policy.to_history(),
         cancellation_type=cancellation_type,
+        priority=priority.to_history(),
     )
 
 
@@ -332,6 +334,20 @@ def heartbeat(*details: Any) -> None:
     before the attempt's outcome. Never blocks.
     """
     _context().heartbeat(details)
+
+
+class CompleteAsyncError(BaseException):
+    """What `raise_complete_async` raises. Not to be caught, and no failure."""
+
+
+def raise_complete_async() -> NoReturn:
+    """End the code of this attempt, and not the attempt: its outcome comes later, from wherever, by
+    `Client.get_async_activity_handle`.
+
+    Its timeouts go on, a heartbeat timeout too; the worker may stop or die, which does the attempt no harm any more.
+    """
+    _context()
+    raise CompleteAsyncError
 
 
 def is_cancelled() -> bool:

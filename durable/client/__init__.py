@@ -1,5 +1,6 @@
 """Starting workflows and getting hold of them: the names of Temporal's `temporalio.client`."""
 
+from durable.client.async_activity import AsyncActivityHandle
 from durable.client.client import Client
 from durable.client.description import (
     PendingActivityInfo,
@@ -10,6 +11,7 @@ from durable.client.description import (
     WorkflowHistory,
 )
 from durable.client.errors import (
+    AsyncActivityCancelledError,
     RPCTimeoutOrCancelledError,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
@@ -19,13 +21,19 @@ from durable.client.errors import (
 )
 from durable.client.handle import WorkflowHandle
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.pending import AsyncActivityIDReference
+from durable.client.raw_description import PendingActivityState
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation
 from durable.service import RPCError, RPCStatusCode
 
 __all__ = [
+    "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
+    "AsyncActivityIDReference",
     "Client",
     "PendingActivityInfo",
+    "PendingActivityState",
     "PendingMessageInfo",
     "RPCError",
     "RPCStatusCode",

@@ -26,8 +26,10 @@ from durable.history.transition import (
     ActivityReport,
     Beat,
     Committed,
+    Detach,
     Outcome,
     Send,
+    Steer,
     Transition,
     Write,
 )
@@ -192,7 +194,9 @@ class Database:
             case Send():
                 self._due(write.message.due_us)
             case ActivityReport(what=what):
-                if not isinstance(what, Beat):
+                if isinstance(what, Detach | Steer) or write.if_reset is not None:
+                    self._due(0)
+                elif not isinstance(what, Beat):
                     self._due(what.due_us)
 
     def _stepped(self, transition: Transition) -> None:

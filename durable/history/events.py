@@ -8,6 +8,7 @@ from durable.history.values import (
     ContinueAsNewInitiator,
     Failure,
     Payload,
+    Priority,
     RetryPolicy,
     RetryState,
     TaskFailedCause,
@@ -46,6 +47,7 @@ class WorkflowExecutionStarted(Event, frozen=True, kw_only=True, omit_defaults=T
     initiator: ContinueAsNewInitiator = ContinueAsNewInitiator.UNSPECIFIED
     consumed_request_ids: list[str] = []
     """What the run before has read, and this one is not to read again."""
+    priority: Priority | None = None
 
 
 class WorkflowExecutionCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,6 +143,7 @@ class ActivityTaskScheduled(Event, frozen=True, kw_only=True, omit_defaults=True
     start_to_close_timeout_us: int = 0
     heartbeat_timeout_us: int = 0
     retry_policy: RetryPolicy = RetryPolicy()
+    priority: Priority | None = None
 
 
 class ActivityTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -35,6 +35,7 @@ from durable.history.values import (
     Failure,
     FailureInfo,
     Payload,
+    Priority,
     RetryPolicy,
     RetryState,
     TaskFailedCause,
@@ -233,6 +234,12 @@ def _read_payloads(json: Any) -> list[Payload]:
     return [_read(Payload, payload) for payload in _list(_object(json).get("payloads") or [])]
 
 
+def _read_priority(json: Any) -> Priority | None:
+    """None for one that says nothing, as Temporal's server writes it of all that have none."""
+    read = _read(Priority, json)
+    return None if read == Priority() else read
+
+
 def _write_header(header: dict[str, Payload]) -> dict[str, Any]:
     return {"fields": {key: _write(payload) for key, payload in header.items()}}
 
@@ -361,6 +368,7 @@ _BY_NAME: dict[str, _Form] = {
     "activity_type": _Form(_write_name, _read_name),
     "task_queue": _Form(_write_task_queue, _read_name),
     "category": _Form(_write_category, _read_category, 0),
+    "fairness_weight": _Form(_write_float, float, 0.0),
 }
 _BY_TYPE: dict[Any, _Form] = {
     str: _Form(_same, _text, ""),
@@ -378,6 +386,7 @@ _BY_TYPE: dict[Any, _Form] = {
     Failure: _Form(_write_failure, _read_failure),
     Failure | None: _Form(_write_failure, _read_failure, None),
     RetryPolicy: _Form(_write, partial(_read, RetryPolicy)),
+    Priority | None: _Form(_write, _read_priority, None),
     UpdateMeta: _Form(_write, partial(_read, UpdateMeta)),
     UpdateInput: _Form(_write, partial(_read, UpdateInput)),
     UpdateOutcome: _Form(_write, partial(_read, UpdateOutcome)),

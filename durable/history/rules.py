@@ -64,6 +64,7 @@ from durable.history.values import (
     IdConflictPolicy,
     IdReusePolicy,
     Payload,
+    Priority,
     RunStatus,
     TaskFailedCause,
     UpdateOutcome,
@@ -154,6 +155,7 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     start_delay_us: int = 0
     reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
     conflict_policy: IdConflictPolicy = IdConflictPolicy.FAIL
+    priority: Priority | None = None
     replaces: Transition | None = None
     message: NewMessage | None = None
     """What the run is told with its start; a run that was there already is not told by it."""
@@ -340,6 +342,7 @@ def _successor(received: Received, state: State, ended: HistoryEvent) -> Transit
             continued_execution_run_id=received.run_id,
             initiator=ended.initiator,
             consumed_request_ids=list(state.request_ids),
+            priority=state.priority,
         )
     ]
     if not ended.backoff_start_interval_us:
@@ -549,6 +552,7 @@ def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowE
         first_workflow_task_backoff_us=request.start_delay_us,
         header=request.header,
         request_id=request.request_id,
+        priority=request.priority,
     )
 
 

@@ -134,6 +134,24 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return ceiling
 
 
+class Priority(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who goes first within a task queue: 1 before 2 before 3. Zero values say nothing."""
+
+    priority_key: int = 0
+    fairness_key: str = ""
+    fairness_weight: float = 0.0
+
+    def over(self, other: Priority | None) -> Priority:
+        """What this one does not say is as ``other`` has it."""
+        if other is None:
+            return self
+        return Priority(
+            priority_key=self.priority_key or other.priority_key,
+            fairness_key=self.fairness_key or other.fairness_key,
+            fairness_weight=self.fairness_weight or other.fairness_weight,
+        )
+
+
 class ActivityFields(Struct, frozen=True, kw_only=True):
     """What is said of an activity wherever it is asked for: who, with what, and how long. 0 is no timeout."""
 
@@ -146,6 +164,7 @@ class ActivityFields(Struct, frozen=True, kw_only=True):
     start_to_close_timeout_us: int = 0
     heartbeat_timeout_us: int = 0
     retry_policy: RetryPolicy = RetryPolicy()
+    priority: Priority | None = None
 
 
 class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from durable.activity import ActivityCancellationType
+from durable.common import Priority
 from durable.context import ActivityCall, WorkflowContext, stepping
 from durable.converter import DataConverter
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
@@ -308,6 +309,7 @@ class Run(WorkflowContext):
                 headers=started.header,
                 current_history_length=lambda: self._moment.started_event_id,
                 continued_run_id=started.continued_execution_run_id or None,
+                priority=Priority.from_history(started.priority),
             )
         return self._info
 
@@ -454,6 +456,7 @@ class Run(WorkflowContext):
             start_to_close_timeout_us=call.start_to_close_timeout_us,
             heartbeat_timeout_us=call.heartbeat_timeout_us,
             retry_policy=call.retry_policy,
+            priority=call.priority,
         )
         future.index = self._ask(command, future)
         return future

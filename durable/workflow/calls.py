@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from durable.activity import ActivityCancellationType, ActivityDefinition, activity_call
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, this_workflow
 
 R = TypeVar("R")
@@ -37,6 +37,7 @@ class ActivityConfig(TypedDict, total=False):
     cancellation_type: ActivityCancellationType
     activity_id: str | None
     summary: str | None
+    priority: Priority
 
 
 def arguments(arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -96,13 +97,15 @@ def start_activity(
     cancellation_type: ActivityCancellationType | None = None,
     activity_id: str | None = None,
     summary: str | None = None,
+    priority: Priority = Priority.default,
 ) -> ActivityHandle[Any]:
     """Schedule an activity, given as its decorated function or by name, and go on; await the handle for its result.
 
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
-    result to when only the name is known. ``summary`` is taken for compatibility; it is not stored.
+    result to when only the name is known. ``summary`` is taken for compatibility; it is not stored. ``priority`` says
+    who goes first where more activities wait than workers can begin; what it leaves open is as the workflow has it.
     """
     given = {
         "task_queue": task_queue,
@@ -113,6 +116,7 @@ def start_activity(
         "retry_policy": retry_policy,
         "cancellation_type": cancellation_type,
         "activity_id": activity_id,
+        "priority": priority,
     }
     options = {key: value for key, value in given.items() if value is not None}
     return this_workflow().start_activity(_call(activity, arguments(arg, args), result_type, options))

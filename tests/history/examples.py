@@ -13,6 +13,7 @@ from durable.history.events import HistoryEvent
 from durable.history.values import (
     Failure,
     Payload,
+    Priority,
     RetryPolicy,
     UpdateInput,
     UpdateMeta,
@@ -39,6 +40,13 @@ retry_policies = st.builds(
     maximum_attempts=counts,
     non_retryable_error_types=st.lists(texts, max_size=2),
 )
+# A weight is a float of 32 bits in Temporal's messages.
+priorities = st.builds(
+    Priority,
+    priority_key=st.integers(1, 2**31 - 1),
+    fairness_key=texts,
+    fairness_weight=st.sampled_from([0.0, 0.5, 2.0]),
+)
 
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: texts,
@@ -49,6 +57,7 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     dict[str, list[Payload]]: st.dictionaries(texts, payload_lists, max_size=2),
     dict[str, Payload]: st.dictionaries(texts, payloads, max_size=2),
     RetryPolicy: retry_policies,
+    Priority | None: st.none() | priorities,
 }
 
 

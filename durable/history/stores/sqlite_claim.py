@@ -142,7 +142,7 @@ def _next_due_us(db: Connection, claim: Claim, choice: Choice) -> int | None:
     sql, later = statements(), list(choice.later_us)
     asked = [(sql.claim_runs.next_message, queue) for queue in claim.workflow_queues]
     asked += [(sql.claim_tasks.next_deadline, queue) for queue in claim.workflow_queues]
-    asked += [(sql.claim_tasks.next_task, queue) for queue in claim.activity_queues]
+    asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:
         due_us = db.one(statement, (claim.namespace, queue, choice.now_us))
         if due_us is not None:
