@@ -219,6 +219,16 @@ def report(task: ActivityTask, what: ActivityOutcome | Retry | Detach, now_us: i
     return ActivityReport(token=token(task), what=codec.pack(what, now_us), if_reset=if_reset)
 
 
+def overdue(task: ActivityTask, now_us: int) -> ActivityReport | None:
+    """What to tell the store of a task whose deadline has passed; None when nothing."""
+    what = expired(task, now_us)
+    if what is not None:
+        return report(task, what, now_us)
+    # It was paused while an attempt was under way, whose worker did not know it.
+    is_paused = task.owner is None and task.control.pause is not None
+    return _steered(task, task.control, None) if is_paused and waiting_deadline_us(task) != task.deadline_us else None
+
+
 # What is asked of an activity from outside. -----------------------------------------------------------------------
 
 

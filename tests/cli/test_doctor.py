@@ -146,7 +146,7 @@ async def test_work_that_nobody_takes_is_told_with_its_queue(made: Database) -> 
     made.run("UPDATE durable_inbox SET due_us = due_us - 180 * 1000000")
     made.run(
         "INSERT INTO durable_activity_tasks SELECT run_id, 5, namespace, 'mails', task_queue, started_us - 600000000, "
-        "NULL, NULL, 1, 0, cancelled, cancelled, '', '' FROM durable_runs, (SELECT 1 = 0 AS cancelled) AS no"
+        "NULL, NULL, 1, 0, cancelled, cancelled, '', '', 3, NULL FROM durable_runs, (SELECT 1 = 0 AS cancelled) AS no"
     )
 
     told = await found(made.url)

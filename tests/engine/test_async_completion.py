@@ -25,6 +25,7 @@ class Approvals:
 
     def __init__(self) -> None:
         self.begun: asyncio.Queue[bytes] = asyncio.Queue()
+        self.may_beat = asyncio.Event()
         self.ended: asyncio.Queue[Any] = asyncio.Queue()
         self.heard: list[Any] = []
         self.loop = asyncio.get_running_loop()
@@ -60,6 +61,7 @@ class Approvals:
     async def at_work(self) -> str:
         self.begin()
         try:
+            await self.may_beat.wait()
             while True:
                 activity.heartbeat()
                 await asyncio.sleep(0.005)
@@ -380,10 +382,11 @@ async def test_an_activity_at_work_is_completed_by_its_ids_and_learns_it_by_its_
     client: Client, make_worker: MakeWorker, approvals: Approvals
 ) -> None:
     async with make_worker(ask, *approvals.all):
-        handle = await asking(client, "at_work", heartbeat_timeout=0.05)
+        handle = await asking(client, "at_work")
         await approvals.begun.get()
 
         await by_ids(client).complete("from outside")
+        approvals.may_beat.set()
 
         assert await handle.result() == "from outside"
         assert (await approvals.ended.get()).not_found

@@ -105,6 +105,10 @@ def _consider(rows: Sequence[Sequence[Any]], found: _Found) -> bool:
     return True
 
 
+def _priority(row: Sequence[Any]) -> int:
+    return int(row[PRIORITY])
+
+
 def _due_us(row: Sequence[Any]) -> int:
     return int(row[DUE_US])
 
@@ -119,11 +123,11 @@ async def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Foun
     rows = await found.walk(db, statements().own.due_tasks, *values)
     first_us: dict[int, int] = {}
     for row in rows:
-        first_us.setdefault(row[PRIORITY], _due_us(row))
+        first_us.setdefault(_priority(row), _due_us(row))
     for priority, walk in walks.items():
         if len(rows) <= room or priority in first_us:  # else it was not looked at
             found.look.found(walk, first_us.get(priority))
-    found.tasks.extend(found.runs.part_of(rows, _due_us)[:room])
+    found.tasks.extend(found.runs.parts_of(rows, _priority, _due_us)[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
 
