@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,16 @@ class AsyncActivityHandle:
 
     It may be used in any process. Every method raises `RPCError` NOT_FOUND when the attempt is over (it has ended, a
     timeout ran out, its workflow is closed), DEADLINE_EXCEEDED when the database takes longer than ``rpc_timeout``.
+    ``rpc_metadata`` is taken for compatibility.
     """
 
     def __init__(self, client: Client, id_or_token: AsyncActivityIDReference | bytes) -> None:
         self._client = client
         self._reference = id_or_token
 
-    async def heartbeat(self, *details: Any, rpc_timeout: timedelta | None = None) -> None:
+    async def heartbeat(
+        self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> None:
         """The attempt lives; ``details`` are what the next one finds in ``activity.info().heartbeat_details``.
 
         Raises `AsyncActivityCancelledError` when the activity was asked to end, or was paused or reset; the heartbeat
@@ -48,7 +51,13 @@ class AsyncActivityHandle:
                 )
             )
 
-    async def complete(self, result: Any = UNSET, *, rpc_timeout: timedelta | None = None) -> None:
+    async def complete(
+        self,
+        result: Any = UNSET,
+        *,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
         """The activity is over, with this result."""
         payloads = self._client.data_converter.to_payloads([None if result is UNSET else result])
         await self._end(lambda task: attempts.completed(task, payloads, self._client.identity), rpc_timeout)
@@ -58,6 +67,7 @@ class AsyncActivityHandle:
         error: Exception,
         *,
         last_heartbeat_details: Sequence[Any] = (),
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """The attempt has failed: the activity is tried again, or over, as if its code had raised ``error``."""
@@ -72,7 +82,9 @@ class AsyncActivityHandle:
 
         await self._end(failed, rpc_timeout)
 
-    async def report_cancellation(self, *details: Any, rpc_timeout: timedelta | None = None) -> None:
+    async def report_cancellation(
+        self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> None:
         """The activity is over: cancelled. `RPCError` INVALID_ARGUMENT when nobody has asked it to end."""
         payloads = self._client.data_converter.to_payloads(details)
 

@@ -207,15 +207,9 @@ def report(task: ActivityTask, what: ActivityOutcome | Retry | Detach, now_us: i
     """The write that tells the store. What failed for good is tried again all the same if it is reset by then."""
     if not isinstance(what, ActivityOutcome):
         return ActivityReport(token=token(task), what=what)
-    if_reset = None
-    match what.outcome:
-        case (
-            Failed(failure=failure, retry_state=RetryState.MAXIMUM_ATTEMPTS_REACHED)
-            | TimedOut(failure=failure, retry_state=RetryState.MAXIMUM_ATTEMPTS_REACHED)
-        ):
-            if_reset = _retry(task, failure, now_us)
-        case _:
-            pass
+    ended, if_reset = what.outcome, None
+    if isinstance(ended, Failed | TimedOut) and ended.retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
+        if_reset = _retry(task, ended.failure, now_us)
     return ActivityReport(token=token(task), what=codec.pack(what, now_us), if_reset=if_reset)
 
 
