@@ -340,6 +340,9 @@ class CompleteAsyncError(BaseException):
     """What `raise_complete_async` raises. Not to be caught, and no failure."""
 
 
+_CompleteAsyncError = CompleteAsyncError  # Temporal's name for it
+
+
 def raise_complete_async() -> NoReturn:
     """End the code of this attempt, and not the attempt: its outcome comes later, from wherever, by
     `Client.get_async_activity_handle`.

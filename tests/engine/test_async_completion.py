@@ -16,6 +16,7 @@ from durable.service import RPCError, RPCStatusCode
 from durable.workflow import ActivityCancellationType
 from tests.engine.conftest import MakeWorker, worker_for
 from tests.engine.histories import assert_sound, of_type, until
+from tests.forkserver import processes
 
 HOUR = timedelta(hours=1)
 
@@ -197,6 +198,27 @@ async def test_another_connection_completes_what_this_one_began(address: str, ap
             await theirs.get_async_activity_handle(task_token=token).complete("from elsewhere")
 
             assert await handle.result() == "from elsewhere"
+
+
+def complete_elsewhere(address: str, token: bytes) -> None:
+    """The main function of a process."""
+
+    async def complete() -> None:
+        async with await Client.connect(address) as client:
+            await client.get_async_activity_handle(task_token=token).complete("from another process")
+
+    asyncio.run(complete())
+
+
+async def test_another_process_completes_what_this_one_began(address: str, approvals: Approvals) -> None:
+    async with await Client.connect(address) as client, worker_for(client, ask, *approvals.all):
+        handle = await asking(client)
+        child = processes.Process(target=complete_elsewhere, args=(address, await approvals.begun.get()), daemon=True)
+
+        child.start()
+
+        assert await handle.result() == "from another process"
+        await asyncio.to_thread(child.join)
 
 
 async def test_a_failure_from_outside_is_tried_again_by_the_policy_and_the_last_one_is_final(
