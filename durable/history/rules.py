@@ -52,6 +52,7 @@ from durable.history.messages import (
 from durable.history.reading import Seen, message_events
 from durable.history.state import State, fold
 from durable.history.transition import (
+    ActivityTask,
     AttemptToken,
     NewMessage,
     NewRun,
@@ -93,12 +94,14 @@ CLOSED_BY: dict[type[ClosingCommand], RunStatus] = {
 
 
 class Incoming(Struct, frozen=True):
-    """A message to consume: from the inbox (``id``), or an outcome that never was there (the attempt's ``token``)."""
+    """A message to consume: from the inbox (``id``), or an outcome that never was there (the attempt's ``token``, and
+    its ``task``, to report on it if it can't be consumed)."""
 
     message: Message
     due_us: int
     id: int | None = None
     token: AttemptToken | None = None
+    task: ActivityTask | None = None
 
 
 class Received(Struct, frozen=True, kw_only=True):

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from durable.history import attempts, codec
+from durable.history import attempts
 from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
 from durable.history.messages import ActivityOutcome
 from durable.history.rules import Incoming, StartRequest
 from durable.history.transition import (
-    ActivityReport,
     ActivityTask,
     ClaimedRun,
     Committed,
@@ -137,7 +136,7 @@ class Runs:
         """An activity of this worker is over: straight into its run's next step, or into the run's inbox."""
         now_us = self._database.store.now_us()
         entry = self._entries.get(task.run_id)
-        incoming = Incoming(outcome, now_us, token=attempts.token(task))
+        incoming = Incoming(outcome, now_us, token=attempts.token(task), task=task)
         if entry is None or (entry.rebuilt is None and not entry.busy):
             self._send_outcome(incoming)
             return
@@ -331,9 +330,8 @@ class Runs:
     def _send_outcome(self, incoming: Incoming) -> None:
         """An outcome that could not join a step becomes a message."""
         assert isinstance(incoming.message, ActivityOutcome)
-        assert incoming.token is not None
-        message = codec.pack(incoming.message, incoming.due_us)
-        self._activities.report(ActivityReport(token=incoming.token, what=message))
+        assert incoming.task is not None
+        self._activities.report(attempts.report(incoming.task, incoming.message, incoming.due_us))
 
     # -- entries
 

@@ -304,20 +304,20 @@ async def test_what_may_not_be_tried_again_is_over_though_it_was_reset(store: St
     assert isinstance(outcome, ActivityOutcome) and isinstance(outcome.outcome, Failed)
 
 
-async def test_a_worker_that_stops_hands_a_reset_activity_back_at_its_first_attempt(store: Store) -> None:
-    held = await begun(store)
-    await done(store, failure_of(held))
-    await done(store, attempts.unpaused(await now(store), 0, reset_attempts=False, reset_heartbeat=False))
-    second = attempts.begun(await now(store), "w1", BEGINNING_US)
-    assert second.attempt == 2
-    await done(store, reset(held=await now(store)))
-    (third,) = (await store.claim(claim("w1"))).activities
-    await done(store, reset(third, heartbeat=True))
+async def test_a_worker_that_stops_hands_a_reset_activity_back_at_its_first_attempt(
+    store: Store, host: ClockedHost
+) -> None:
+    await done(store, failure_of(await begun(store)))
+    host.pass_time(1)
+    (second,) = (await store.claim(claim("w1"))).activities
+    await done(store, attempts.beat(second, HALF.heartbeat_details, BEGINNING_US))
+    await done(store, reset(second, heartbeat=True))
 
     await store.release("w1")
 
     waits = await now(store)
     assert (waits.attempt, waits.owner, waits.control) == (0, None, ActivityControl())
+    assert (waits.progress.heartbeat_details, waits.progress.last_failure) == ([], BOOM)
 
 
 # Urgent. --------------------------------------------------------------------------------------------------------------
