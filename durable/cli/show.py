@@ -90,7 +90,10 @@ def history(found: WorkflowHistory) -> None:
 
 
 def as_json(value: object) -> None:
-    """A value, a description or a list of them as JSON: names in camelCase, times in ISO 8601, bytes in base64."""
+    """A value, a description or a list of them as JSON: names in camelCase, times in ISO 8601, bytes in base64.
+
+    What a ``repr`` leaves out is not there.
+    """
     print(visible.as_json(_plain(value)))
 
 
@@ -204,7 +207,7 @@ def _cut(told: str, most: int) -> str:
 
 def _plain(found: Any) -> Any:
     if is_dataclass(found) and not isinstance(found, type):
-        return {_camel(each.name): _plain(getattr(found, each.name)) for each in fields(found)}
+        return {_camel(each.name): _plain(getattr(found, each.name)) for each in fields(found) if each.repr}
     match found:
         case Enum():
             return found.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ class WorkflowExecutionDescription(WorkflowExecution):
     history_bytes: int
     pending_activities: Sequence[PendingActivityInfo]
     pending_messages: Sequence[PendingMessageInfo]
-    raw_description: RawWorkflowDescription
+    raw_description: RawWorkflowDescription = field(repr=False)
     """The same in the names of Temporal's messages, as far as programs read it: its pending activities."""
 
 

@@ -89,7 +89,8 @@ class ActivityTask(Struct, frozen=True, kw_only=True):
 
     (``run_id``, ``scheduled_event_id``) is its key; with ``owner`` and ``attempt`` it is the attempt's token.
     Unclaimed: ``owner`` None, ``attempt`` the number of attempts begun so far, ``due_us`` when the next may begin.
-    Claimed: ``attempt`` is the one under way, ``started_us`` when it began. ``deadline_us`` is the earliest moment at
+    Claimed: ``attempt`` is the one under way, ``started_us`` when it began; of one whose outcome comes from outside the
+    owner is `OUTSIDE`. ``deadline_us`` is the earliest moment at
     which a timeout ends the wait or the attempt; None when there is no timeout.
     """
 

@@ -20,7 +20,7 @@ from durable.history.events import ActivityTaskStarted
 from durable.history.values import ApplicationFailureInfo
 from durable.service import RPCError, RPCStatusCode
 from tests.engine.conftest import MakeWorker
-from tests.engine.histories import of_type, until
+from tests.engine.histories import assert_sound, of_type, until
 
 HOUR = timedelta(hours=1)
 ID = "the-activity"
@@ -364,6 +364,21 @@ async def test_the_last_attempt_is_not_the_last_if_it_is_reset_before_it_fails(
 
         assert await handle.result() == "attempt 1"
     assert work.begun.get_nowait() == 1
+
+
+async def test_a_result_counts_though_the_activity_was_reset(
+    client: Client, make_worker: MakeWorker, work: Work, max_cached: int
+) -> None:
+    async with make_worker(call, *work.all, max_cached_workflows=max_cached):
+        handle = await calling(client, "deaf", 0)
+        await work.begun.get()
+        await handle.reset_activity(ID)
+
+        work.release.set()
+
+        assert await handle.result() == "attempt 1"
+        assert_sound((await handle.fetch_history()).events)
+    assert work.begun.empty()
 
 
 async def test_what_forbids_another_attempt_still_does_after_a_reset(

@@ -455,6 +455,12 @@ async def test_a_token_means_nothing_in_another_namespace(address: str, approval
             assert await refusal(outside.complete("stolen")) == RPCStatusCode.NOT_FOUND
 
 
+async def test_a_database_that_takes_too_long_is_told_as_such(client: Client) -> None:
+    waiting = by_ids(client).complete("late", rpc_timeout=timedelta(0))
+
+    assert await refusal(waiting) == RPCStatusCode.DEADLINE_EXCEEDED
+
+
 async def test_what_names_no_activity_is_refused(client: Client) -> None:
     assert await refusal(by_ids(client).complete()) == RPCStatusCode.NOT_FOUND
     garbage = client.get_async_activity_handle(task_token=b"garbage")
