@@ -94,7 +94,7 @@ class Draft:
 
 def _schedule_activity(draft: Draft, command: ScheduleActivityTask) -> None:
     fields = {name: getattr(command, name) for name in ActivityFields.__struct_fields__}
-    fields["priority"] = draft.priority if command.priority is None else command.priority.over(draft.priority)
+    fields["priority"] = attempts.inherited(command.priority, draft.priority)
     event_id = draft.answer(ActivityTaskScheduled, task_queue=command.task_queue, **fields)
     spec = ActivitySpec(
         workflow_id=draft.workflow_id, workflow_type=draft.workflow_type, scheduled_us=draft.now_us, **fields

@@ -25,6 +25,7 @@ from durable.history.values import (
     CanceledFailureInfo,
     Failure,
     Payload,
+    Priority,
     RetryState,
     ServerFailureInfo,
     TimeoutFailureInfo,
@@ -80,6 +81,17 @@ def priority(spec: ActivitySpec, control: ActivityControl) -> int:
     if control.pause is not None:
         return PAUSED
     return min(spec.priority.priority_key if spec.priority else 0, PRIORITIES[-1]) or DEFAULT_PRIORITY
+
+
+def inherited(own: Priority | None, of_workflow: Priority | None) -> Priority | None:
+    """An activity's priority: what it does not say itself is as its workflow has it."""
+    if own is None or of_workflow is None:
+        return own or of_workflow
+    return Priority(
+        priority_key=own.priority_key or of_workflow.priority_key,
+        fairness_key=own.fairness_key or of_workflow.fairness_key,
+        fairness_weight=own.fairness_weight or of_workflow.fairness_weight,
+    )
 
 
 def waiting_deadline_us(task: ActivityTask) -> int | None:

@@ -55,6 +55,14 @@ class TimeoutType(IntEnum):
     HEARTBEAT = 4
 
 
+class Priority(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Which of the tasks that wait comes first. 0 and "": not said."""
+
+    priority_key: int = 0
+    fairness_key: str = ""
+    fairness_weight: float = 0.0
+
+
 class ApplicationFailureInfo(
     Struct, frozen=True, kw_only=True, tag="application", tag_field="kind", omit_defaults=True
 ):
@@ -132,24 +140,6 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return min(ceiling, round(self.initial_interval_us * self.backoff_coefficient ** (attempt - 1)))
         except OverflowError:
             return ceiling
-
-
-class Priority(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who goes first within a task queue: 1 before 2 before 3. Zero values say nothing."""
-
-    priority_key: int = 0
-    fairness_key: str = ""
-    fairness_weight: float = 0.0
-
-    def over(self, other: Priority | None) -> Priority:
-        """What this one does not say is as ``other`` has it."""
-        if other is None:
-            return self
-        return Priority(
-            priority_key=self.priority_key or other.priority_key,
-            fairness_key=self.fairness_key or other.fairness_key,
-            fairness_weight=self.fairness_weight or other.fairness_weight,
-        )
 
 
 class ActivityFields(Struct, frozen=True, kw_only=True):

@@ -77,17 +77,20 @@ def test_a_priority_key_is_one_of_five_levels(key: int | None, expected: int) ->
     assert attempts.priority(task.spec, PAUSED) == attempts.PAUSED
 
 
-@given(
-    st.builds(Priority, priority_key=st.integers(0, 9), fairness_key=st.sampled_from(["", "gold"])),
-    st.none() | st.builds(Priority, priority_key=st.integers(0, 9), fairness_key=st.sampled_from(["", "iron"])),
+priorities = st.builds(
+    Priority, priority_key=st.integers(0, 9), fairness_key=st.sampled_from(["", "gold"]), fairness_weight=st.just(0.0)
 )
-def test_what_a_priority_leaves_open_is_as_the_one_below_it(own: Priority, other: Priority | None) -> None:
-    both = own.over(other)
 
-    below = other or Priority()
-    assert both.priority_key == (own.priority_key or below.priority_key)
-    assert both.fairness_key == (own.fairness_key or below.fairness_key)
-    assert own.over(None) == own
+
+@given(priorities, priorities)
+def test_what_an_activity_does_not_say_is_as_its_workflow_has_it(own: Priority, of_workflow: Priority) -> None:
+    both = attempts.inherited(own, of_workflow)
+
+    assert both is not None
+    assert both.priority_key == (own.priority_key or of_workflow.priority_key)
+    assert both.fairness_key == (own.fairness_key or of_workflow.fairness_key)
+    assert attempts.inherited(None, own) == attempts.inherited(own, None) == own
+    assert attempts.inherited(None, None) is None
 
 
 # Let go of. -----------------------------------------------------------------------------------------------------------
