@@ -289,9 +289,9 @@ async def test_a_worker_that_stops_does_it_no_harm(
 @pytest.mark.parametrize(
     ("timeouts", "kind"),
     [
-        ({"start_to_close_timeout": 0.05}, TimeoutType.START_TO_CLOSE),
-        ({"schedule_to_close_timeout": 0.05}, TimeoutType.SCHEDULE_TO_CLOSE),
-        ({"heartbeat_timeout": 0.05}, TimeoutType.HEARTBEAT),
+        ({"start_to_close_timeout": 0.15}, TimeoutType.START_TO_CLOSE),
+        ({"schedule_to_close_timeout": 0.15}, TimeoutType.SCHEDULE_TO_CLOSE),
+        ({"heartbeat_timeout": 0.15}, TimeoutType.HEARTBEAT),
     ],
     ids=["start-to-close", "schedule-to-close", "heartbeat"],
 )
@@ -321,7 +321,8 @@ async def test_its_timeouts_run_on_in_the_worker_that_began_it(
         with pytest.raises(WorkflowFailureError):
             await handle.result()
 
-    assert approvals.begun.qsize() == 2
+        (started,) = of_type(await handle.fetch_history(), ActivityTaskStarted)
+    assert started.attempt == 2
 
 
 async def test_what_it_was_told_before_its_code_ended_reaches_the_next_attempt(
