@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -66,6 +67,11 @@ class Choice:
         kept = [*old, *rest[self._place() % len(rest) :: len(self._alive)]] if rest else old
         self.left = self.left or len(kept) < len(found)
         return kept
+
+    def parts_of(self, found: Sequence[T], priority: Callable[[T], int], due_us: Callable[[T], int]) -> list[T]:
+        """As `part_of`, of each priority by itself: what is most urgent is nobody's to leave to others."""
+        levels = itertools.groupby(found, priority)
+        return [each for _, level in levels for each in self.part_of(list(level), due_us)]
 
     def _place(self) -> int:
         return sorted(self._alive).index(self._claim.worker_id)
