@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from durable.converter.errors import ConversionError
+from durable.converter.errors import ConversionError, PayloadTooLarge
 from durable.converter.failure import DefaultFailureConverter, FailureConverter
 from durable.converter.payload import DefaultPayloadConverter, PayloadConverter
 from durable.history.values import Failure, Payload
@@ -35,7 +35,8 @@ class DataConverter:
         object.__setattr__(self, "failure_converter", self.failure_converter_class())
 
     def to_payloads(self, values: Sequence[Any], names: Sequence[str] = ()) -> list[Payload]:
-        """One payload per value. Raises ConversionError for a value that can't be converted, or is too large."""
+        """One payload per value. Raises ConversionError for a value that can't be converted, `PayloadTooLarge` for one
+        that is too large."""
         try:
             payloads = self.payload_converter.to_payloads(values)
             for index, payload in enumerate(payloads):
@@ -62,8 +63,8 @@ class DataConverter:
     def from_failure(self, failure: Failure) -> BaseException:
         return self.failure_converter.from_failure(failure, self.payload_converter)
 
-    def _too_large(self, size: int, index: int) -> ConversionError:
-        return ConversionError(
+    def _too_large(self, size: int, index: int) -> PayloadTooLarge:
+        return PayloadTooLarge(
             f"{size:,} bytes are more than the {self.payload_bytes_max:,} that a payload may have; "
             "store the data elsewhere and pass a reference, or split it",
             index=index,

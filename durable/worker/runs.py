@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from durable.history import attempts, codec
+from durable.history import attempts, codec, rules
 from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
 from durable.history.messages import ActivityOutcome
 from durable.history.rules import Incoming, StartRequest
+from durable.history.state import State
 from durable.history.transition import (
     ActivityReport,
     ActivityTask,
@@ -267,6 +268,7 @@ class Runs:
         for cancel in transition.cancelled_activities:
             self._activities.cancel_requested(entry.run_id, cancel.scheduled_event_id)
         state = stepped.step.state
+        self._warn_of_length(work, transition.last_event_id, state)
         entry.busy = False
         self.busy.discard(entry.run_id)
         self._shunned.pop(entry.run_id, None)
@@ -285,6 +287,19 @@ class Runs:
             if entry.local:
                 self._make_ready(entry, Job(run_id=entry.run_id, workflow_type=entry.workflow_type))
             self._evict_surplus()
+
+    def _warn_of_length(self, work: _Work, before: int, state: State) -> None:
+        """Once, when a history has become long."""
+        if before < rules.HISTORY_EVENTS_WARNED <= state.last_event_id:
+            logger.warning(
+                "the history of workflow %r (%s, run %s) has %d events: let it continue as new (see "
+                "workflow.info().is_continue_as_new_suggested()); at %d it is terminated",
+                state.workflow_id,
+                work.entry.workflow_type,
+                work.entry.run_id,
+                state.last_event_id,
+                rules.HISTORY_EVENTS_MAX,
+            )
 
     def _refused(self, work: _Work, stepped: Stepped, outcome: Outcome | Exception) -> None:
         """Drop the copy: what it has done since the last commit never happened. The store knows what is true."""
