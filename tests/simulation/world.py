@@ -322,6 +322,9 @@ class Process(SimHost):
                 self._world.note("unanswered query")
                 continue
             except WorkflowQueryFailedError as error:
+                if "has not begun" in str(error):  # it was terminated before its first workflow task
+                    self._world.note("query to a run without a workflow task")
+                    return
                 # So many workers have died with the run that it is taken for what kills them, and tried again later.
                 if not str(error).startswith("WorkersDied"):
                     raise
