@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
 from durable.client import updates
+from durable.client.config import ClientConfig, refuse_for_now
 from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
-from durable.common import DEFAULT_TASK_QUEUE, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import (
+    DEFAULT_TASK_QUEUE,
+    HeaderCodecBehavior,
+    QueryRejectCondition,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import rules
 from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
-from durable.history.host import Machine
 from durable.history.rules import StartRequest
-from durable.history.stores import open_store
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
 from durable.history.values import IdConflictPolicy, IdReusePolicy, unstorable
+from durable.runtime import Runtime
+from durable.service import (
+    ConnectConfig,
+    DnsLoadBalancingConfig,
+    GrpcCompression,
+    HttpConnectProxyConfig,
+    KeepAliveConfig,
+    OperatorService,
+    PayloadLimitsConfig,
+    RetryConfig,
+    ServiceClient,
+    TestService,
+    TLSConfig,
+    WorkflowService,
+)
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 
 R = TypeVar("R")
 
-DEFAULT_ADDRESS = "sqlite:///durable.db"
 WORKFLOW_ID_MAX = 1000
 
 
@@ -58,62 +75,182 @@ class Client:
     """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
 
     It belongs to the event loop and the process in which it was connected; a process forked from that one needs its
-    own. ``failure_exception_types`` are exceptions that fail a workflow, besides Temporal's, on every worker of this
-    client.
+    own. Clients may share a connection: ``Client(**{**client.config(), "namespace": "other"})``; closing any of them
+    closes it.
     """
 
     def __init__(
         self,
-        database: Database,
+        service_client: ServiceClient | Database,
         *,
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
+        plugins: Sequence[Any] = (),
+        interceptors: Sequence[Any] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
         identity: str | None = None,
         failure_exception_types: Sequence[type[BaseException]] = (),
     ) -> None:
-        self.failure_exception_types = tuple(failure_exception_types)
-        self._database = database
-        self.namespace = namespace
-        self.data_converter = data_converter
-        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        """A client on a connection that is there: a `ServiceClient`'s, or a `Database` that is open.
+
+        ``identity`` None is the connection's. ``default_workflow_query_reject_condition`` is what
+        `WorkflowHandle.query` refuses runs by. ``failure_exception_types`` are exceptions that fail a workflow, besides
+        Temporal's, on every worker of this client.
+        """
+        refuse_for_now(plugins, interceptors)
+        if isinstance(service_client, Database):
+            service_client = ServiceClient(ConnectConfig("", identity=identity or ""), service_client)
+        self._config = ClientConfig(
+            service_client=service_client,
+            namespace=namespace,
+            data_converter=data_converter,
+            plugins=plugins,
+            interceptors=interceptors,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            header_codec_behavior=header_codec_behavior,
+            identity=identity,
+            failure_exception_types=tuple(failure_exception_types),
+        )
+
+    def config(self, *, active_config: bool = False) -> ClientConfig:
+        """A new dict of what this client was made with, for another one that differs: ``Client(**client.config())``.
+
+        With ``active_config`` as plugins have left it, which is the same: there are none.
+        """
+        return self._config.copy()
+
+    @property
+    def service_client(self) -> ServiceClient:
+        """The connection."""
+        return self._config["service_client"]
+
+    @property
+    def workflow_service(self) -> WorkflowService:
+        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
+        return self.service_client.workflow_service
+
+    @property
+    def operator_service(self) -> OperatorService:
+        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
+        return self.service_client.operator_service
+
+    @property
+    def test_service(self) -> TestService:
+        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
+        return self.service_client.test_service
+
+    @property
+    def namespace(self) -> str:
+        return self._config["namespace"]
+
+    @property
+    def identity(self) -> str:
+        """Who the histories say it was: ``pid@host`` by default."""
+        return self._config["identity"] or self.service_client.config.identity
+
+    @property
+    def data_converter(self) -> DataConverter:
+        return self._config["data_converter"]
+
+    @property
+    def failure_exception_types(self) -> tuple[type[BaseException], ...]:
+        return tuple(self._config["failure_exception_types"])
+
+    @property
+    def default_workflow_query_reject_condition(self) -> QueryRejectCondition | None:
+        return self._config["default_workflow_query_reject_condition"]
+
+    @property
+    def rpc_metadata(self) -> Mapping[str, str | bytes]:
+        """Kept with the connection; a database has no use for it."""
+        return self.service_client.config.rpc_metadata
+
+    @rpc_metadata.setter
+    def rpc_metadata(self, value: Mapping[str, str | bytes]) -> None:
+        self.service_client.update_rpc_metadata(value)
+
+    @property
+    def api_key(self) -> str | None:
+        """Kept with the connection; a database has no use for it."""
+        return self.service_client.config.api_key
+
+    @api_key.setter
+    def api_key(self, value: str | None) -> None:
+        self.service_client.update_api_key(value)
 
     @property
     def database(self) -> Database:
         """What the client speaks to. Raises `StoreUnavailable` in a process that was forked since it was connected."""
-        self._database.check_process()
-        return self._database
+        return self.service_client.database
 
-    @staticmethod
+    @classmethod
     async def connect(
+        cls,
         target_host: str | None = None,
         *,
         namespace: str = "default",
+        api_key: str | None = None,
         data_converter: DataConverter = DataConverter.default,
+        plugins: Sequence[Any] = (),
+        interceptors: Sequence[Any] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        tls: bool | TLSConfig | None = None,
+        retry_config: RetryConfig | None = None,
+        keep_alive_config: KeepAliveConfig | None = KeepAliveConfig.default,
+        connect_timeout: timedelta | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         identity: str | None = None,
+        lazy: bool = False,
+        runtime: Runtime | None = None,
+        http_connect_proxy_config: HttpConnectProxyConfig | None = None,
+        dns_load_balancing_config: DnsLoadBalancingConfig | None = None,
+        grpc_compression: GrpcCompression = GrpcCompression.GZIP,
+        payload_limits: PayloadLimitsConfig = PayloadLimitsConfig(),  # noqa: B008 - frozen
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
         failure_exception_types: Sequence[type[BaseException]] = (),
-    ) -> Client:
+    ) -> Self:
         """Open the database at ``target_host``, an URL; a new SQLite file gets its tables by itself.
 
         ``sqlite:///app.db`` is a file in the working directory, ``sqlite:////var/lib/app.db`` one by its full path,
         ``sqlite://`` one that is gone when the client is closed. The default is the environment's ``DURABLE_ADDRESS``,
-        else ``sqlite:///durable.db``. Raises `StoreUnavailable` with what is wrong and what to do.
+        else ``sqlite:///durable.db``; it is also what the address of a Temporal server (``localhost:7233``) means, and
+        the log says so. Raises `StoreUnavailable` with what is wrong and what to do.
+
+        For ``namespace``, ``data_converter``, ``identity``, ``default_workflow_query_reject_condition`` and
+        ``failure_exception_types`` see `Client`. All else says how to reach a server; it is accepted, and ignored.
         """
-        host = Machine()
-        store = open_store(target_host or os.environ.get("DURABLE_ADDRESS") or DEFAULT_ADDRESS, host)
-        database = await Database(store, host).open()
-        return Client(
-            database,
+        refuse_for_now(plugins, interceptors)
+        config = ConnectConfig(
+            target_host or "",
+            api_key=api_key,
+            tls=tls,
+            retry_config=retry_config,
+            keep_alive_config=keep_alive_config,
+            rpc_metadata=rpc_metadata,
+            identity=identity or "",
+            lazy=lazy,
+            runtime=runtime,
+            http_connect_proxy_config=http_connect_proxy_config,
+            dns_load_balancing_config=dns_load_balancing_config,
+            grpc_compression=grpc_compression,
+            payload_limits=payload_limits,
+            connect_timeout=connect_timeout,
+        )
+        return cls(
+            await ServiceClient.connect(config),
             namespace=namespace,
             data_converter=data_converter,
-            identity=identity,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            header_codec_behavior=header_codec_behavior,
             failure_exception_types=failure_exception_types,
         )
 
     async def close(self) -> None:
         """Commit what waits, and let go of the database. Close workers first."""
-        await self.database.close()
+        await self.service_client.close()
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

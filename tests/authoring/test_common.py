@@ -87,7 +87,7 @@ def test_a_deployment_version_is_written_as_name_and_build() -> None:
     version = WorkerDeploymentVersion("shop", "build.7")
     assert version.to_canonical_string() == "shop.build.7"
     assert WorkerDeploymentVersion.from_canonical_string("shop.build.7") == version
-    with pytest.raises(ValueError, match="<deployment_name>.<build_id>"):
+    with pytest.raises(ValueError, match="write <deployment_name>"):
         WorkerDeploymentVersion.from_canonical_string("shop")
 
 
