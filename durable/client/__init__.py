@@ -1,6 +1,9 @@
 """Starting workflows and getting hold of them: the names of Temporal's `temporalio.client`."""
 
+from durable.activity import ActivityCancellationDetails
 from durable.client.client import Client
+from durable.client.config import ClientConfig, ClientConnectConfig
+from durable.client.counting import WorkflowExecutionCount, WorkflowExecutionCountAggregationGroup
 from durable.client.description import (
     PendingActivityInfo,
     PendingMessageInfo,
@@ -14,32 +17,67 @@ from durable.client.errors import (
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from durable.client.events import WorkflowHistoryEventAsyncIterator, WorkflowHistoryEventFilterType
 from durable.client.handle import WorkflowHandle
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation
-from durable.service import RPCError, RPCStatusCode
+from durable.common import HeaderCodecBehavior
+from durable.converter import DataConverter
+from durable.service import (
+    ConnectConfig,
+    DnsLoadBalancingConfig,
+    GrpcCompression,
+    HttpConnectProxyConfig,
+    KeepAliveConfig,
+    PayloadLimitsConfig,
+    RetryConfig,
+    RPCError,
+    RPCStatusCode,
+    ServiceClient,
+    TLSConfig,
+)
 
 __all__ = [
+    "ActivityCancellationDetails",
     "Client",
+    "ClientConfig",
+    "ClientConnectConfig",
+    "ConnectConfig",
+    "DataConverter",
+    "DnsLoadBalancingConfig",
+    "GrpcCompression",
+    "HeaderCodecBehavior",
+    "HttpConnectProxyConfig",
+    "KeepAliveConfig",
+    "PayloadLimitsConfig",
     "PendingActivityInfo",
     "PendingMessageInfo",
     "RPCError",
     "RPCStatusCode",
     "RPCTimeoutOrCancelledError",
+    "RetryConfig",
+    "ServiceClient",
+    "TLSConfig",
     "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionDescription",
     "WorkflowExecutionStatus",
     "WorkflowFailureError",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowHistoryEventAsyncIterator",
+    "WorkflowHistoryEventFilterType",
     "WorkflowQueryFailedError",
+    "WorkflowQueryRejectedError",
     "WorkflowUpdateFailedError",
     "WorkflowUpdateHandle",
     "WorkflowUpdateRPCTimeoutOrCancelledError",

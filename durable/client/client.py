@@ -11,6 +11,8 @@ import msgspec
 
 from durable.client import updates
 from durable.client.config import ClientConfig, refuse_for_now
+from durable.client.counting import WorkflowExecutionCount, count
+from durable.client.deadline import within
 from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
@@ -21,6 +23,7 @@ from durable.common import (
     DEFAULT_TASK_QUEUE,
     HeaderCodecBehavior,
     QueryRejectCondition,
+    VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -69,6 +72,10 @@ class StartOptions(TypedDict, total=False):
     request_id: str | None
     start_signal: str | None
     start_signal_args: Sequence[Any]
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
+    request_eager_start: bool
+    versioning_override: VersioningOverride | None
 
 
 class Client:
@@ -285,6 +292,11 @@ class Client:
         request_id: str | None = None,
         start_signal: str | None = None,
         start_signal_args: Sequence[Any] = (),
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+        request_eager_start: bool = False,
+        versioning_override: VersioningOverride | None = None,
+        stack_level: int = 2,
     ) -> WorkflowHandle[Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
 
@@ -294,6 +306,10 @@ class Client:
         (`ConversionError`). Its code runs on a worker of ``task_queue``, from ``start_delay`` on.
 
         With ``start_signal`` the workflow is started with a signal in its inbox; one that is running is only signalled.
+
+        `RPCError` DEADLINE_EXCEEDED when ``rpc_timeout`` is over first; it may be started all the same. A start is as
+        eager as it can be, always; runs keep to no version: ``request_eager_start``, ``versioning_override`` and
+        ``stack_level`` are accepted, and ignored.
         """
         request, result_type = self.start_request(
             workflow,
@@ -308,9 +324,11 @@ class Client:
             start_delay=start_delay,
             request_id=request_id,
         )
+        what = f"the start of workflow {id!r}"
         if start_signal is not None:
-            return await signal_with_start(self, request, start_signal, start_signal_args, result_type)
-        run_id = (await self.begin(request)).run_id
+            started = signal_with_start(self, request, start_signal, start_signal_args, result_type)
+            return await within(started, rpc_timeout, what)
+        run_id = (await within(self.begin(request), rpc_timeout, what)).run_id
         return self.started_handle(id, run_id, result_type, first_execution_run_id=run_id)
 
     def start_request(
@@ -370,9 +388,9 @@ class Client:
     async def execute_workflow(
         self, workflow: Any, arg: Any = UNSET, *, id: str, **options: Unpack[StartOptions]
     ) -> Any:
-        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`."""
+        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`. ``rpc_timeout`` is for each."""
         handle = await self.start_workflow(workflow, arg, id=id, **options)
-        return await handle.result()
+        return await handle.result(rpc_timeout=options.get("rpc_timeout"))
 
     def get_workflow_handle(
         self,
@@ -417,6 +435,7 @@ class Client:
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
         """`start_update_with_start_workflow`, and wait for the update's result."""
@@ -442,6 +461,7 @@ class Client:
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowUpdateHandle[Any]:
         """Start a workflow with an update in its inbox, or send the update to the one that is running.
@@ -465,16 +485,37 @@ class Client:
         limit: int | None = None,
         page_size: int = 1000,
         next_page_token: bytes | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> WorkflowExecutionAsyncIterator:
         """The runs of the namespace, newest first, fetched in pages as they are walked.
 
         ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND ExecutionStatus IN ('Running', 'Failed')``.
         `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``next_page_token``, of an
-        earlier list, says where to go on.
+        earlier list, says where to go on; ``rpc_timeout`` is for each page.
         """
         return WorkflowExecutionAsyncIterator(
-            self, parse(query or ""), status=status, limit=limit, page_size=page_size, next_page_token=next_page_token
+            self,
+            parse(query or ""),
+            status=status,
+            limit=limit,
+            page_size=page_size,
+            next_page_token=next_page_token,
+            rpc_timeout=rpc_timeout,
         )
+
+    async def count_workflows(
+        self,
+        query: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowExecutionCount:
+        """How many runs of the namespace pass ``query``, which `list_workflows` explains.
+
+        With ``GROUP BY ExecutionStatus`` at its end, also how many of each status. All that pass are read, so this
+        takes as long as listing them. `RPCError` INVALID_ARGUMENT for what can't be understood.
+        """
+        return await within(count(self, query or ""), rpc_timeout, "the count of workflows")
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from durable.client import updates
+from durable.client.deadline import within
 from durable.client.description import (
     PendingActivityInfo,
     PendingMessageInfo,
@@ -23,15 +24,17 @@ from durable.client.errors import (
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
     already_completed,
 )
+from durable.client.events import WorkflowHistoryEventAsyncIterator, WorkflowHistoryEventFilterType
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.common import QueryRejectCondition
 from durable.exceptions import CancelledError, TerminatedError
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
     ClosingEvent,
-    HistoryEvent,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
@@ -41,7 +44,7 @@ from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal, U
 from durable.history.rules import Incoming
 from durable.history.state import State, fold
 from durable.history.transition import Committed, Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
-from durable.history.values import Payload
+from durable.history.values import Payload, RunStatus
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.handlers import Kind, encode, handler_name
@@ -54,6 +57,14 @@ T = TypeVar("T")
 
 QUERY_TIMEOUT = timedelta(seconds=10)
 RESEND_MAX = 10
+
+_CLOSED = frozenset(RunStatus) - {RunStatus.RUNNING}
+_REJECTED = {
+    QueryRejectCondition.NONE: frozenset[RunStatus](),
+    QueryRejectCondition.NOT_OPEN: _CLOSED,
+    QueryRejectCondition.NOT_COMPLETED_CLEANLY: _CLOSED - {RunStatus.COMPLETED},
+}
+"""How a run may stand for which no query is answered."""
 
 
 class WorkflowHandle(Generic[R]):
@@ -100,7 +111,13 @@ class WorkflowHandle(Generic[R]):
     def first_execution_run_id(self) -> str | None:
         return self._first_execution_run_id
 
-    async def result(self, *, follow_runs: bool = True, rpc_timeout: timedelta | None = None) -> R:
+    async def result(
+        self,
+        *,
+        follow_runs: bool = True,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> R:
         """The workflow's result, as soon as it is there; any number of processes may wait.
 
         Of the last run, if this one is continued as new; with ``follow_runs`` False that raises
@@ -111,14 +128,50 @@ class WorkflowHandle(Generic[R]):
         """
         return self._outcome(await self._within(self._closing_event(follow_runs), rpc_timeout, "its result"))
 
-    async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
+    async def describe(
+        self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> WorkflowExecutionDescription:
         """The run's row, its unread messages and its activities that are not over. `RPCError` NOT_FOUND."""
         return await self._within(self._describe(), rpc_timeout, "its description")
 
-    async def fetch_history(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistory:
-        """All events of the run so far. `RPCError` NOT_FOUND."""
-        run = await self._within(self._run(), rpc_timeout, "its history")
-        return WorkflowHistory(self._id, await self._events(run))
+    async def fetch_history(
+        self,
+        *,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        skip_archival: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHistory:
+        """All events of the run so far. `RPCError` NOT_FOUND. See `fetch_history_events`."""
+        events = self.fetch_history_events(event_filter_type=event_filter_type, rpc_timeout=rpc_timeout)
+        return WorkflowHistory(self._id, [event async for event in events])
+
+    def fetch_history_events(
+        self,
+        *,
+        page_size: int | None = None,
+        next_page_token: bytes | None = None,
+        wait_new_event: bool = False,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        skip_archival: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHistoryEventAsyncIterator:
+        """The events of the run, page by page; with ``wait_new_event`` those to come too, until it is closed.
+
+        ``page_size`` None is one page of all that are there; ``next_page_token``, of an earlier iterator, says where to
+        go on; ``rpc_timeout`` is for each page. There is no archive to be skipped.
+        """
+        return WorkflowHistoryEventAsyncIterator(
+            self._client,
+            self._id,
+            self._run_id,
+            page_size=page_size,
+            next_page_token=next_page_token,
+            wait_new_event=wait_new_event,
+            event_filter_type=event_filter_type,
+            rpc_timeout=rpc_timeout,
+        )
 
     async def signal(
         self,
@@ -127,6 +180,7 @@ class WorkflowHandle(Generic[R]):
         *,
         args: Sequence[Any] = (),
         request_id: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Send a signal; it is durable when this returns, and read by the workflow once, in order.
@@ -150,10 +204,13 @@ class WorkflowHandle(Generic[R]):
         *,
         args: Sequence[Any] = (),
         result_type: Any = None,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
         """Ask the workflow's code; it answers as of now, also when it is closed.
 
+        Unless ``reject_condition`` (None is the client's) keeps it from being asked: then `WorkflowQueryRejectedError`.
         Raises `WorkflowQueryFailedError` when the handler raises or there is none; `RPCError` DEADLINE_EXCEEDED when no
         worker answers within ``rpc_timeout`` (10 s by default).
         """
@@ -163,7 +220,10 @@ class WorkflowHandle(Generic[R]):
             name=name,
             args=encode(definition, self._client.data_converter, arguments(arg, args)),
         )
-        body = await self._within(self._ask(message), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}")
+        condition = reject_condition or self._client.default_workflow_query_reject_condition
+        body = await self._within(
+            self._ask(message, condition), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}"
+        )
         answer = codec.decode_answer(body)
         if answer.failure is not None:
             cause = self._client.data_converter.from_failure(answer.failure)
@@ -179,6 +239,7 @@ class WorkflowHandle(Generic[R]):
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
         """Call an update handler of the workflow, and wait for its result: `start_update` and its handle's `result`."""
@@ -202,6 +263,7 @@ class WorkflowHandle(Generic[R]):
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowUpdateHandle[Any]:
         """Call an update handler of the workflow; returns when it was accepted or rejected, or is over.
@@ -230,14 +292,22 @@ class WorkflowHandle(Generic[R]):
         hint = definition.signature.return_hint if definition else None
         return self.get_update_handle(id, workflow_run_id=workflow_run_id, result_type=hint)
 
-    async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None) -> None:
+    async def cancel(
+        self, *, reason: str = "", rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> None:
         """Ask the workflow to end; its code may clean up first. No error when it is closed already."""
         message = CancelRequest(
             reason=reason, identity=self._client.identity, request_id=self._client.database.store.new_id()
         )
         await self._within(self.send(message, closed_is_fine=True), rpc_timeout, "the cancel request")
 
-    async def terminate(self, *args: Any, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def terminate(
+        self,
+        *args: Any,
+        reason: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
         """End the workflow at once; its code is not asked. ``args`` become the details.
 
         `RPCError` NOT_FOUND when there is no such workflow, or it is closed.
@@ -291,9 +361,6 @@ class WorkflowHandle(Generic[R]):
             "`durable list` shows what there is",
             RPCStatusCode.NOT_FOUND,
         )
-
-    async def _events(self, run: RunInfo) -> list[HistoryEvent]:
-        return codec.decode_history(await self._client.database.store.history(run.run_id))
 
     async def _describe(self) -> WorkflowExecutionDescription:
         run = await self._run()
@@ -355,7 +422,9 @@ class WorkflowHandle(Generic[R]):
                 return await self._client.database.write(send)
         return await self._client.database.write(send)
 
-    async def _ask(self, query: Query) -> bytes:
+    async def _ask(self, query: Query, condition: QueryRejectCondition | None) -> bytes:
+        if condition is not None and (status := (await self._run()).status) in _REJECTED[condition]:
+            raise WorkflowQueryRejectedError(status)
         answer = asyncio.ensure_future(self._client.database.reply(query.id))
         try:
             await self.send(query)
@@ -381,16 +450,7 @@ class WorkflowHandle(Generic[R]):
         return await termination(self._client, run, reason, details)
 
     async def _within(self, wait: Awaitable[T], timeout: timedelta | None, what: str) -> T:
-        if timeout is None:
-            return await wait
-        try:
-            return await asyncio.wait_for(wait, timeout.total_seconds())
-        except TimeoutError:
-            raise RPCError(
-                f"workflow {self._id!r}: {what} did not come within {timeout.total_seconds():g} s; "
-                "does a worker of its task queue run?",
-                RPCStatusCode.DEADLINE_EXCEEDED,
-            ) from None
+        return await within(wait, timeout, f"workflow {self._id!r}: {what}")
 
 
 async def termination(client: Client, run: RunInfo, reason: str, details: Sequence[Payload]) -> Transition:
