@@ -1,6 +1,63 @@
 """Running workflows and activities: the names of Temporal's `temporalio.worker`."""
 
+from durable.common import WorkerDeploymentVersion
+from durable.worker.config import (
+    PollerBehavior,
+    PollerBehaviorAutoscaling,
+    PollerBehaviorSimpleMaximum,
+    WorkerConfig,
+    WorkerDeploymentConfig,
+)
+from durable.worker.patches import PatchActivationInput
 from durable.worker.replayer import Replayer, ReplayerConfig, WorkflowReplayResult, WorkflowReplayResults
+from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
+from durable.worker.tuning import (
+    ActivitySlotInfo,
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    LocalActivitySlotInfo,
+    NexusSlotInfo,
+    ResourceBasedSlotConfig,
+    ResourceBasedSlotSupplier,
+    ResourceBasedTunerConfig,
+    SlotInfo,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    WorkerTuner,
+    WorkflowSlotInfo,
+)
 from durable.worker.worker import Worker
 
-__all__ = ["Replayer", "ReplayerConfig", "Worker", "WorkflowReplayResult", "WorkflowReplayResults"]
+__all__ = [
+    "ActivitySlotInfo",
+    "CustomSlotSupplier",
+    "FixedSizeSlotSupplier",
+    "LocalActivitySlotInfo",
+    "NexusSlotInfo",
+    "PatchActivationInput",
+    "PollerBehavior",
+    "PollerBehaviorAutoscaling",
+    "PollerBehaviorSimpleMaximum",
+    "Replayer",
+    "ReplayerConfig",
+    "ResourceBasedSlotConfig",
+    "ResourceBasedSlotSupplier",
+    "ResourceBasedTunerConfig",
+    "SlotInfo",
+    "SlotMarkUsedContext",
+    "SlotPermit",
+    "SlotReleaseContext",
+    "SlotReserveContext",
+    "UnsandboxedWorkflowRunner",
+    "Worker",
+    "WorkerConfig",
+    "WorkerDeploymentConfig",
+    "WorkerDeploymentVersion",
+    "WorkerTuner",
+    "WorkflowReplayResult",
+    "WorkflowReplayResults",
+    "WorkflowRunner",
+    "WorkflowSlotInfo",
+]

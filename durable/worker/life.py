@@ -29,6 +29,7 @@ from durable.history.transition import (
 from durable.history.values import IdConflictPolicy
 from durable.worker.activities import Activities
 from durable.worker.leases import Lease
+from durable.worker.patches import PatchActivationInput
 from durable.worker.poller import Poller
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
@@ -54,6 +55,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     workflow_failure_exception_types: tuple[type[BaseException], ...]
     deadlock_timeout: float | None
     lease_us: int
+    activates_patch: Callable[[PatchActivationInput], bool] | None
 
 
 class Life:
@@ -76,6 +78,7 @@ class Life:
                 namespace=client.namespace,
                 converter=client.data_converter,
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
+                activates_patch=settings.activates_patch,
             ),
             self.worker_id,
             database.store.now_us,

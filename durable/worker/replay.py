@@ -56,7 +56,7 @@ from durable.worker.lines import is_user_code, where
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import Call, Handlers
-from durable.worker.patches import Patch, marker
+from durable.worker.patches import Patch, PatchActivationInput, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.continuing import Continued
@@ -101,6 +101,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     namespace: str
     converter: DataConverter
     failure_exception_types: tuple[type[BaseException], ...] = ()
+    activates_patch: Callable[[PatchActivationInput], bool] | None = None
 
 
 class Run(WorkflowContext):
@@ -356,10 +357,22 @@ class Run(WorkflowContext):
         known = self._patches.get(id)
         if known is None:
             self._must_write("patch")
-            known = self._patches[id] = not self.replaying or id in self._recorded_patches
+            known = id in self._recorded_patches or (not self.replaying and (deprecated or self._activates(id)))
+            self._patches[id] = known
             if known:
                 self._ask(marker(Patch(id, deprecated)))
         return known
+
+    def _activates(self, patch_id: str) -> bool:
+        """Does the worker let this run have the patch? It is asked as a query is: nothing may be changed."""
+        ask = self._environment.activates_patch
+        if ask is None:
+            return True
+        before, self._read_only = self._read_only, True
+        try:
+            return ask(PatchActivationInput(self.info(), patch_id))
+        finally:
+            self._read_only = before
 
     def start_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
         future = self._schedule(call)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
 from durable.client import WorkflowHistory
+from durable.client.config import refuse_for_now
+from durable.common import HeaderCodecBehavior
 from durable.converter import DataConverter
 from durable.history.errors import HistoryError
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
 from durable.history.state import State, fold
+from durable.runtime import Runtime
 from durable.worker.lines import where_raised
 from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
+from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.step import deadlock_text
 from durable.worker.watchdog import DeadlockError, Stepper
+from durable.worker.workflow_sandbox import SandboxedWorkflowRunner
 from durable.workflow.errors import NondeterminismError
 
 DEADLOCK_TIMEOUT = 10.0
@@ -51,6 +57,15 @@ class ReplayerConfig(TypedDict, total=False):
     identity: str | None
     debug_mode: bool
     exact: bool
+    workflow_task_executor: ThreadPoolExecutor | None
+    workflow_runner: WorkflowRunner
+    unsandboxed_workflow_runner: WorkflowRunner
+    interceptors: Sequence[Any]
+    plugins: Sequence[Any]
+    runtime: Runtime | None
+    disable_safe_workflow_eviction: bool
+    header_codec_behavior: HeaderCodecBehavior
+    host: Host | None
 
 
 class Replayer:
@@ -62,8 +77,8 @@ class Replayer:
     A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
     workflow, an unreadable event, code that does not yield within ten seconds) is a `RuntimeError`. ``debug_mode`` lets
     code take its time. ``exact`` compares arguments, durations and results too: for code that has not changed since.
-    ``build_id`` and ``identity`` are the caller's, for `config`: no history depends on them. ValueError without
-    workflows.
+    What else there is is the caller's, for `config`: no history depends on it. ValueError without workflows, and with
+    interceptors or plugins.
     """
 
     def __init__(
@@ -77,10 +92,19 @@ class Replayer:
         identity: str | None = None,
         debug_mode: bool = False,
         exact: bool = False,
+        workflow_task_executor: ThreadPoolExecutor | None = None,
+        workflow_runner: WorkflowRunner = SandboxedWorkflowRunner(),  # noqa: B008 - frozen
+        unsandboxed_workflow_runner: WorkflowRunner = UnsandboxedWorkflowRunner(),  # noqa: B008 - without state
+        interceptors: Sequence[Any] = (),
+        plugins: Sequence[Any] = (),
+        runtime: Runtime | None = None,
+        disable_safe_workflow_eviction: bool = False,
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
         host: Host | None = None,
     ) -> None:
         if not workflows:
             raise ValueError("At least one workflow must be specified")
+        refuse_for_now(plugins, interceptors)
         self._config = ReplayerConfig(
             workflows=workflows,
             namespace=namespace,
@@ -90,6 +114,15 @@ class Replayer:
             identity=identity,
             debug_mode=debug_mode,
             exact=exact,
+            workflow_task_executor=workflow_task_executor,
+            workflow_runner=workflow_runner,
+            unsandboxed_workflow_runner=unsandboxed_workflow_runner,
+            interceptors=interceptors,
+            plugins=plugins,
+            runtime=runtime,
+            disable_safe_workflow_eviction=disable_safe_workflow_eviction,
+            header_codec_behavior=header_codec_behavior,
+            host=host,
         )
         self._exact = exact
         self._registry = Registry(workflows, ())
@@ -101,8 +134,11 @@ class Replayer:
         self._timeout = None if debug_mode else DEADLOCK_TIMEOUT
         self._host = host or Machine()
 
-    def config(self) -> ReplayerConfig:
-        """A new dict of what it was made with, for another one that differs: ``Replayer(**replayer.config())``."""
+    def config(self, *, active_config: bool = False) -> ReplayerConfig:
+        """A new dict of what it was made with, for another one that differs: ``Replayer(**replayer.config())``.
+
+        With ``active_config`` as plugins have left it, which is the same: there are none.
+        """
         return self._config.copy()
 
     async def replay_workflow(

@@ -5,17 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from durable.client import Client
+from durable.client.config import refuse_for_now
 from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.errors import HistoryError
 from durable.history.values import unstorable
+from durable.worker.config import (
+    PollerBehavior,
+    PollerBehaviorSimpleMaximum,
+    WorkerConfig,
+    WorkerDeploymentConfig,
+    check,
+)
 from durable.worker.life import Life, Settings
+from durable.worker.patches import PatchActivationInput
 from durable.worker.registry import Registry
+from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
+from durable.worker.tuning import DEFAULT_SLOTS, SLOT_KEYS, WorkerTuner
+from durable.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 logger = logging.getLogger("durable.worker")
 
@@ -35,6 +47,11 @@ class Worker:
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
     if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
     later is left behind, and runs anew elsewhere all the same. ``debug_mode`` switches the deadlock detector off.
+    ``tuner`` says how many activities run at once, instead of ``max_concurrent_activities``.
+    ``patch_activation_callback`` decides whether a run that asks `workflow.patched` for the first time has the patch.
+
+    The parameters that come last speak of a server, its polls and its sandbox. They are accepted, and have no effect;
+    what would be left out in silence is refused: Nexus services, interceptors, plugins, runners of the program's own.
     """
 
     def __init__(
@@ -47,44 +64,98 @@ class Worker:
         activity_executor: Executor | None = None,
         identity: str | None = None,
         max_cached_workflows: int = 10_000,
-        max_concurrent_activities: int = 1000,
+        max_concurrent_activities: int | None = None,
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         debug_mode: bool = False,
         lease: timedelta = LEASE,
         activity_threads: int = 40,
+        tuner: WorkerTuner | None = None,
+        patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
+        interceptors: Sequence[Any] = (),
+        plugins: Sequence[Any] = (),
+        plugin_shutdown_timeout: timedelta | None = timedelta(seconds=60),
+        nexus_service_handlers: Sequence[Any] = (),
+        nexus_task_executor: ThreadPoolExecutor | None = None,
+        max_concurrent_nexus_tasks: int | None = None,
+        nexus_task_poller_behavior: PollerBehavior = PollerBehaviorSimpleMaximum(),  # noqa: B008 - frozen
+        workflow_task_executor: ThreadPoolExecutor | None = None,
+        workflow_runner: WorkflowRunner = SandboxedWorkflowRunner(),  # noqa: B008 - frozen
+        unsandboxed_workflow_runner: WorkflowRunner = UnsandboxedWorkflowRunner(),  # noqa: B008 - without state
+        build_id: str | None = None,
+        use_worker_versioning: bool = False,
+        deployment_config: WorkerDeploymentConfig | None = None,
+        max_concurrent_workflow_tasks: int | None = None,
+        max_concurrent_workflow_task_polls: int | None = None,
+        nonsticky_to_sticky_poll_ratio: float = 0.2,
+        sticky_queue_schedule_to_start_timeout: timedelta = timedelta(seconds=10),
+        max_concurrent_activity_task_polls: int | None = None,
+        max_eager_activity_reservations_per_workflow_task: int = 3,
+        disable_safe_workflow_eviction: bool = False,
+        workflow_task_poller_behavior: PollerBehavior = PollerBehaviorSimpleMaximum(),  # noqa: B008 - frozen
+        activity_task_poller_behavior: PollerBehavior = PollerBehaviorSimpleMaximum(),  # noqa: B008 - frozen
+        disable_payload_error_limit: bool = False,
+        max_workflow_task_external_storage_concurrency: int = 3,
     ) -> None:
+        # All the parameters, before there is any other name.
+        config = cast("WorkerConfig", {key: value for key, value in locals().items() if key != "self"})
+        check(config)
+        refuse_for_now(plugins, interceptors)
+        if tuner is not None:
+            if any(config.get(key) is not None for key in SLOT_KEYS):
+                raise ValueError(f"Cannot specify {', '.join(SLOT_KEYS)} when also specifying tuner")
+            max_concurrent_activities = tuner.activity_slots()
         if not task_queue:
             raise ValueError("task_queue can't be empty")
         if (why := unstorable("a task queue", task_queue)) is not None:
             raise ValueError(why)
-        if max_concurrent_activities < 1 or activity_threads < 1 or max_cached_workflows < 0:
+        slots = DEFAULT_SLOTS if max_concurrent_activities is None else max_concurrent_activities
+        if slots < 1 or activity_threads < 1 or max_cached_workflows < 0:
             raise ValueError(
                 "max_concurrent_activities and activity_threads are 1 or more, max_cached_workflows 0 or more"
             )
-        self._client = client
+        self._config = config
         self._registry = Registry(workflows, activities)
         self._settings = Settings(
             task_queue=task_queue,
             identity=identity or client.identity,
             max_cached_workflows=max_cached_workflows,
-            max_concurrent_activities=max_concurrent_activities,
+            max_concurrent_activities=slots,
             activity_executor=activity_executor,
             activity_threads=activity_threads,
             graceful_shutdown_timeout=graceful_shutdown_timeout.total_seconds(),
             workflow_failure_exception_types=tuple(workflow_failure_exception_types),
             deadlock_timeout=None if debug_mode else DEADLOCK_TIMEOUT,
             lease_us=lease // timedelta(microseconds=1),
+            activates_patch=patch_activation_callback,
         )
         self._life: Life | None = None
         self._stopping = False
+        self._moving = False
         self._running: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._stopping_asked = False
 
+    def config(self, *, active_config: bool = False) -> WorkerConfig:
+        """A new dict of what this worker was made with, for another one that differs: ``Worker(**worker.config())``.
+
+        With ``active_config`` as plugins have left it, which is the same: there are none.
+        """
+        return self._config.copy()
+
     @property
     def client(self) -> Client:
-        return self._client
+        """The client through which it works. A running worker that is given one on another connection moves there: it
+        hands back what it has, as if it stopped, and goes on in that database."""
+        return self._config["client"]
+
+    @client.setter
+    def client(self, value: Client) -> None:
+        moves = value.database is not self.client.database
+        self._config["client"] = value
+        if moves and self._life is not None:
+            self._moving = True
+            self._life.end()
 
     @property
     def task_queue(self) -> str:
@@ -104,13 +175,14 @@ class Worker:
         """Work until `shutdown`; cancelled, it shuts down first. A worker runs once."""
         if self._life is not None or self._stopping:
             raise RuntimeError("a worker runs once; make a new one")
-        host = self._client.database.host
         ended = False
         try:
             while not (ended or self._stopping):
-                self._life = Life(self._client, self._registry, self._settings, host, self._ready.set)
+                self._moving = False
+                host = self.client.database.host
+                self._life = Life(self.client, self._registry, self._settings, host, self._ready.set)
                 try:
-                    ended = await self._live(self._life)
+                    ended = await self._live(self._life) and not self._moving
                 except HistoryError as error:
                     if not self._ready.is_set():
                         raise  # it never began: the caller learns why

@@ -37,11 +37,11 @@ from durable.workflow.info import (
     info,
     instance,
     is_failure_exception,
-    unsafe,
 )
 from durable.workflow.logger import LoggerAdapter, logger
 from durable.workflow.receiving import receive
 from durable.workflow.saga import Saga, saga
+from durable.workflow.sandbox import SandboxImportNotificationPolicy, unsafe
 from durable.workflow.versioning import deprecate_patch, patched
 from durable.workflow.waiting import as_completed, sleep, wait, wait_condition
 
@@ -56,6 +56,7 @@ __all__ = [
     "NondeterminismError",
     "ReadOnlyContextError",
     "Saga",
+    "SandboxImportNotificationPolicy",
     "UnfinishedSignalHandlersWarning",
     "UnfinishedUpdateHandlersWarning",
     "UpdateInfo",
