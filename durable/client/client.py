@@ -555,7 +555,10 @@ class Client:
                     alone = True  # the worker of this process that took it has been declared dead
                 case Refused(reason=Refusal.IN_USE, run=run):
                     raise WorkflowAlreadyStartedError(
-                        request.workflow_id, request.workflow_type, run_id=run.run_id if run else None
+                        request.workflow_id,
+                        request.workflow_type,
+                        run_id=run.run_id if run else None,
+                        first_run_id=run.first_execution_run_id if run else None,
                     )
                 case Refused(reason=reason, detail=detail):
                     raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")

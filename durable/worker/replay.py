@@ -265,7 +265,7 @@ class Run(WorkflowContext):
             case "__enhanced_stack_trace":
                 return introspection.enhanced_stack_trace(self._loop.unfinished_tasks())
             case "__temporal_workflow_metadata":
-                return introspection.metadata(self.definition.name, self._handlers)
+                return introspection.metadata(self.definition.name, self._handlers, self.current_details)
             case _:
                 return self._handlers.query(query)
 
@@ -330,8 +330,13 @@ class Run(WorkflowContext):
     def random(self) -> random.Random:
         self._must_write("random")
         if self._random is None:
-            self._random = random.Random(self._started.original_execution_run_id)
+            self._random = random.Random(self.random_seed())
         return self._random
+
+    def random_seed(self) -> int:
+        # As random.seed makes a number of a text: this was the text before anybody could ask for the number.
+        text = self._started.original_execution_run_id.encode()
+        return int.from_bytes(text + hashlib.sha512(text).digest(), "big")
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         self.log_lines.append(LogLine(logger, record))

@@ -1,11 +1,52 @@
 """What workflows are written with: the names of Temporal's `temporalio.workflow`, and `saga`."""
 
 from durable.activity import ActivityCancellationType
+from durable.types import (
+    AnyType,
+    CallableAsyncNoParam,
+    CallableAsyncSingleParam,
+    CallableAsyncType,
+    CallableSyncNoParam,
+    CallableSyncOrAsyncReturnNoneType,
+    CallableSyncOrAsyncType,
+    CallableSyncSingleParam,
+    CallableType,
+    ClassType,
+    MethodAsyncNoParam,
+    MethodAsyncSingleParam,
+    MethodSyncNoParam,
+    MethodSyncOrAsyncNoParam,
+    MethodSyncOrAsyncSingleParam,
+    MethodSyncSingleParam,
+    MultiParamSpec,
+    ParamType,
+    ProtocolReturnType,
+    ReturnType,
+    SelfType,
+)
 from durable.workflow.calls import ActivityConfig, ActivityHandle, execute_activity, start_activity
-from durable.workflow.clock import now, random, time, time_ns, uuid4
+from durable.workflow.clock import (
+    new_random,
+    now,
+    random,
+    random_seed,
+    register_random_seed_callback,
+    time,
+    time_ns,
+    uuid4,
+    uuid7,
+)
 from durable.workflow.continuing import continue_as_new
 from durable.workflow.definition import defn, init, run
 from durable.workflow.errors import ContinueAsNewError, NondeterminismError, ReadOnlyContextError
+from durable.workflow.facilities import (
+    extern_functions,
+    get_current_details,
+    metric_meter,
+    payload_converter,
+    set_current_details,
+)
+from durable.workflow.groups import EventGroup, create_event_group
 from durable.workflow.handlers import (
     HandlerUnfinishedPolicy,
     UnfinishedSignalHandlersWarning,
@@ -39,36 +80,66 @@ from durable.workflow.info import (
     is_failure_exception,
 )
 from durable.workflow.logger import LoggerAdapter, logger
+from durable.workflow.nexus import NexusOperationCancellationType, create_nexus_client
 from durable.workflow.receiving import receive
 from durable.workflow.saga import Saga, saga
 from durable.workflow.sandbox import SandboxImportNotificationPolicy, unsafe
-from durable.workflow.versioning import deprecate_patch, patched
+from durable.workflow.versioning import ContinueAsNewVersioningBehavior, VersioningIntent, deprecate_patch, patched
 from durable.workflow.waiting import as_completed, sleep, wait, wait_condition
 
 __all__ = [
     "ActivityCancellationType",
     "ActivityConfig",
     "ActivityHandle",
+    "AnyType",
+    "CallableAsyncNoParam",
+    "CallableAsyncSingleParam",
+    "CallableAsyncType",
+    "CallableSyncNoParam",
+    "CallableSyncOrAsyncReturnNoneType",
+    "CallableSyncOrAsyncType",
+    "CallableSyncSingleParam",
+    "CallableType",
+    "ClassType",
     "ContinueAsNewError",
+    "ContinueAsNewVersioningBehavior",
+    "EventGroup",
     "HandlerUnfinishedPolicy",
     "Info",
     "LoggerAdapter",
+    "MethodAsyncNoParam",
+    "MethodAsyncSingleParam",
+    "MethodSyncNoParam",
+    "MethodSyncOrAsyncNoParam",
+    "MethodSyncOrAsyncSingleParam",
+    "MethodSyncSingleParam",
+    "MultiParamSpec",
+    "NexusOperationCancellationType",
     "NondeterminismError",
+    "ParamType",
+    "ProtocolReturnType",
     "ReadOnlyContextError",
+    "ReturnType",
     "Saga",
     "SandboxImportNotificationPolicy",
+    "SelfType",
     "UnfinishedSignalHandlersWarning",
     "UnfinishedUpdateHandlersWarning",
     "UpdateInfo",
     "UpdateMethodMultiParam",
+    "VersioningIntent",
     "all_handlers_finished",
     "as_completed",
     "cancellation_reason",
     "continue_as_new",
+    "create_event_group",
+    "create_nexus_client",
     "current_update_info",
     "defn",
     "deprecate_patch",
     "execute_activity",
+    "extern_functions",
+    "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -81,13 +152,19 @@ __all__ = [
     "instance",
     "is_failure_exception",
     "logger",
+    "metric_meter",
+    "new_random",
     "now",
     "patched",
+    "payload_converter",
     "query",
     "random",
+    "random_seed",
     "receive",
+    "register_random_seed_callback",
     "run",
     "saga",
+    "set_current_details",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",
     "set_dynamic_update_handler",
@@ -102,6 +179,7 @@ __all__ = [
     "unsafe",
     "update",
     "uuid4",
+    "uuid7",
     "wait",
     "wait_condition",
 ]

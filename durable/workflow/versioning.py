@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum, IntEnum
+
 from durable.context import this_workflow
+from durable.workflow.groups import EventGroup
 
 
-def patched(id: str) -> bool:
+class VersioningIntent(Enum):
+    """On which version what a workflow starts should run. Deprecated by Temporal; accepted, and ignored."""
+
+    COMPATIBLE = 1
+    DEFAULT = 2
+
+
+class ContinueAsNewVersioningBehavior(IntEnum):
+    """On which version the next run starts. Accepted, and ignored. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    AUTO_UPGRADE = 1
+    USE_RAMPING_VERSION = 2
+
+
+def patched(id: str, *, event_groups: Sequence[EventGroup] | None = None) -> bool:
     """Is this run to take the new way?
 
     True, and recorded, for a run that comes here for the first time; False for one that was here before, when the code
@@ -15,6 +34,6 @@ def patched(id: str) -> bool:
     return this_workflow().patch(id, deprecated=False)
 
 
-def deprecate_patch(id: str) -> None:
+def deprecate_patch(id: str, *, event_groups: Sequence[EventGroup] | None = None) -> None:
     """Where `patched` was, and the old way is gone. To be removed when no run that was asked by `patched` is left."""
     this_workflow().patch(id, deprecated=True)
