@@ -162,7 +162,7 @@ class ClientConfigProfile:
         """The profile of this name, with what the environment says instead.
 
         ``profile`` None is the environment's ``TEMPORAL_PROFILE``, else ``default``, which may be missing; one that is
-        named must be there (RuntimeError), unless ``disable_file``. ``config_source`` is the file, or its contents; None
+        named must be there (RuntimeError), unless ``disable_file``. ``config_source`` is the file, or its text; None
         is ``TEMPORAL_CONFIG_FILE``, else ``temporalio/temporal.toml`` where the user's configuration is.
         ``override_env_vars`` is taken instead of the process's environment. ``config_file_strict``: RuntimeError for
         keys that mean nothing; also for what is no TOML.

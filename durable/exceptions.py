@@ -244,6 +244,12 @@ class InvalidVersioningOverrideError(FailureError):
 class NexusOperationError(FailureError):
     """A Nexus operation did not complete. Never raised: there is no Nexus here."""
 
+    scheduled_event_id: int
+    endpoint: str
+    service: str
+    operation: str
+    operation_token: str
+
     def __init__(
         self,
         message: str,
