@@ -1,6 +1,19 @@
 """Starting workflows and getting hold of them: the names of Temporal's `temporalio.client`."""
 
 from durable.activity import ActivityCancellationDetails
+from durable.client.build_ids import (
+    BuildIdOp,
+    BuildIdOpAddNewCompatible,
+    BuildIdOpAddNewDefault,
+    BuildIdOpMergeSets,
+    BuildIdOpPromoteBuildIdWithinSet,
+    BuildIdOpPromoteSetByBuildId,
+    BuildIdReachability,
+    BuildIdVersionSet,
+    TaskReachabilityType,
+    WorkerBuildIdVersionSets,
+    WorkerTaskReachability,
+)
 from durable.client.client import Client
 from durable.client.config import ClientConfig, ClientConnectConfig
 from durable.client.counting import WorkflowExecutionCount, WorkflowExecutionCountAggregationGroup
@@ -61,6 +74,14 @@ from durable.types import (
 __all__ = [
     "ActivityCancellationDetails",
     "AnyType",
+    "BuildIdOp",
+    "BuildIdOpAddNewCompatible",
+    "BuildIdOpAddNewDefault",
+    "BuildIdOpMergeSets",
+    "BuildIdOpPromoteBuildIdWithinSet",
+    "BuildIdOpPromoteSetByBuildId",
+    "BuildIdReachability",
+    "BuildIdVersionSet",
     "CallableAsyncNoParam",
     "CallableAsyncSingleParam",
     "CallableSyncNoParam",
@@ -93,7 +114,10 @@ __all__ = [
     "SelfType",
     "ServiceClient",
     "TLSConfig",
+    "TaskReachabilityType",
     "WithStartWorkflowOperation",
+    "WorkerBuildIdVersionSets",
+    "WorkerTaskReachability",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",

@@ -10,6 +10,13 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 import msgspec
 
 from durable.client import updates
+from durable.client.build_ids import (
+    BuildIdOp,
+    TaskReachabilityType,
+    WorkerBuildIdVersionSets,
+    WorkerTaskReachability,
+    refused,
+)
 from durable.client.config import ClientConfig, refuse_for_now
 from durable.client.counting import WorkflowExecutionCount, count
 from durable.client.deadline import within
@@ -516,6 +523,37 @@ class Client:
         takes as long as listing them. `RPCError` INVALID_ARGUMENT for what can't be understood.
         """
         return await within(count(self, query or ""), rpc_timeout, "the count of workflows")
+
+    async def update_worker_build_id_compatibility(
+        self,
+        task_queue: str,
+        operation: BuildIdOp,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
+        raise refused("update_worker_build_id_compatibility")
+
+    async def get_worker_build_id_compatibility(
+        self,
+        task_queue: str,
+        max_sets: int | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkerBuildIdVersionSets:
+        """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
+        raise refused("get_worker_build_id_compatibility")
+
+    async def get_worker_task_reachability(
+        self,
+        build_ids: Sequence[str],
+        task_queues: Sequence[str] = [],
+        reachability_type: TaskReachabilityType | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkerTaskReachability:
+        """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
+        raise refused("get_worker_task_reachability")
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None

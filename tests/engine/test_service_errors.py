@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from durable import Client, workflow
+from durable.client import (
+    BuildIdOpAddNewDefault,
+    BuildIdVersionSet,
+    WorkerBuildIdVersionSets,
+    WorkflowHandle,
+    WorkflowQueryRejectedError,
+)
 from durable.client import WorkflowExecutionStatus as Status
-from durable.client import WorkflowHandle, WorkflowQueryRejectedError
 from durable.common import QueryRejectCondition
 from durable.exceptions import ApplicationError
 from durable.service import RPCError, RPCStatusCode
@@ -136,6 +142,19 @@ async def test_a_query_is_rejected_by_how_the_run_stands(
             except WorkflowQueryRejectedError as error:
                 found.append(error.status)
     assert found == refused
+
+
+async def test_nothing_is_routed_by_build_id_and_that_is_said(client: Client) -> None:
+    for call in (
+        client.update_worker_build_id_compatibility("q", BuildIdOpAddNewDefault("1")),
+        client.get_worker_build_id_compatibility("q"),
+        client.get_worker_task_reachability(["1"]),
+    ):
+        with pytest.raises(RPCError, match="durable routes no work by build id") as caught:
+            await call
+        assert caught.value.status is RPCStatusCode.UNIMPLEMENTED
+    sets = WorkerBuildIdVersionSets([BuildIdVersionSet(["1"]), BuildIdVersionSet(["2", "3"])])
+    assert sets.default_build_id() == "3"
 
 
 async def test_the_raw_calls_say_that_there_is_no_server(client: Client) -> None:
