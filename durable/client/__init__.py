@@ -37,6 +37,7 @@ from durable.client.errors import (
 from durable.client.events import WorkflowHistoryEventAsyncIterator, WorkflowHistoryEventFilterType
 from durable.client.handle import WorkflowHandle
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.plugins import Plugin
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation
 from durable.common import HeaderCodecBehavior
@@ -106,6 +107,7 @@ __all__ = [
     "PayloadLimitsConfig",
     "PendingActivityInfo",
     "PendingMessageInfo",
+    "Plugin",
     "RPCError",
     "RPCStatusCode",
     "RPCTimeoutOrCancelledError",

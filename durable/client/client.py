@@ -17,13 +17,14 @@ from durable.client.build_ids import (
     WorkerTaskReachability,
     refused,
 )
-from durable.client.config import ClientConfig, refuse_for_now
+from durable.client.config import ClientConfig, refuse_interceptors
 from durable.client.counting import WorkflowExecutionCount, count
 from durable.client.deadline import within
 from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.plugins import Plugin, configured, connected
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
 from durable.common import (
@@ -99,7 +100,7 @@ class Client:
         *,
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
-        plugins: Sequence[Any] = (),
+        plugins: Sequence[Plugin] = (),
         interceptors: Sequence[Any] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
@@ -112,10 +113,9 @@ class Client:
         `WorkflowHandle.query` refuses runs by. ``failure_exception_types`` are exceptions that fail a workflow, besides
         Temporal's, on every worker of this client.
         """
-        refuse_for_now(plugins, interceptors)
         if isinstance(service_client, Database):
             service_client = ServiceClient(ConnectConfig("", identity=identity or ""), service_client)
-        self._config = ClientConfig(
+        self._given = ClientConfig(
             service_client=service_client,
             namespace=namespace,
             data_converter=data_converter,
@@ -126,13 +126,15 @@ class Client:
             identity=identity,
             failure_exception_types=tuple(failure_exception_types),
         )
+        self._config = configured(self._given, plugins)
+        refuse_interceptors(self._config["interceptors"])
 
     def config(self, *, active_config: bool = False) -> ClientConfig:
         """A new dict of what this client was made with, for another one that differs: ``Client(**client.config())``.
 
-        With ``active_config`` as plugins have left it, which is the same: there are none.
+        With ``active_config`` as the plugins have left it.
         """
-        return self._config.copy()
+        return self._config.copy() if active_config else self._given.copy()
 
     @property
     def service_client(self) -> ServiceClient:
@@ -206,7 +208,7 @@ class Client:
         namespace: str = "default",
         api_key: str | None = None,
         data_converter: DataConverter = DataConverter.default,
-        plugins: Sequence[Any] = (),
+        plugins: Sequence[Plugin] = (),
         interceptors: Sequence[Any] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         tls: bool | TLSConfig | None = None,
@@ -231,10 +233,10 @@ class Client:
         else ``sqlite:///durable.db``; it is also what the address of a Temporal server (``localhost:7233``) means, and
         the log says so. Raises `StoreUnavailable` with what is wrong and what to do.
 
-        For ``namespace``, ``data_converter``, ``identity``, ``default_workflow_query_reject_condition`` and
-        ``failure_exception_types`` see `Client`. All else says how to reach a server; it is accepted, and ignored.
+        ``plugins`` may change all this: the first is outermost. For ``namespace``, ``data_converter``, ``identity``,
+        ``default_workflow_query_reject_condition`` and ``failure_exception_types`` see `Client`. All else says how to
+        reach a server; it is accepted, and ignored.
         """
-        refuse_for_now(plugins, interceptors)
         config = ConnectConfig(
             target_host or "",
             api_key=api_key,
@@ -252,9 +254,11 @@ class Client:
             connect_timeout=connect_timeout,
         )
         return cls(
-            await ServiceClient.connect(config),
+            await connected(config, plugins),
             namespace=namespace,
             data_converter=data_converter,
+            plugins=plugins,
+            interceptors=interceptors,
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
             header_codec_behavior=header_codec_behavior,
             failure_exception_types=failure_exception_types,

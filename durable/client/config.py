@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Required, TypedDict
 
+from durable.client.plugins import Plugin
 from durable.common import HeaderCodecBehavior, QueryRejectCondition
 from durable.converter import DataConverter
 from durable.runtime import Runtime
@@ -27,7 +28,7 @@ class ClientConfig(TypedDict):
     service_client: ServiceClient
     namespace: str
     data_converter: DataConverter
-    plugins: Sequence[Any]
+    plugins: Sequence[Plugin]
     interceptors: Sequence[Any]
     default_workflow_query_reject_condition: QueryRejectCondition | None
     header_codec_behavior: HeaderCodecBehavior
@@ -42,7 +43,7 @@ class ClientConnectConfig(TypedDict, total=False):
     namespace: str
     api_key: str | None
     data_converter: DataConverter
-    plugins: Sequence[Any]
+    plugins: Sequence[Plugin]
     interceptors: Sequence[Any]
     default_workflow_query_reject_condition: QueryRejectCondition | None
     tls: bool | TLSConfig | None
@@ -61,7 +62,7 @@ class ClientConnectConfig(TypedDict, total=False):
     failure_exception_types: Sequence[type[BaseException]]
 
 
-def refuse_for_now(plugins: Sequence[Any], interceptors: Sequence[Any]) -> None:
+def refuse_interceptors(interceptors: Sequence[Any]) -> None:
     """ValueError for what would otherwise be left out in silence."""
-    if plugins or interceptors:
-        raise ValueError("this version of durable runs neither interceptors nor plugins: leave them out")
+    if interceptors:
+        raise ValueError("this version of durable runs no interceptors: leave them out")

@@ -9,6 +9,7 @@ from durable.worker.config import (
     WorkerDeploymentConfig,
 )
 from durable.worker.patches import PatchActivationInput
+from durable.worker.plugins import Plugin
 from durable.worker.replayer import Replayer, ReplayerConfig, WorkflowReplayResult, WorkflowReplayResults
 from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.tuning import (
@@ -37,6 +38,7 @@ __all__ = [
     "LocalActivitySlotInfo",
     "NexusSlotInfo",
     "PatchActivationInput",
+    "Plugin",
     "PollerBehavior",
     "PollerBehaviorAutoscaling",
     "PollerBehaviorSimpleMaximum",

@@ -11,6 +11,7 @@ from typing import Any, Required, TypeAlias, TypedDict
 from durable.client import Client
 from durable.common import VersioningBehavior, WorkerDeploymentVersion
 from durable.worker.patches import PatchActivationInput
+from durable.worker.plugins import Plugin
 from durable.worker.runner import WorkflowRunner
 from durable.worker.tuning import WorkerTuner
 
@@ -56,7 +57,7 @@ class WorkerConfig(TypedDict, total=False):
     nexus_task_executor: ThreadPoolExecutor | None
     workflow_runner: WorkflowRunner
     unsandboxed_workflow_runner: WorkflowRunner
-    plugins: Sequence[Any]
+    plugins: Sequence[Plugin]
     interceptors: Sequence[Any]
     build_id: str | None
     identity: str | None

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from durable.client import Client
-from durable.client.config import refuse_for_now
+from durable.client.config import refuse_interceptors
 from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.errors import HistoryError
 from durable.history.values import unstorable
@@ -24,6 +24,7 @@ from durable.worker.config import (
 )
 from durable.worker.life import Life, Settings
 from durable.worker.patches import PatchActivationInput
+from durable.worker.plugins import Applied, Plugin, of_client, run_worker
 from durable.worker.registry import Registry
 from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.tuning import DEFAULT_SLOTS, SLOT_KEYS, WorkerTuner
@@ -49,9 +50,11 @@ class Worker:
     later is left behind, and runs anew elsewhere all the same. ``debug_mode`` switches the deadlock detector off.
     ``tuner`` says how many activities run at once, instead of ``max_concurrent_activities``.
     ``patch_activation_callback`` decides whether a run that asks `workflow.patched` for the first time has the patch.
+    ``plugins``, after those of the client, may change all this, and do something around the worker's run; for what they
+    do after it, leaving ``async with`` waits ``plugin_shutdown_timeout`` (None: without limit).
 
     The parameters that come last speak of a server, its polls and its sandbox. They are accepted, and have no effect;
-    what would be left out in silence is refused: Nexus services, interceptors, plugins, runners of the program's own.
+    what would be left out in silence is refused: Nexus services, interceptors, runners of the program's own.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Worker:
         tuner: WorkerTuner | None = None,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         interceptors: Sequence[Any] = (),
-        plugins: Sequence[Any] = (),
+        plugins: Sequence[Plugin] = (),
         plugin_shutdown_timeout: timedelta | None = timedelta(seconds=60),
         nexus_service_handlers: Sequence[Any] = (),
         nexus_task_executor: ThreadPoolExecutor | None = None,
@@ -99,8 +102,13 @@ class Worker:
     ) -> None:
         # All the parameters, before there is any other name.
         config = cast("WorkerConfig", {key: value for key, value in locals().items() if key != "self"})
+        if not isinstance(plugins, Applied):
+            plugins = of_client(client, plugins)
+            if plugins:
+                self._begin_changed(config, plugins)
+                return
         check(config)
-        refuse_for_now(plugins, interceptors)
+        refuse_interceptors(interceptors)
         if tuner is not None:
             if any(config.get(key) is not None for key in SLOT_KEYS):
                 raise ValueError(f"Cannot specify {', '.join(SLOT_KEYS)} when also specifying tuner")
@@ -114,7 +122,9 @@ class Worker:
             raise ValueError(
                 "max_concurrent_activities and activity_threads are 1 or more, max_cached_workflows 0 or more"
             )
-        self._config = config
+        self._config = self._given = config
+        self._plugins: Sequence[Plugin] = plugins
+        self._plugin_timeout = None if plugin_shutdown_timeout is None else plugin_shutdown_timeout.total_seconds()
         self._registry = Registry(workflows, activities)
         self._settings = Settings(
             task_queue=task_queue,
@@ -132,16 +142,26 @@ class Worker:
         self._life: Life | None = None
         self._stopping = False
         self._moving = False
+        self._worked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._stopping_asked = False
 
+    def _begin_changed(self, given: WorkerConfig, plugins: Sequence[Plugin]) -> None:
+        """Be made anew with the config that the plugins make of the given one."""
+        config = given.copy()
+        for plugin in plugins:
+            config = plugin.configure_worker(config)
+        config["plugins"] = Applied(plugins)
+        Worker.__init__(self, **config)
+        self._given = given
+
     def config(self, *, active_config: bool = False) -> WorkerConfig:
         """A new dict of what this worker was made with, for another one that differs: ``Worker(**worker.config())``.
 
-        With ``active_config`` as plugins have left it, which is the same: there are none.
+        With ``active_config`` as the plugins have left it.
         """
-        return self._config.copy()
+        return {**(self._config if active_config else self._given), "client": self.client}
 
     @property
     def client(self) -> Client:
@@ -173,6 +193,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `shutdown`; cancelled, it shuts down first. A worker runs once."""
+        await run_worker(self, self._plugins, Worker._work)
+
+    async def _work(self) -> None:
         if self._life is not None or self._stopping:
             raise RuntimeError("a worker runs once; make a new one")
         ended = False
@@ -191,6 +214,7 @@ class Worker:
         finally:
             self._stopping = True
             self._life = None
+            self._worked.set()
 
     async def _live(self, life: Life) -> bool:
         """One life, shut down in good order if this task is cancelled meanwhile."""
@@ -208,7 +232,9 @@ class Worker:
         if self._life is not None:
             self._life.end()
         if self._running is not None:
-            await asyncio.wait([self._running])
+            worked = asyncio.ensure_future(self._worked.wait())
+            await asyncio.wait([self._running, worked], return_when=asyncio.FIRST_COMPLETED)
+            worked.cancel()
 
     async def __aenter__(self) -> Worker:
         body = asyncio.current_task()
@@ -233,5 +259,9 @@ class Worker:
         self._stopping_asked = True
         await self.shutdown()
         assert self._running is not None
+        _, late = await asyncio.wait([self._running], timeout=self._plugin_timeout)
+        if late:  # what plugins do after the worker's end
+            self._running.cancel()
+            await asyncio.wait([self._running])
         if not self._running.cancelled() and (failure := self._running.exception()) is not None:
             raise failure
