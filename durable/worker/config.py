@@ -69,6 +69,9 @@ class WorkerConfig(TypedDict, total=False):
     max_concurrent_workflow_task_polls: int | None
     nonsticky_to_sticky_poll_ratio: float
     max_concurrent_activity_task_polls: int | None
+    no_remote_activities: bool
+    max_heartbeat_throttle_interval: timedelta
+    default_heartbeat_throttle_interval: timedelta
     sticky_queue_schedule_to_start_timeout: timedelta
     max_eager_activity_reservations_per_workflow_task: int
     graceful_shutdown_timeout: timedelta

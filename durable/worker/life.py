@@ -56,6 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     deadlock_timeout: float | None
     lease_us: int
     activates_patch: Callable[[PatchActivationInput], bool] | None
+    no_remote_activities: bool
 
 
 class Life:
@@ -92,7 +93,7 @@ class Life:
             namespace=client.namespace,
             worker_id=self.worker_id,
             identity=settings.identity,
-            task_queue=settings.task_queue,
+            task_queue="" if settings.no_remote_activities else settings.task_queue,
             slots=settings.max_concurrent_activities,
             executor=settings.activity_executor,
             threads=settings.activity_threads,
@@ -117,7 +118,7 @@ class Life:
             worker_id=self.worker_id,
             namespace=client.namespace,
             workflow_queues=queues if registry.workflows else (),
-            activity_queues=queues if registry.activities else (),
+            activity_queues=queues if registry.activities and not settings.no_remote_activities else (),
             dead=self._die,
         )
         self._info = WorkerInfo(

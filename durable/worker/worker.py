@@ -48,7 +48,8 @@ class Worker:
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
     if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
     later is left behind, and runs anew elsewhere all the same. ``debug_mode`` switches the deadlock detector off.
-    ``tuner`` says how many activities run at once, instead of ``max_concurrent_activities``.
+    ``tuner`` says how many activities run at once, instead of ``max_concurrent_activities``; with
+    ``no_remote_activities`` none do: they are other workers'.
     ``patch_activation_callback`` decides whether a run that asks `workflow.patched` for the first time has the patch.
     ``plugins``, after those of the client, may change all this, and do something around the worker's run; for what they
     do after it, leaving ``async with`` waits ``plugin_shutdown_timeout`` (None: without limit).
@@ -74,6 +75,7 @@ class Worker:
         lease: timedelta = LEASE,
         activity_threads: int = 40,
         tuner: WorkerTuner | None = None,
+        no_remote_activities: bool = False,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         interceptors: Sequence[Any] = (),
         plugins: Sequence[Plugin] = (),
@@ -98,6 +100,8 @@ class Worker:
         workflow_task_poller_behavior: PollerBehavior = PollerBehaviorSimpleMaximum(),  # noqa: B008 - frozen
         activity_task_poller_behavior: PollerBehavior = PollerBehaviorSimpleMaximum(),  # noqa: B008 - frozen
         disable_payload_error_limit: bool = False,
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
         max_workflow_task_external_storage_concurrency: int = 3,
     ) -> None:
         # All the parameters, before there is any other name.
@@ -138,6 +142,7 @@ class Worker:
             deadlock_timeout=None if debug_mode else DEADLOCK_TIMEOUT,
             lease_us=lease // timedelta(microseconds=1),
             activates_patch=patch_activation_callback,
+            no_remote_activities=no_remote_activities,
         )
         self._life: Life | None = None
         self._stopping = False

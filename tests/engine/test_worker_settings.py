@@ -143,6 +143,21 @@ async def test_a_tuners_slots_are_what_runs_at_once(client: Client, make_worker:
     assert len(at_once) == 6 and max(at_once) == 2
 
 
+async def test_a_worker_may_leave_activities_to_others(client: Client, make_worker: MakeWorker) -> None:
+    ran: list[str] = []
+
+    def noting(worker: str) -> Any:
+        @activity.defn(name="nothing")
+        async def noted() -> None:
+            ran.append(worker)
+
+        return noted
+
+    async with make_worker(Six, noting("first"), no_remote_activities=True), make_worker(noting("second")):
+        await client.execute_workflow(Six.run, id="six")
+    assert ran == ["second"] * 6
+
+
 async def some_turns() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
