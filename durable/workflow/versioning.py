@@ -10,14 +10,14 @@ from durable.workflow.groups import EventGroup
 
 
 class VersioningIntent(Enum):
-    """On which version what a workflow starts should run. Deprecated by Temporal; accepted, and ignored."""
+    """Which workers a command of a workflow is meant for. Taken for compatibility; nothing is made of it."""
 
     COMPATIBLE = 1
     DEFAULT = 2
 
 
 class ContinueAsNewVersioningBehavior(IntEnum):
-    """On which version the next run starts. Accepted, and ignored. Values are Temporal's."""
+    """On which version the next run starts. Taken for compatibility; nothing is made of it. Values are Temporal's."""
 
     UNSPECIFIED = 0
     AUTO_UPGRADE = 1
