@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import IntEnum
@@ -112,8 +111,7 @@ class WorkflowHistoryEventAsyncIterator:
             self._ended = len(page) == len(events) and (is_closed or not self._waits)
             if page or self._ended:
                 return page
-            await self._come(run.run_id, wait)
-            wait = min(2 * wait, LOOK_MAX)
+            wait = LOOK_MIN if await self._stirs(run.run_id, wait) else min(2 * wait, LOOK_MAX)
 
     async def _run(self) -> RunInfo:
         run = await self._client.database.store.find(self._client.namespace, self._workflow_id, self._run_id)
@@ -134,11 +132,24 @@ class WorkflowHistoryEventAsyncIterator:
         events = [each for each in codec.decode_history(rows) if self._after < each.id <= run.last_event_id]
         return events[-1:] if self._only_closing else events
 
-    async def _come(self, run_id: str, seconds: float) -> None:
-        """Until the run is closed, but no longer than a while."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._client.database.closing_event(run_id)
+    async def _stirs(self, run_id: str, seconds: float) -> bool:
+        """Wait that long, less if the run is closed. Has anything happened in the database? Then more may follow."""
+        database = self._client.database
+        stirred = asyncio.Event()
+        stop_listening = database.listen(lambda _: stirred.set())
+        closing = asyncio.ensure_future(database.closing_event(run_id))
+        stir = asyncio.ensure_future(stirred.wait())
+        try:
+            await asyncio.wait([closing, stir], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done():
+                closing.result()  # raises what there is to be raised
+            elif stirred.is_set():
+                await asyncio.wait([closing], timeout=LOOK_MIN)  # a busy database is no reason to ask all the time
+            return stirred.is_set()
+        finally:
+            stop_listening()
+            closing.cancel()
+            stir.cancel()
 
 
 def _place(token: bytes) -> tuple[str, int]:
