@@ -1,6 +1,7 @@
 """What workflows are written with: the names of Temporal's `temporalio.workflow`, and `saga`."""
 
 from durable.activity import ActivityCancellationType
+from durable.context import NotInWorkflowError
 from durable.types import (
     AnyType,
     CallableAsyncNoParam,
@@ -24,6 +25,7 @@ from durable.types import (
     ReturnType,
     SelfType,
 )
+from durable.workflow import lookup
 from durable.workflow.calls import ActivityConfig, ActivityHandle, execute_activity, start_activity
 from durable.workflow.clock import (
     new_random,
@@ -183,3 +185,11 @@ __all__ = [
     "wait",
     "wait_condition",
 ]
+
+# Private in Temporal too, and yet other packages look into them.
+_Definition = lookup.Definition
+_SignalDefinition = lookup.SignalDefinition
+_QueryDefinition = lookup.QueryDefinition
+_UpdateDefinition = lookup.UpdateDefinition
+_Runtime = lookup.Runtime
+_NotInWorkflowEventLoopError = NotInWorkflowError
