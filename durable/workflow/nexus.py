@@ -16,8 +16,8 @@ class NexusOperationCancellationType(IntEnum):
 
 
 def create_nexus_client(*, service: type[Any] | str, endpoint: str) -> NoReturn:
-    """Raises NotImplementedError."""
-    raise NotImplementedError(
+    """Raises RuntimeError."""
+    raise RuntimeError(
         f"durable has no Nexus, so there is no endpoint {endpoint!r}: start the workflow behind it as a child, or "
         "call it from an activity"
     )

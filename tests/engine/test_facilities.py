@@ -77,7 +77,7 @@ async def test_current_details_are_told_by_the_metadata(
 
 
 def test_what_needs_nexus_says_that_there_is_none() -> None:
-    with pytest.raises(NotImplementedError, match="durable has no Nexus"):
+    with pytest.raises(RuntimeError, match="durable has no Nexus"):
         workflow.create_nexus_client(service="shop", endpoint="e")
     with pytest.raises(ImportError, match="so no workflow_run_operation"):
         from durable.nexus import workflow_run_operation  # noqa: F401
