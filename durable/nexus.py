@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from durable.absent import WHY
 
-def __getattr__(name: str) -> NoReturn:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise ImportError(
-        f"durable has no Nexus, so no {name}: workflows of one database start and signal each other directly, and "
-        "another database is reached from an activity, with a client of its own"
-    )
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ImportError(f"{WHY['Nexus']} (there is no {name})")

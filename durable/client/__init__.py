@@ -1,5 +1,8 @@
 """Starting workflows and getting hold of them: the names of Temporal's `temporalio.client`."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from durable.absent import absent
 from durable.activity import ActivityCancellationDetails
 from durable.client.build_ids import (
     BuildIdOp,
@@ -139,3 +142,8 @@ __all__ = [
     "WorkflowUpdateRPCTimeoutOrCancelledError",
     "WorkflowUpdateStage",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to see that they are missing
+
+    def __getattr__(name: str) -> NoReturn:
+        absent(__name__, name)

@@ -1,5 +1,8 @@
 """Running workflows and activities: the names of Temporal's `temporalio.worker`."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from durable.absent import absent
 from durable.common import WorkerDeploymentVersion
 from durable.worker.config import (
     PollerBehavior,
@@ -63,3 +66,8 @@ __all__ = [
     "WorkflowRunner",
     "WorkflowSlotInfo",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to see that they are missing
+
+    def __getattr__(name: str) -> NoReturn:
+        absent(__name__, name)

@@ -1,5 +1,8 @@
 """What workflows are written with: the names of Temporal's `temporalio.workflow`, and `saga`."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from durable.absent import absent
 from durable.activity import ActivityCancellationType
 from durable.context import NotInWorkflowError
 from durable.types import (
@@ -193,3 +196,8 @@ _QueryDefinition = lookup.QueryDefinition
 _UpdateDefinition = lookup.UpdateDefinition
 _Runtime = lookup.Runtime
 _NotInWorkflowEventLoopError = NotInWorkflowError
+
+if not TYPE_CHECKING:  # a type checker is to see that they are missing
+
+    def __getattr__(name: str) -> NoReturn:
+        absent(__name__, name)

@@ -79,8 +79,17 @@ async def test_current_details_are_told_by_the_metadata(
 def test_what_needs_nexus_says_that_there_is_none() -> None:
     with pytest.raises(RuntimeError, match="durable has no Nexus"):
         workflow.create_nexus_client(service="shop", endpoint="e")
-    with pytest.raises(ImportError, match="so no workflow_run_operation"):
-        from durable.nexus import workflow_run_operation  # noqa: F401
+    for module, name in (
+        ("nexus", "workflow_run_operation"),
+        ("client", "NexusOperationHandle"),
+        ("worker", "StartNexusOperationInput"),
+        ("workflow", "NexusClient"),
+    ):
+        with pytest.raises(ImportError, match=rf"durable has no Nexus.*\(there is no {name}\)"):
+            exec(f"from durable.{module} import {name}")
+    with pytest.raises(ImportError, match="cannot import name 'Typo'"):
+        exec("from durable.client import Typo")
+    assert not hasattr(workflow, "typo")
 
 
 def test_an_event_group_has_an_id() -> None:

@@ -69,14 +69,13 @@ def differences() -> Iterator[Difference]:
             yield Difference(module, "", "missing")
             continue
         theirs = importlib.import_module(f"temporalio.{module}")
-        names = public_names(theirs)
-        try:
-            getattr(ours, names[0], None)
-        except ImportError:
-            yield Difference(module, "", "refused")  # all of it, with a sentence
-            continue
-        for name in names:
-            if not hasattr(ours, name):
+        for name in public_names(theirs):
+            try:
+                is_there = hasattr(ours, name)
+            except ImportError:
+                yield Difference(module, name, "refused")  # with a sentence
+                continue
+            if not is_there:
                 yield Difference(module, name, "missing")
             elif not _is_compared_elsewhere(getattr(theirs, name), module):
                 for path, what in compared(getattr(theirs, name), getattr(ours, name)):
