@@ -170,8 +170,11 @@ class Worker:
 
     @property
     def client(self) -> Client:
-        """The client through which it works. A running worker that is given one on another connection moves there: it
-        hands back what it has, as if it stopped, and goes on in that database."""
+        """The client through which it works.
+
+        A running worker that is given one on another connection moves there: it hands back what it has, as if it
+        stopped, and goes on in that database.
+        """
         return self._config["client"]
 
     @client.setter

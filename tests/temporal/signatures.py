@@ -185,7 +185,7 @@ def _classes(theirs: type[Any], ours: type[Any]) -> Iterator[tuple[str, str]]:
         )
         yield from _ancestors(theirs, ours)
         return
-    if typing.is_typeddict(theirs):
+    if hasattr(theirs, "__total__"):  # a TypedDict, be it that of typing_extensions
         missing = sorted(set(theirs.__annotations__) - set(ours.__annotations__))
         if missing:
             yield "", f"no key {', '.join(missing)}"
