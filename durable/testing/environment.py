@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
-from durable.client import Client, ClientConnectConfig, RetryConfig, TLSConfig, WorkflowHandle
+from durable.client import (
+    Client,
+    ClientConfig,
+    ClientConnectConfig,
+    ConnectConfig,
+    RetryConfig,
+    ServiceClient,
+    TLSConfig,
+    WorkflowHandle,
+)
 from durable.client.description import moment
 from durable.common import QueryRejectCondition, SearchAttributeKey
 from durable.context import current_activity
@@ -156,21 +166,20 @@ class WorkflowEnvironment:
     ) -> Client:
         """Another client on the same database and in the same time, by default like ``client``.
 
-        It shares the environment's connection, and closing it leaves that open. ``kwargs``, other parameters of
-        `Client.connect`, say how to reach a server; they are accepted, and ignored. TypeError for what is none.
+        It shares the environment's connection, and closing it leaves that open. ``kwargs`` are
+        other parameters of `Client.connect`. TypeError for what is none.
         """
         unknown = kwargs.keys() - ClientConnectConfig.__annotations__.keys()
         if unknown:
             raise TypeError(f"connect_client has no parameter {', '.join(sorted(unknown))}")
         base = self._client
+        given = {"namespace": namespace, "data_converter": data_converter, "identity": identity, **kwargs}
+        given = {key: value for key, value in given.items() if value is not None}
+        reached = {each.name: given[each.name] for each in dataclasses.fields(ConnectConfig) if each.name in given}
+        connection = ServiceClient(dataclasses.replace(base.service_client.config, **reached), base.database)
+        config = {**base.config(), **{key: given[key] for key in ClientConfig.__annotations__ if key in given}}
         kind = SharingSkippingClient if isinstance(base, SkippingClient) else SharingClient
-        client = kind(
-            base.database,
-            namespace=namespace or base.namespace,
-            data_converter=data_converter or base.data_converter,
-            identity=identity or base.identity,
-            failure_exception_types=base.failure_exception_types,
-        )
+        client = kind(**{**config, "service_client": connection})  # pyright: ignore[reportArgumentType]
         if isinstance(client, SkippingClient) and self.skipper is not None:
             client.skipper = self.skipper
         return client
