@@ -116,9 +116,10 @@ class WorkflowHistoryEventAsyncIterator:
     async def _run(self) -> RunInfo:
         run = await self._client.database.store.find(self._client.namespace, self._workflow_id, self._run_id)
         if run is None:
+            which = f" with run id {self._run_id}" if self._run_id else ""
             raise RPCError(
-                f"no workflow {self._workflow_id!r} with run id {self._run_id} in namespace "
-                f"{self._client.namespace!r}; `durable list` shows what there is",
+                f"no workflow {self._workflow_id!r}{which} in namespace {self._client.namespace!r}; "
+                "`durable list` shows what there is",
                 RPCStatusCode.NOT_FOUND,
             )
         self._run_id = run.run_id  # the run that is the latest one now, even if another one follows it

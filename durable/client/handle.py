@@ -450,7 +450,8 @@ class WorkflowHandle(Generic[R]):
         return await termination(self._client, run, reason, details)
 
     async def _within(self, wait: Awaitable[T], timeout: timedelta | None, what: str) -> T:
-        return await within(wait, timeout, f"workflow {self._id!r}: {what}")
+        hint = "; does a worker of its task queue run?"
+        return await within(wait, timeout, f"workflow {self._id!r}: {what}", hint)
 
 
 async def termination(client: Client, run: RunInfo, reason: str, details: Sequence[Payload]) -> Transition:
