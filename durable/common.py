@@ -1,4 +1,4 @@
-"""Values that authors and callers hand over: policies, priorities, raw payloads."""
+"""Values that authors and callers hand over: policies, priorities, raw payloads, and more kinds from their files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,74 @@ from typing import ClassVar, cast
 
 from durable.history import values
 from durable.history.values import IdConflictPolicy, IdReusePolicy, Payload
+from durable.metrics import (
+    MetricAttributes,
+    MetricCommon,
+    MetricCounter,
+    MetricGauge,
+    MetricGaugeFloat,
+    MetricHistogram,
+    MetricHistogramFloat,
+    MetricHistogramTimedelta,
+    MetricMeter,
+)
+from durable.search_attributes import (
+    SearchAttributeIndexedValueType,
+    SearchAttributeKey,
+    SearchAttributePair,
+    SearchAttributes,
+    SearchAttributeUpdate,
+    SearchAttributeValue,
+    SearchAttributeValues,
+    SearchAttributeValueType,
+    TypedSearchAttributes,
+)
+from durable.versions import (
+    AutoUpgradeVersioningOverride,
+    OneTimeVersioningOverride,
+    PinnedVersioningOverride,
+    VersioningBehavior,
+    VersioningOverride,
+    WorkerDeploymentVersion,
+)
 
 __all__ = [
     "ActivityIDConflictPolicy",
     "ActivityIDReusePolicy",
+    "AutoUpgradeVersioningOverride",
+    "HeaderCodecBehavior",
+    "MetricAttributes",
+    "MetricCommon",
+    "MetricCounter",
+    "MetricGauge",
+    "MetricGaugeFloat",
+    "MetricHistogram",
+    "MetricHistogramFloat",
+    "MetricHistogramTimedelta",
+    "MetricMeter",
+    "NexusOperationCancellationState",
+    "NexusOperationExecutionStatus",
+    "NexusOperationIDConflictPolicy",
+    "NexusOperationIDReusePolicy",
+    "OneTimeVersioningOverride",
+    "PendingNexusOperationExecutionState",
+    "PinnedVersioningOverride",
     "Priority",
     "QueryRejectCondition",
     "RawValue",
     "RetryPolicy",
+    "SearchAttributeIndexedValueType",
+    "SearchAttributeKey",
+    "SearchAttributePair",
+    "SearchAttributeUpdate",
+    "SearchAttributeValue",
+    "SearchAttributeValueType",
+    "SearchAttributeValues",
+    "SearchAttributes",
+    "TypedSearchAttributes",
+    "VersioningBehavior",
+    "VersioningOverride",
+    "WorkerDeploymentVersion",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",
 ]
@@ -111,6 +171,65 @@ class QueryRejectCondition(IntEnum):
     NONE = 1
     NOT_OPEN = 2
     NOT_COMPLETED_CLEANLY = 3
+
+
+class HeaderCodecBehavior(IntEnum):
+    """Whether a codec is applied to headers too. Values are Temporal's."""
+
+    NO_CODEC = 1
+    CODEC = 2
+    WORKFLOW_ONLY_CODEC = 3
+
+
+class NexusOperationIDReusePolicy(IntEnum):
+    """`ActivityIDReusePolicy` for Nexus operations. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+
+
+class NexusOperationIDConflictPolicy(IntEnum):
+    """`ActivityIDConflictPolicy` for Nexus operations. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    FAIL = 1
+    USE_EXISTING = 2
+
+
+class NexusOperationExecutionStatus(IntEnum):
+    """Where a Nexus operation's life stands. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    TIMED_OUT = 6
+
+
+class PendingNexusOperationExecutionState(IntEnum):
+    """Where a running Nexus operation stands. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    SCHEDULED = 1
+    BACKING_OFF = 2
+    STARTED = 3
+    BLOCKED = 4
+
+
+class NexusOperationCancellationState(IntEnum):
+    """Where the cancellation of a Nexus operation stands. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    SCHEDULED = 1
+    BACKING_OFF = 2
+    SUCCEEDED = 3
+    FAILED = 4
+    TIMED_OUT = 5
+    BLOCKED = 6
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class WorkflowContext(ABC):
 
     converter: DataConverter
     definition: WorkflowDefinition
+    current_details: str = ""
 
     @abstractmethod
     def now_us(self) -> int:
@@ -145,6 +146,10 @@ class WorkflowContext(ABC):
     @abstractmethod
     def random(self) -> random.Random:
         """The run's own source of chance: the same numbers in every replay."""
+
+    @abstractmethod
+    def random_seed(self) -> int:
+        """What it is seeded with."""
 
     @abstractmethod
     def cancellation_reason(self) -> str | None:

@@ -17,6 +17,9 @@ __all__ = [
     "ApplicationErrorCategory",
     "CancelledError",
     "FailureError",
+    "InvalidVersioningOverrideError",
+    "NexusOperationAlreadyStartedError",
+    "NexusOperationError",
     "RetryState",
     "ServerError",
     "TemporalError",
@@ -266,11 +269,14 @@ class ChildWorkflowError(FailureError):
 class WorkflowAlreadyStartedError(FailureError):
     """A start was refused: the workflow id is in use, or may not be used again."""
 
-    def __init__(self, workflow_id: str, workflow_type: str, *, run_id: str | None = None) -> None:
+    def __init__(
+        self, workflow_id: str, workflow_type: str, *, run_id: str | None = None, first_run_id: str | None = None
+    ) -> None:
         super().__init__("Workflow execution already started")
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
         self.run_id = run_id
+        self.first_run_id = first_run_id
 
 
 class ActivityAlreadyStartedError(FailureError):
@@ -280,6 +286,49 @@ class ActivityAlreadyStartedError(FailureError):
         super().__init__("Activity execution already started")
         self.activity_id = activity_id
         self.activity_type = activity_type
+        self.run_id = run_id
+
+
+class InvalidVersioningOverrideError(FailureError):
+    """A child can't start on the version that it was told to keep to. Never raised: runs keep to no version here."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid versioning override")
+
+
+class NexusOperationError(FailureError):
+    """A Nexus operation did not complete. Never raised: there is no Nexus here."""
+
+    scheduled_event_id: int
+    endpoint: str
+    service: str
+    operation: str
+    operation_token: str
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        scheduled_event_id: int,
+        endpoint: str,
+        service: str,
+        operation: str,
+        operation_token: str,
+    ) -> None:
+        super().__init__(message)
+        self.scheduled_event_id = scheduled_event_id
+        self.endpoint = endpoint
+        self.service = service
+        self.operation = operation
+        self.operation_token = operation_token
+
+
+class NexusOperationAlreadyStartedError(FailureError):
+    """A Nexus operation's id is in use. Never raised: there is no Nexus here."""
+
+    def __init__(self, operation_id: str, *, run_id: str | None = None) -> None:
+        super().__init__("Nexus operation execution already started")
+        self.operation_id = operation_id
         self.run_id = run_id
 
 

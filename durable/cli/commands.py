@@ -23,9 +23,9 @@ from durable.cli.options import (
 )
 from durable.cli.say import say
 from durable.client import Client, WorkflowExecution, WorkflowFailureError, WorkflowHandle
-from durable.client.client import DEFAULT_ADDRESS
 from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.values import IdConflictPolicy, RunStatus
+from durable.service.address import DEFAULT_ADDRESS
 
 app = typer.Typer(
     help="Durable workflows in a database: run workers, start workflows, look at them, talk to them.",

@@ -12,7 +12,7 @@ import typer
 from durable.cli import ask, reach, refusal, show
 from durable.cli.options import Address, Machine, Modules, Namespace, RunId
 from durable.client import WorkflowHistory
-from durable.client.client import DEFAULT_ADDRESS
+from durable.service.address import DEFAULT_ADDRESS
 
 NOTHING_READ = 2
 

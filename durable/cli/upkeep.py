@@ -9,7 +9,7 @@ import typer
 from durable.cli import ask, show
 from durable.cli.options import Address, Machine
 from durable.cli.say import say
-from durable.client.client import DEFAULT_ADDRESS
+from durable.service.address import DEFAULT_ADDRESS
 
 db = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

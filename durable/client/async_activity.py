@@ -10,6 +10,7 @@ import msgspec
 
 from durable.activity import ActivityCancellationDetails
 from durable.client import pending
+from durable.client.deadline import ANSWER, MAYBE_DONE, within
 from durable.client.errors import AsyncActivityCancelledError
 from durable.client.pending import AsyncActivityIDReference
 from durable.history import attempts
@@ -114,7 +115,8 @@ class AsyncActivityHandle:
                 raise pending.not_found(self._client, self._reference)
             return of(task)
 
-        return await pending.within(pending.report(self._client, self._reference, under_way), timeout)
+        reported = pending.report(self._client, self._reference, under_way)
+        return await within(reported, timeout, ANSWER, MAYBE_DONE)
 
     def _now_us(self) -> int:
         return self._client.database.store.now_us()

@@ -2,43 +2,72 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
 from durable.client import updates
 from durable.client.async_activity import AsyncActivityHandle
+from durable.client.build_ids import (
+    BuildIdOp,
+    TaskReachabilityType,
+    WorkerBuildIdVersionSets,
+    WorkerTaskReachability,
+    refused,
+)
+from durable.client.config import ClientConfig, refuse_interceptors
+from durable.client.counting import WorkflowExecutionCount, count
+from durable.client.deadline import within
 from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.pending import AsyncActivityIDReference
+from durable.client.plugins import Plugin, configured, connected
 from durable.client.standalone import ActivityClient
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
-from durable.common import DEFAULT_TASK_QUEUE, Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import (
+    DEFAULT_TASK_QUEUE,
+    HeaderCodecBehavior,
+    Priority,
+    QueryRejectCondition,
+    VersioningOverride,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import rules
 from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
-from durable.history.host import Machine
 from durable.history.rules import StartRequest
 from durable.history.standalone import PREFIX
-from durable.history.stores import open_store
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
 from durable.history.values import IdConflictPolicy, IdReusePolicy, unstorable
+from durable.runtime import Runtime
+from durable.service import (
+    ConnectConfig,
+    DnsLoadBalancingConfig,
+    GrpcCompression,
+    HttpConnectProxyConfig,
+    KeepAliveConfig,
+    OperatorService,
+    PayloadLimitsConfig,
+    RetryConfig,
+    ServiceClient,
+    TestService,
+    TLSConfig,
+    WorkflowService,
+)
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 
 R = TypeVar("R")
 
-DEFAULT_ADDRESS = "sqlite:///durable.db"
 WORKFLOW_ID_MAX = 1000
 
 
@@ -57,68 +86,195 @@ class StartOptions(TypedDict, total=False):
     request_id: str | None
     start_signal: str | None
     start_signal_args: Sequence[Any]
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
+    request_eager_start: bool
+    versioning_override: VersioningOverride | None
 
 
 class Client(ActivityClient):
     """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
 
     It belongs to the event loop and the process in which it was connected; a process forked from that one needs its
-    own. ``failure_exception_types`` are exceptions that fail a workflow, besides Temporal's, on every worker of this
-    client.
+    own. Clients may share a connection: ``Client(**{**client.config(), "namespace": "other"})``; closing any of them
+    closes it.
     """
 
     def __init__(
         self,
-        database: Database,
+        service_client: ServiceClient | Database,
         *,
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
+        plugins: Sequence[Plugin] = (),
+        interceptors: Sequence[Any] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
         identity: str | None = None,
         failure_exception_types: Sequence[type[BaseException]] = (),
     ) -> None:
-        self.failure_exception_types = tuple(failure_exception_types)
-        self._database = database
-        self.namespace = namespace
-        self.data_converter = data_converter
-        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        """A client on a connection that is there: a `ServiceClient`'s, or a `Database` that is open.
+
+        ``identity`` None is the connection's. ``default_workflow_query_reject_condition`` is what
+        `WorkflowHandle.query` refuses runs by. ``failure_exception_types`` are exceptions that fail a workflow, besides
+        Temporal's, on every worker of this client.
+        """
+        if isinstance(service_client, Database):
+            service_client = ServiceClient(ConnectConfig("", identity=identity or ""), service_client)
+        self._given = ClientConfig(
+            service_client=service_client,
+            namespace=namespace,
+            data_converter=data_converter,
+            plugins=plugins,
+            interceptors=interceptors,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            header_codec_behavior=header_codec_behavior,
+            identity=identity,
+            failure_exception_types=tuple(failure_exception_types),
+        )
+        self._config = configured(self._given, plugins)
+        refuse_interceptors(self._config["interceptors"])
+
+    def config(self, *, active_config: bool = False) -> ClientConfig:
+        """A new dict of what this client was made with, for another one that differs: ``Client(**client.config())``.
+
+        With ``active_config`` as the plugins have left it.
+        """
+        return self._config.copy() if active_config else self._given.copy()
+
+    @property
+    def service_client(self) -> ServiceClient:
+        """The connection."""
+        return self._config["service_client"]
+
+    @property
+    def workflow_service(self) -> WorkflowService:
+        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
+        return self.service_client.workflow_service
+
+    @property
+    def operator_service(self) -> OperatorService:
+        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
+        return self.service_client.operator_service
+
+    @property
+    def test_service(self) -> TestService:
+        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
+        return self.service_client.test_service
+
+    @property
+    def namespace(self) -> str:
+        return self._config["namespace"]
+
+    @property
+    def identity(self) -> str:
+        """Who the histories say it was: ``pid@host`` by default."""
+        return self._config["identity"] or self.service_client.config.identity
+
+    @property
+    def data_converter(self) -> DataConverter:
+        return self._config["data_converter"]
+
+    @property
+    def failure_exception_types(self) -> tuple[type[BaseException], ...]:
+        return tuple(self._config["failure_exception_types"])
+
+    @property
+    def default_workflow_query_reject_condition(self) -> QueryRejectCondition | None:
+        return self._config["default_workflow_query_reject_condition"]
+
+    @property
+    def rpc_metadata(self) -> Mapping[str, str | bytes]:
+        """Kept with the connection; a database has no use for it."""
+        return self.service_client.config.rpc_metadata
+
+    @rpc_metadata.setter
+    def rpc_metadata(self, value: Mapping[str, str | bytes]) -> None:
+        self.service_client.update_rpc_metadata(value)
+
+    @property
+    def api_key(self) -> str | None:
+        """Kept with the connection; a database has no use for it."""
+        return self.service_client.config.api_key
+
+    @api_key.setter
+    def api_key(self, value: str | None) -> None:
+        self.service_client.update_api_key(value)
 
     @property
     def database(self) -> Database:
         """What the client speaks to. Raises `StoreUnavailable` in a process that was forked since it was connected."""
-        self._database.check_process()
-        return self._database
+        return self.service_client.database
 
-    @staticmethod
+    @classmethod
     async def connect(
+        cls,
         target_host: str | None = None,
         *,
         namespace: str = "default",
+        api_key: str | None = None,
         data_converter: DataConverter = DataConverter.default,
+        plugins: Sequence[Plugin] = (),
+        interceptors: Sequence[Any] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        tls: bool | TLSConfig | None = None,
+        retry_config: RetryConfig | None = None,
+        keep_alive_config: KeepAliveConfig | None = KeepAliveConfig.default,
+        connect_timeout: timedelta | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         identity: str | None = None,
+        lazy: bool = False,
+        runtime: Runtime | None = None,
+        http_connect_proxy_config: HttpConnectProxyConfig | None = None,
+        dns_load_balancing_config: DnsLoadBalancingConfig | None = None,
+        grpc_compression: GrpcCompression = GrpcCompression.GZIP,
+        payload_limits: PayloadLimitsConfig = PayloadLimitsConfig(),  # noqa: B008 - frozen
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
         failure_exception_types: Sequence[type[BaseException]] = (),
-    ) -> Client:
+    ) -> Self:
         """Open the database at ``target_host``, an URL; a new SQLite file gets its tables by itself.
 
         ``sqlite:///app.db`` is a file in the working directory, ``sqlite:////var/lib/app.db`` one by its full path,
         ``sqlite://`` one that is gone when the client is closed. The default is the environment's ``DURABLE_ADDRESS``,
-        else ``sqlite:///durable.db``. Raises `StoreUnavailable` with what is wrong and what to do.
+        else ``sqlite:///durable.db``; it is also what the address of a Temporal server (``localhost:7233``) means, and
+        the log says so. Raises `StoreUnavailable` with what is wrong and what to do.
+
+        ``plugins`` may change all this: the first is outermost. For ``namespace``, ``data_converter``, ``identity``,
+        ``default_workflow_query_reject_condition`` and ``failure_exception_types`` see `Client`. All else says how to
+        reach a server; it is accepted, and ignored.
         """
-        host = Machine()
-        store = open_store(target_host or os.environ.get("DURABLE_ADDRESS") or DEFAULT_ADDRESS, host)
-        database = await Database(store, host).open()
-        return Client(
-            database,
+        config = ConnectConfig(
+            target_host or "",
+            api_key=api_key,
+            tls=tls,
+            retry_config=retry_config,
+            keep_alive_config=keep_alive_config,
+            rpc_metadata=rpc_metadata,
+            identity=identity or "",
+            lazy=lazy,
+            runtime=runtime,
+            http_connect_proxy_config=http_connect_proxy_config,
+            dns_load_balancing_config=dns_load_balancing_config,
+            grpc_compression=grpc_compression,
+            payload_limits=payload_limits,
+            connect_timeout=connect_timeout,
+        )
+        return cls(
+            await connected(config, plugins),
             namespace=namespace,
             data_converter=data_converter,
-            identity=identity,
+            plugins=plugins,
+            interceptors=interceptors,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            header_codec_behavior=header_codec_behavior,
             failure_exception_types=failure_exception_types,
         )
 
     async def close(self) -> None:
         """Commit what waits, and let go of the database. Close workers first."""
-        await self.database.close()
+        await self.service_client.close()
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -154,6 +310,11 @@ class Client(ActivityClient):
         request_id: str | None = None,
         start_signal: str | None = None,
         start_signal_args: Sequence[Any] = (),
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+        request_eager_start: bool = False,
+        versioning_override: VersioningOverride | None = None,
+        stack_level: int = 2,
     ) -> WorkflowHandle[Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
 
@@ -164,6 +325,10 @@ class Client(ActivityClient):
         of its activities that say nothing else.
 
         With ``start_signal`` the workflow is started with a signal in its inbox; one that is running is only signalled.
+
+        `RPCError` DEADLINE_EXCEEDED when ``rpc_timeout`` is over first; it may be started all the same. A start is as
+        eager as it can be, always; runs keep to no version: ``request_eager_start``, ``versioning_override`` and
+        ``stack_level`` are accepted, and ignored.
         """
         request, result_type = self.start_request(
             workflow,
@@ -179,9 +344,11 @@ class Client(ActivityClient):
             priority=priority,
             request_id=request_id,
         )
+        what = f"the start of workflow {id!r}"
         if start_signal is not None:
-            return await signal_with_start(self, request, start_signal, start_signal_args, result_type)
-        run_id = (await self.begin(request)).run_id
+            started = signal_with_start(self, request, start_signal, start_signal_args, result_type)
+            return await within(started, rpc_timeout, what)
+        run_id = (await within(self.begin(request), rpc_timeout, what)).run_id
         return self.started_handle(id, run_id, result_type, first_execution_run_id=run_id)
 
     def start_request(
@@ -245,9 +412,9 @@ class Client(ActivityClient):
     async def execute_workflow(
         self, workflow: Any, arg: Any = UNSET, *, id: str, **options: Unpack[StartOptions]
     ) -> Any:
-        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`."""
+        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`. ``rpc_timeout`` is for each."""
         handle = await self.start_workflow(workflow, arg, id=id, **options)
-        return await handle.result()
+        return await handle.result(rpc_timeout=options.get("rpc_timeout"))
 
     def get_workflow_handle(
         self,
@@ -314,6 +481,7 @@ class Client(ActivityClient):
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
         """`start_update_with_start_workflow`, and wait for the update's result."""
@@ -339,6 +507,7 @@ class Client(ActivityClient):
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowUpdateHandle[Any]:
         """Start a workflow with an update in its inbox, or send the update to the one that is running.
@@ -362,16 +531,68 @@ class Client(ActivityClient):
         limit: int | None = None,
         page_size: int = 1000,
         next_page_token: bytes | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> WorkflowExecutionAsyncIterator:
         """The runs of the namespace, newest first, fetched in pages as they are walked.
 
         ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND ExecutionStatus IN ('Running', 'Failed')``.
         `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``next_page_token``, of an
-        earlier list, says where to go on.
+        earlier list, says where to go on; ``rpc_timeout`` is for each page.
         """
         return WorkflowExecutionAsyncIterator(
-            self, parse(query or ""), status=status, limit=limit, page_size=page_size, next_page_token=next_page_token
+            self,
+            parse(query or ""),
+            status=status,
+            limit=limit,
+            page_size=page_size,
+            next_page_token=next_page_token,
+            rpc_timeout=rpc_timeout,
         )
+
+    async def count_workflows(
+        self,
+        query: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowExecutionCount:
+        """How many runs of the namespace pass ``query``, which `list_workflows` explains.
+
+        With ``GROUP BY ExecutionStatus`` at its end, also how many of each status. All that pass are read, so this
+        takes as long as listing them. `RPCError` INVALID_ARGUMENT for what can't be understood.
+        """
+        return await within(count(self, query or ""), rpc_timeout, "the count of workflows")
+
+    async def update_worker_build_id_compatibility(
+        self,
+        task_queue: str,
+        operation: BuildIdOp,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
+        raise refused("update_worker_build_id_compatibility")
+
+    async def get_worker_build_id_compatibility(
+        self,
+        task_queue: str,
+        max_sets: int | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkerBuildIdVersionSets:
+        """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
+        raise refused("get_worker_build_id_compatibility")
+
+    async def get_worker_task_reachability(
+        self,
+        build_ids: Sequence[str],
+        task_queues: Sequence[str] = [],
+        reachability_type: TaskReachabilityType | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkerTaskReachability:
+        """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
+        raise refused("get_worker_task_reachability")
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
@@ -411,7 +632,10 @@ class Client(ActivityClient):
                     alone = True  # the worker of this process that took it has been declared dead
                 case Refused(reason=Refusal.IN_USE, run=run):
                     raise WorkflowAlreadyStartedError(
-                        request.workflow_id, request.workflow_type, run_id=run.run_id if run else None
+                        request.workflow_id,
+                        request.workflow_type,
+                        run_id=run.run_id if run else None,
+                        first_run_id=run.first_execution_run_id if run else None,
                     )
                 case Refused(reason=reason, detail=detail):
                     raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")

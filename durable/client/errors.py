@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable.activity import ActivityCancellationDetails
 from durable.exceptions import TemporalError
+from durable.history.values import RunStatus
 from durable.service import RPCError, RPCStatusCode
 
 
@@ -53,7 +54,24 @@ class WorkflowQueryFailedError(TemporalError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.message = message
+        self._message = message
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+
+class WorkflowQueryRejectedError(TemporalError):
+    """The query was not asked, because of how the run stands: see `QueryRejectCondition`."""
+
+    def __init__(self, status: RunStatus | None) -> None:
+        super().__init__(f"Query rejected, status: {status.name if status is not None else None}")
+        self._status = status
+
+    @property
+    def status(self) -> RunStatus | None:
+        """How the run stands."""
+        return self._status
 
 
 class WorkflowUpdateFailedError(TemporalError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ import msgspec
 
 from durable import exceptions
 from durable.client import activity_control, updates
+from durable.client.deadline import ANSWER, MAYBE_DONE, within
 from durable.client.description import (
     PendingActivityInfo,
     PendingMessageInfo,
@@ -24,17 +25,19 @@ from durable.client.errors import (
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
     already_completed,
 )
-from durable.client.pending import AsyncActivityIDReference, within
+from durable.client.events import WorkflowHistoryEventAsyncIterator, WorkflowHistoryEventFilterType
+from durable.client.pending import AsyncActivityIDReference
 from durable.client.raw_description import RawPendingActivityInfo, RawWorkflowDescription
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.common import QueryRejectCondition
 from durable.exceptions import CancelledError, TerminatedError, TimeoutType
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
     ClosingEvent,
-    HistoryEvent,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
@@ -47,7 +50,7 @@ from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal, U
 from durable.history.rules import Incoming
 from durable.history.state import State, fold
 from durable.history.transition import Committed, Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
-from durable.history.values import Payload
+from durable.history.values import Payload, RunStatus
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.handlers import Kind, encode, handler_name
@@ -60,6 +63,14 @@ T = TypeVar("T")
 
 QUERY_TIMEOUT = timedelta(seconds=10)
 RESEND_MAX = 10
+
+_CLOSED = frozenset(RunStatus) - {RunStatus.RUNNING}
+_REJECTED = {
+    QueryRejectCondition.NONE: frozenset[RunStatus](),
+    QueryRejectCondition.NOT_OPEN: _CLOSED,
+    QueryRejectCondition.NOT_COMPLETED_CLEANLY: _CLOSED - {RunStatus.COMPLETED},
+}
+"""How a run may stand for which no query is answered."""
 
 
 class WorkflowHandle(Generic[R]):
@@ -106,7 +117,13 @@ class WorkflowHandle(Generic[R]):
     def first_execution_run_id(self) -> str | None:
         return self._first_execution_run_id
 
-    async def result(self, *, follow_runs: bool = True, rpc_timeout: timedelta | None = None) -> R:
+    async def result(
+        self,
+        *,
+        follow_runs: bool = True,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> R:
         """The workflow's result, as soon as it is there; any number of processes may wait.
 
         Of the last run, if this one is continued as new; with ``follow_runs`` False that raises
@@ -117,14 +134,50 @@ class WorkflowHandle(Generic[R]):
         """
         return self._outcome(await self._within(self._closing_event(follow_runs), rpc_timeout, "its result"))
 
-    async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
+    async def describe(
+        self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> WorkflowExecutionDescription:
         """The run's row, its unread messages and its activities that are not over. `RPCError` NOT_FOUND."""
         return await self._within(self._describe(), rpc_timeout, "its description")
 
-    async def fetch_history(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistory:
-        """All events of the run so far. `RPCError` NOT_FOUND."""
-        run = await self._within(self._run(), rpc_timeout, "its history")
-        return WorkflowHistory(self._id, await self._events(run))
+    async def fetch_history(
+        self,
+        *,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        skip_archival: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHistory:
+        """All events of the run so far. `RPCError` NOT_FOUND. See `fetch_history_events`."""
+        events = self.fetch_history_events(event_filter_type=event_filter_type, rpc_timeout=rpc_timeout)
+        return WorkflowHistory(self._id, [event async for event in events])
+
+    def fetch_history_events(
+        self,
+        *,
+        page_size: int | None = None,
+        next_page_token: bytes | None = None,
+        wait_new_event: bool = False,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        skip_archival: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHistoryEventAsyncIterator:
+        """The events of the run, page by page; with ``wait_new_event`` those to come too, until it is closed.
+
+        ``page_size`` None is one page of all that are there; ``next_page_token``, of an earlier iterator, says where to
+        go on; ``rpc_timeout`` is for each page. There is no archive to be skipped.
+        """
+        return WorkflowHistoryEventAsyncIterator(
+            self._client,
+            self._id,
+            self._run_id,
+            page_size=page_size,
+            next_page_token=next_page_token,
+            wait_new_event=wait_new_event,
+            event_filter_type=event_filter_type,
+            rpc_timeout=rpc_timeout,
+        )
 
     async def signal(
         self,
@@ -133,6 +186,7 @@ class WorkflowHandle(Generic[R]):
         *,
         args: Sequence[Any] = (),
         request_id: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Send a signal; it is durable when this returns, and read by the workflow once, in order.
@@ -156,10 +210,13 @@ class WorkflowHandle(Generic[R]):
         *,
         args: Sequence[Any] = (),
         result_type: Any = None,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
         """Ask the workflow's code; it answers as of now, also when it is closed.
 
+        Unless ``reject_condition`` (None is the client's) keeps it from being asked: then `WorkflowQueryRejectedError`.
         Raises `WorkflowQueryFailedError` when the handler raises or there is none; `RPCError` DEADLINE_EXCEEDED when no
         worker answers within ``rpc_timeout`` (10 s by default).
         """
@@ -169,7 +226,10 @@ class WorkflowHandle(Generic[R]):
             name=name,
             args=encode(definition, self._client.data_converter, arguments(arg, args)),
         )
-        body = await self._within(self._ask(message), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}")
+        condition = reject_condition or self._client.default_workflow_query_reject_condition
+        body = await self._within(
+            self._ask(message, condition), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}"
+        )
         answer = codec.decode_answer(body)
         if answer.failure is not None:
             cause = self._client.data_converter.from_failure(answer.failure)
@@ -185,6 +245,7 @@ class WorkflowHandle(Generic[R]):
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
         """Call an update handler of the workflow, and wait for its result: `start_update` and its handle's `result`."""
@@ -208,6 +269,7 @@ class WorkflowHandle(Generic[R]):
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowUpdateHandle[Any]:
         """Call an update handler of the workflow; returns when it was accepted or rejected, or is over.
@@ -236,14 +298,22 @@ class WorkflowHandle(Generic[R]):
         hint = definition.signature.return_hint if definition else None
         return self.get_update_handle(id, workflow_run_id=workflow_run_id, result_type=hint)
 
-    async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None) -> None:
+    async def cancel(
+        self, *, reason: str = "", rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> None:
         """Ask the workflow to end; its code may clean up first. No error when it is closed already."""
         message = CancelRequest(
             reason=reason, identity=self._client.identity, request_id=self._client.database.store.new_id()
         )
         await self._within(self.send(message, closed_is_fine=True), rpc_timeout, "the cancel request")
 
-    async def terminate(self, *args: Any, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def terminate(
+        self,
+        *args: Any,
+        reason: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
         """End the workflow at once; its code is not asked. ``args`` become the details.
 
         `RPCError` NOT_FOUND when there is no such workflow, or it is closed.
@@ -258,7 +328,8 @@ class WorkflowHandle(Generic[R]):
         on, but for schedule-to-start. Nothing happens if the activity was asked to end. `RPCError` NOT_FOUND when the
         activity is over, or never was.
         """
-        await within(activity_control.pause(self._client, self._activity(activity_id), reason), rpc_timeout)
+        paused = activity_control.pause(self._client, self._activity(activity_id), reason)
+        await within(paused, rpc_timeout, ANSWER, MAYBE_DONE)
 
     async def unpause_activity(
         self,
@@ -281,7 +352,7 @@ class WorkflowHandle(Generic[R]):
             reset_heartbeat=reset_heartbeat,
             jitter=jitter,
         )
-        await within(unpaused, rpc_timeout)
+        await within(unpaused, rpc_timeout, ANSWER, MAYBE_DONE)
 
     async def reset_activity(
         self,
@@ -301,7 +372,7 @@ class WorkflowHandle(Generic[R]):
         reset = activity_control.reset(
             self._client, self._activity(activity_id), keep_paused=keep_paused, reset_heartbeat=reset_heartbeat
         )
-        await within(reset, rpc_timeout)
+        await within(reset, rpc_timeout, ANSWER, MAYBE_DONE)
 
     # -- the inside
 
@@ -358,9 +429,6 @@ class WorkflowHandle(Generic[R]):
             "`durable list` shows what there is",
             RPCStatusCode.NOT_FOUND,
         )
-
-    async def _events(self, run: RunInfo) -> list[HistoryEvent]:
-        return codec.decode_history(await self._client.database.store.history(run.run_id))
 
     async def _describe(self) -> WorkflowExecutionDescription:
         run = await self._run()
@@ -424,7 +492,9 @@ class WorkflowHandle(Generic[R]):
                 return await self._client.database.write(send)
         return await self._client.database.write(send)
 
-    async def _ask(self, query: Query) -> bytes:
+    async def _ask(self, query: Query, condition: QueryRejectCondition | None) -> bytes:
+        if condition is not None and (status := (await self._run()).status) in _REJECTED[condition]:
+            raise WorkflowQueryRejectedError(status)
         answer = asyncio.ensure_future(self._client.database.reply(query.id))
         try:
             await self.send(query)
@@ -450,16 +520,8 @@ class WorkflowHandle(Generic[R]):
         return await termination(self._client, run, reason, details)
 
     async def _within(self, wait: Awaitable[T], timeout: timedelta | None, what: str) -> T:
-        if timeout is None:
-            return await wait
-        try:
-            return await asyncio.wait_for(wait, timeout.total_seconds())
-        except TimeoutError:
-            raise RPCError(
-                f"workflow {self._id!r}: {what} did not come within {timeout.total_seconds():g} s; "
-                "does a worker of its task queue run?",
-                RPCStatusCode.DEADLINE_EXCEEDED,
-            ) from None
+        hint = "; does a worker of its task queue run?"
+        return await within(wait, timeout, f"workflow {self._id!r}: {what}", hint)
 
 
 async def termination(client: Client, run: RunInfo, reason: str, details: Sequence[Payload]) -> Transition:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from durable.client.deadline import within
 from durable.client.description import WorkflowExecution, WorkflowHistory
+from durable.client.events import WorkflowHistoryEventFilterType
 from durable.client.filter import Filter
 from durable.history.standalone import is_standalone
 from durable.history.values import RunStatus
@@ -28,6 +31,7 @@ class WorkflowExecutionAsyncIterator:
         limit: int | None,
         page_size: int,
         next_page_token: bytes | None,
+        rpc_timeout: timedelta | None = None,
     ) -> None:
         if page_size < 1:
             raise ValueError(f"a page has 1 run or more, not {page_size}")
@@ -36,6 +40,7 @@ class WorkflowExecutionAsyncIterator:
         self._status = status if status is not None else filter.status
         self._left = limit
         self._page_size = page_size
+        self._timeout = rpc_timeout
         self._next = _run_id(next_page_token) if next_page_token else None
         self._page: Sequence[WorkflowExecution] | None = None
         self._index = 0
@@ -56,7 +61,10 @@ class WorkflowExecutionAsyncIterator:
         return None if self._next is None else self._next.encode()
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
-        """Make the next page the current one."""
+        """Make the next page the current one. `RPCError` DEADLINE_EXCEEDED when it does not come in time."""
+        await within(self._fetch_next_page(page_size), self._timeout, "the next page of the list")
+
+    async def _fetch_next_page(self, page_size: int | None) -> None:
         size = page_size or self._page_size
         batch = max(size, self._page_size) if self._filter.conditions else size
         page: list[WorkflowExecution] = []
@@ -94,10 +102,22 @@ class WorkflowExecutionAsyncIterator:
             self._left -= 1
         return run
 
-    async def map_histories(self) -> AsyncIterator[WorkflowHistory]:
-        """The histories of the runs, each fetched when it is asked for: what `Replayer.replay_workflows` takes."""
+    async def map_histories(
+        self,
+        *,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        skip_archival: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> AsyncIterator[WorkflowHistory]:
+        """The histories of the runs, each fetched when it is asked for: what `Replayer.replay_workflows` takes.
+
+        The options are those of `WorkflowHandle.fetch_history`.
+        """
         async for run in self:
-            yield await self._client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+            yield await self._client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history(
+                event_filter_type=event_filter_type, rpc_timeout=rpc_timeout
+            )
 
 
 def _run_id(token: bytes) -> str:

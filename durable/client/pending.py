@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from durable.history import attempts
@@ -60,19 +58,6 @@ async def report(client: Client, reference: Reference, of: Callable[[ActivityTas
                 refused = write.token  # it has moved on since it was read
             case Refused(detail=detail):
                 raise ValueError(f"the database refuses what is told of {_text(reference)}: {detail}")
-
-
-async def within(wait: Awaitable[T], timeout: timedelta | None) -> T:
-    """`RPCError` DEADLINE_EXCEEDED when it takes longer."""
-    if timeout is None:
-        return await wait
-    try:
-        return await asyncio.wait_for(wait, timeout.total_seconds())
-    except TimeoutError:
-        raise RPCError(
-            f"the database did not answer within {timeout.total_seconds():g} s; what was asked for may be done, or not",
-            RPCStatusCode.DEADLINE_EXCEEDED,
-        ) from None
 
 
 def not_found(client: Client, reference: Reference) -> RPCError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -80,7 +80,7 @@ class WorkflowUpdateHandle(Generic[R]):
     def workflow_run_id(self) -> str | None:
         return self._workflow_run_id
 
-    async def result(self, *, rpc_timeout: timedelta | None = None) -> R:
+    async def result(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> R:
         """What the handler returned, as soon as it has.
 
         Raises `WorkflowUpdateFailedError` when it was rejected or has failed, or the run was closed before it was over

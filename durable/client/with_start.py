@@ -13,7 +13,13 @@ from durable.client import updates
 from durable.client.errors import already_completed
 from durable.client.handle import WorkflowHandle
 from durable.client.updates import Prepared, WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.common import DEFAULT_TASK_QUEUE, Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import (
+    DEFAULT_TASK_QUEUE,
+    Priority,
+    VersioningOverride,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.messages import Message, Signal, Update
@@ -49,6 +55,8 @@ class WithStartWorkflowOperation(Generic[R]):
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         start_delay: timedelta | None = None,
         priority: Priority = Priority.default,
+        versioning_override: VersioningOverride | None = None,
+        stack_level: int = 2,
     ) -> None:
         if id_conflict_policy is WorkflowIDConflictPolicy.UNSPECIFIED:
             raise ValueError("WorkflowIDConflictPolicy is required")

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from types import TracebackType
+from typing import Any
 
-from durable.client import Client
+from durable.client import (
+    Client,
+    ClientConfig,
+    ClientConnectConfig,
+    ConnectConfig,
+    RetryConfig,
+    ServiceClient,
+    TLSConfig,
+    WorkflowHandle,
+)
 from durable.client.description import moment
+from durable.common import QueryRejectCondition, SearchAttributeKey
 from durable.context import current_activity
 from durable.converter import DataConverter
 from durable.history.database import Database
 from durable.history.stores.sqlite import SqliteStore
+from durable.runtime import Runtime
 from durable.testing.skipping import SkippingClient, SkippingHost, TimeSkipper
 
 
@@ -51,13 +65,43 @@ class WorkflowEnvironment:
         *,
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Any] = (),
+        plugins: Sequence[Any] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        retry_config: RetryConfig | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
         identity: str | None = None,
+        tls: bool | TLSConfig = False,
+        ip: str = "127.0.0.1",
+        port: int | None = None,
+        download_dest_dir: str | None = None,
+        ui: bool = False,
+        runtime: Runtime | None = None,
+        search_attributes: Sequence[SearchAttributeKey[Any]] = (),
+        dev_server_existing_path: str | None = None,
+        dev_server_database_filename: str | None = None,
+        dev_server_log_format: str = "pretty",
+        dev_server_log_level: str | None = "warn",
+        dev_server_download_version: str = "default",
+        dev_server_extra_args: Sequence[str] = (),
+        dev_server_download_ttl: timedelta | None = None,
+        dev_server_startup_timeout: timedelta | None = None,
+        ui_port: int | None = None,
     ) -> WorkflowEnvironment:
-        """A new database that is gone afterwards, and real time."""
+        """A new database that is gone afterwards, and real time.
+
+        ``dev_server_database_filename`` is a file to keep it in instead. All else that speaks of a server is accepted,
+        and ignored.
+        """
+        kept = dev_server_database_filename
         client = await Client.connect(
-            "sqlite://",
+            f"sqlite:///{kept}" if kept else "sqlite://",
             namespace=namespace,
             data_converter=data_converter,
+            interceptors=interceptors,
+            plugins=plugins,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            rpc_metadata=rpc_metadata,
             identity=identity,
             failure_exception_types=(AssertionError,),
         )
@@ -65,19 +109,41 @@ class WorkflowEnvironment:
 
     @staticmethod
     async def start_time_skipping(
-        *, data_converter: DataConverter = DataConverter.default, identity: str | None = None
+        *,
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Any] = (),
+        plugins: Sequence[Any] = (),
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        retry_config: RetryConfig | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        identity: str | None = None,
+        port: int | None = None,
+        download_dest_dir: str | None = None,
+        runtime: Runtime | None = None,
+        test_server_existing_path: str | None = None,
+        test_server_download_version: str = "default",
+        test_server_extra_args: Sequence[str] = (),
+        test_server_download_ttl: timedelta | None = None,
+        test_server_startup_timeout: timedelta | None = None,
     ) -> WorkflowEnvironment:
         """A new database that is gone afterwards, and time that skips.
 
         It skips while the result of a workflow that ``env.client`` started, or `sleep`, is awaited, whenever no
         workflow and no activity is at work: straight to the next timer, retry or timeout. Thirty days take
-        milliseconds.
+        milliseconds. What speaks of a server is accepted, and ignored.
         """
         host = SkippingHost()
         database = await Database(SqliteStore(None, host), host).open()
         client = SkippingClient(
-            database, data_converter=data_converter, identity=identity, failure_exception_types=(AssertionError,)
+            database,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            plugins=plugins,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            identity=identity,
+            failure_exception_types=(AssertionError,),
         )
+        client.rpc_metadata = rpc_metadata
         client.skipper = TimeSkipper(host)
         client.skipper.join(database)
         return WorkflowEnvironment(client, owned=True, skipper=client.skipper)
@@ -96,20 +162,24 @@ class WorkflowEnvironment:
         namespace: str | None = None,
         data_converter: DataConverter | None = None,
         identity: str | None = None,
+        **kwargs: Any,
     ) -> Client:
         """Another client on the same database and in the same time, by default like ``client``.
 
-        It shares the environment's connection, and closing it leaves that open.
+        It shares the environment's connection, and closing it leaves that open. ``kwargs`` are
+        other parameters of `Client.connect`. TypeError for what is none.
         """
+        unknown = kwargs.keys() - ClientConnectConfig.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"connect_client has no parameter {', '.join(sorted(unknown))}")
         base = self._client
+        given = {"namespace": namespace, "data_converter": data_converter, "identity": identity, **kwargs}
+        given = {key: value for key, value in given.items() if value is not None}
+        reached = {each.name: given[each.name] for each in dataclasses.fields(ConnectConfig) if each.name in given}
+        connection = ServiceClient(dataclasses.replace(base.service_client.config, **reached), base.database)
+        config = {**base.config(), **{key: given[key] for key in ClientConfig.__annotations__ if key in given}}
         kind = SharingSkippingClient if isinstance(base, SkippingClient) else SharingClient
-        client = kind(
-            base.database,
-            namespace=namespace or base.namespace,
-            data_converter=data_converter or base.data_converter,
-            identity=identity or base.identity,
-            failure_exception_types=base.failure_exception_types,
-        )
+        client = kind(**{**config, "service_client": connection})  # pyright: ignore[reportArgumentType]
         if isinstance(client, SkippingClient) and self.skipper is not None:
             client.skipper = self.skipper
         return client
@@ -140,8 +210,8 @@ class WorkflowEnvironment:
         with activity.asleep() if activity is not None else nullcontext():
             await self.skipper.sleep_until(self._client.database.store.now_us() + round(seconds * 1_000_000))
 
-    async def get_current_time(self) -> datetime:
-        """The environment's time: aware, UTC."""
+    async def get_current_time(self, handle: WorkflowHandle[Any] | None = None) -> datetime:
+        """The environment's time: aware, UTC. All its workflows share it, that of ``handle`` too."""
         return moment(self._client.database.store.now_us())
 
     def auto_time_skipping_disabled(self) -> AbstractContextManager[None]:

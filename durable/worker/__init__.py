@@ -1,15 +1,100 @@
 """Running workflows and activities: the names of Temporal's `temporalio.worker`."""
 
-from durable.worker.replayer import Replayer, ReplayerConfig, WorkflowReplayResult, WorkflowReplayResults
-from durable.worker.shared_state import SharedHeartbeatSender, SharedStateManager
-from durable.worker.worker import Worker
+from typing import (
+    TYPE_CHECKING,
+    NoReturn,
+)
+
+from durable.absent import (
+    absent,
+)
+from durable.common import (
+    WorkerDeploymentVersion,
+)
+from durable.worker.config import (
+    PollerBehavior,
+    PollerBehaviorAutoscaling,
+    PollerBehaviorSimpleMaximum,
+    WorkerConfig,
+    WorkerDeploymentConfig,
+)
+from durable.worker.patches import (
+    PatchActivationInput,
+)
+from durable.worker.plugins import (
+    Plugin,
+)
+from durable.worker.replayer import (
+    Replayer,
+    ReplayerConfig,
+    WorkflowReplayResult,
+    WorkflowReplayResults,
+)
+from durable.worker.runner import (
+    UnsandboxedWorkflowRunner,
+    WorkflowRunner,
+)
+from durable.worker.shared_state import (
+    SharedHeartbeatSender,
+    SharedStateManager,
+)
+from durable.worker.tuning import (
+    ActivitySlotInfo,
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    LocalActivitySlotInfo,
+    NexusSlotInfo,
+    ResourceBasedSlotConfig,
+    ResourceBasedSlotSupplier,
+    ResourceBasedTunerConfig,
+    SlotInfo,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    WorkerTuner,
+    WorkflowSlotInfo,
+)
+from durable.worker.worker import (
+    Worker,
+)
 
 __all__ = [
+    "ActivitySlotInfo",
+    "CustomSlotSupplier",
+    "FixedSizeSlotSupplier",
+    "LocalActivitySlotInfo",
+    "NexusSlotInfo",
+    "PatchActivationInput",
+    "Plugin",
+    "PollerBehavior",
+    "PollerBehaviorAutoscaling",
+    "PollerBehaviorSimpleMaximum",
     "Replayer",
     "ReplayerConfig",
+    "ResourceBasedSlotConfig",
+    "ResourceBasedSlotSupplier",
+    "ResourceBasedTunerConfig",
     "SharedHeartbeatSender",
     "SharedStateManager",
+    "SlotInfo",
+    "SlotMarkUsedContext",
+    "SlotPermit",
+    "SlotReleaseContext",
+    "SlotReserveContext",
+    "UnsandboxedWorkflowRunner",
     "Worker",
+    "WorkerConfig",
+    "WorkerDeploymentConfig",
+    "WorkerDeploymentVersion",
+    "WorkerTuner",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
+    "WorkflowRunner",
+    "WorkflowSlotInfo",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to see that they are missing
+
+    def __getattr__(name: str) -> NoReturn:
+        absent(__name__, name)

@@ -46,9 +46,10 @@ def enhanced_stack_trace(tasks: Sequence[WorkflowTask[Any]]) -> dict[str, Any]:
     }
 
 
-def metadata(workflow_type: str, handlers: Handlers) -> dict[str, Any]:
-    """What the run can be told and asked, in the form of Temporal's ``WorkflowMetadata``."""
+def metadata(workflow_type: str, handlers: Handlers, current_details: str) -> dict[str, Any]:
+    """What the run can be told and asked, and how it says it stands, in the form of Temporal's ``WorkflowMetadata``."""
     return {
+        "currentDetails": current_details,
         "definition": {"type": workflow_type}
         | {
             f"{kind}Definitions": [
@@ -56,7 +57,7 @@ def metadata(workflow_type: str, handlers: Handlers) -> dict[str, Any]:
                 for name, definition in sorted(handlers.of(kind).items(), key=lambda item: item[0] or "")
             ]
             for kind in Kind
-        }
+        },
     }
 
 

@@ -33,6 +33,7 @@ from durable.history.values import IdConflictPolicy
 from durable.worker.activities import Activities
 from durable.worker.errands import Errands
 from durable.worker.leases import Lease
+from durable.worker.patches import PatchActivationInput
 from durable.worker.poller import Poller
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
@@ -63,6 +64,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     workflow_failure_exception_types: tuple[type[BaseException], ...]
     deadlock_timeout: float | None
     lease_us: int
+    activates_patch: Callable[[PatchActivationInput], bool] | None
+    no_remote_activities: bool
 
 
 class Life:
@@ -93,6 +96,7 @@ class Life:
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
                 build_id=settings.build_id,
                 missing_activity=registry.why_missing,
+                activates_patch=settings.activates_patch,
             ),
             self.worker_id,
             database.store.now_us,
@@ -104,7 +108,7 @@ class Life:
             registry,
             worker_id=self.worker_id,
             identity=settings.identity,
-            task_queue=settings.task_queue,
+            task_queue="" if settings.no_remote_activities else settings.task_queue,
             slots=settings.max_concurrent_activities,
             executor=settings.activity_executor,
             threads=settings.activity_threads,
@@ -142,7 +146,7 @@ class Life:
             worker_id=self.worker_id,
             namespace=client.namespace,
             workflow_queues=self._workflow_queues,
-            activity_queues=queues if registry.all_activities else (),
+            activity_queues=queues if registry.all_activities and not settings.no_remote_activities else (),
             dead=self._die,
         )
         self._info = WorkerInfo(

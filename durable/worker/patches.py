@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
@@ -10,9 +11,18 @@ from msgspec import Struct
 from durable.history.commands import Command, RecordMarker
 from durable.history.events import CommandEvent, MarkerRecorded
 from durable.history.values import Payload
+from durable.workflow.info import Info
 
 MARKER = "core_patch"
 _DATA = "patch-data"
+
+
+@dataclass(frozen=True)
+class PatchActivationInput:
+    """A run asks for a patch for the first time: ``patch_activation_callback`` says whether it has it."""
+
+    workflow_info: Info
+    patch_id: str
 
 
 class Patch(Struct, frozen=True):

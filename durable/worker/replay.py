@@ -76,7 +76,7 @@ from durable.worker.local_activities import BackOff, LocalActivities, LocalOutco
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowFuture, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import Call, Handlers
-from durable.worker.patches import Patch, marker
+from durable.worker.patches import Patch, PatchActivationInput, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.worker.pending_children import ChildFuture, ChildOutcome, PendingChildHandle, RequestFuture
 from durable.worker.watchdog import DeadlockError
@@ -137,6 +137,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     failure_exception_types: tuple[type[BaseException], ...] = ()
     build_id: str = ""
     missing_activity: Callable[[str], str | None] = lambda name: None
+    activates_patch: Callable[[PatchActivationInput], bool] | None = None
 
 
 class Run(WorkflowContext):
@@ -317,7 +318,7 @@ class Run(WorkflowContext):
             case "__enhanced_stack_trace":
                 return introspection.enhanced_stack_trace(self._loop.unfinished_tasks())
             case "__temporal_workflow_metadata":
-                return introspection.metadata(self._started.workflow_type, self._handlers)
+                return introspection.metadata(self._started.workflow_type, self._handlers, self.current_details)
             case _:
                 return self._handlers.query(query)
 
@@ -384,11 +385,16 @@ class Run(WorkflowContext):
     def random(self) -> random.Random:
         self._must_write("random")
         if self._random is None:
-            self._random = random.Random(self._started.original_execution_run_id)
+            self._random = random.Random(self.random_seed())
         return self._random
 
     def _failures(self, own: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
         return (FailureError, asyncio.TimeoutError, *self._environment.failure_exception_types, *own)
+
+    def random_seed(self) -> int:
+        # As random.seed makes a number of a text: this was the text before anybody could ask for the number.
+        text = self._started.original_execution_run_id.encode()
+        return int.from_bytes(text + hashlib.sha512(text).digest(), "big")
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         self.log_lines.append(LogLine(logger, record))
@@ -414,10 +420,22 @@ class Run(WorkflowContext):
         known = self._patches.get(id)
         if known is None:
             self._must_write("patch")
-            known = self._patches[id] = not self.replaying or id in self._recorded_patches
+            known = id in self._recorded_patches or (not self.replaying and (deprecated or self._activates(id)))
+            self._patches[id] = known
             if known:
                 self._ask(marker(Patch(id, deprecated)))
         return known
+
+    def _activates(self, patch_id: str) -> bool:
+        """Does the worker let this run have the patch? It is asked as a query is: nothing may be changed."""
+        ask = self._environment.activates_patch
+        if ask is None:
+            return True
+        before, self._read_only = self._read_only, True
+        try:
+            return ask(PatchActivationInput(self.info(), patch_id))
+        finally:
+            self._read_only = before
 
     def start_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
         future = self._schedule(call)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
 from durable.client import WorkflowHistory
+from durable.client.config import refuse_interceptors
+from durable.common import HeaderCodecBehavior
 from durable.converter import DataConverter
 from durable.history.errors import HistoryError
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
 from durable.history.state import State, fold
+from durable.runtime import Runtime
 from durable.worker.lines import where_raised
+from durable.worker.plugins import Applied, Plugin, run_replayer
 from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
+from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.step import deadlock_text
 from durable.worker.watchdog import DeadlockError, Stepper
+from durable.worker.workflow_sandbox import SandboxedWorkflowRunner
 from durable.workflow.errors import NondeterminismError
 
 DEADLOCK_TIMEOUT = 10.0
@@ -51,6 +58,15 @@ class ReplayerConfig(TypedDict, total=False):
     identity: str | None
     debug_mode: bool
     exact: bool
+    workflow_task_executor: ThreadPoolExecutor | None
+    workflow_runner: WorkflowRunner
+    unsandboxed_workflow_runner: WorkflowRunner
+    interceptors: Sequence[Any]
+    plugins: Sequence[Plugin]
+    runtime: Runtime | None
+    disable_safe_workflow_eviction: bool
+    header_codec_behavior: HeaderCodecBehavior
+    host: Host | None
 
 
 class Replayer:
@@ -62,8 +78,8 @@ class Replayer:
     A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
     workflow, an unreadable event, code that does not yield within ten seconds) is a `RuntimeError`. ``debug_mode`` lets
     code take its time. ``exact`` compares arguments, durations and results too: for code that has not changed since.
-    ``build_id`` and ``identity`` are the caller's, for `config`: no history depends on them. ValueError without
-    workflows.
+    ``plugins`` may change all this, and do something around each replay. What else there is is the caller's, for
+    `config`: no history depends on it. ValueError without workflows, and with interceptors.
     """
 
     def __init__(
@@ -77,11 +93,17 @@ class Replayer:
         identity: str | None = None,
         debug_mode: bool = False,
         exact: bool = False,
+        workflow_task_executor: ThreadPoolExecutor | None = None,
+        workflow_runner: WorkflowRunner = SandboxedWorkflowRunner(),  # noqa: B008 - frozen
+        unsandboxed_workflow_runner: WorkflowRunner = UnsandboxedWorkflowRunner(),  # noqa: B008 - without state
+        interceptors: Sequence[Any] = (),
+        plugins: Sequence[Plugin] = (),
+        runtime: Runtime | None = None,
+        disable_safe_workflow_eviction: bool = False,
+        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
         host: Host | None = None,
     ) -> None:
-        if not workflows:
-            raise ValueError("At least one workflow must be specified")
-        self._config = ReplayerConfig(
+        config = ReplayerConfig(
             workflows=workflows,
             namespace=namespace,
             data_converter=data_converter,
@@ -90,7 +112,24 @@ class Replayer:
             identity=identity,
             debug_mode=debug_mode,
             exact=exact,
+            workflow_task_executor=workflow_task_executor,
+            workflow_runner=workflow_runner,
+            unsandboxed_workflow_runner=unsandboxed_workflow_runner,
+            interceptors=interceptors,
+            plugins=plugins,
+            runtime=runtime,
+            disable_safe_workflow_eviction=disable_safe_workflow_eviction,
+            header_codec_behavior=header_codec_behavior,
+            host=host,
         )
+        if plugins and not isinstance(plugins, Applied):
+            self._begin_changed(config, plugins)
+            return
+        if not workflows:
+            raise ValueError("At least one workflow must be specified")
+        refuse_interceptors(interceptors)
+        self._config = self._given = config
+        self._plugins: Sequence[Plugin] = plugins
         self._exact = exact
         self._registry = Registry(workflows, ())
         self._environment = Environment(
@@ -101,9 +140,21 @@ class Replayer:
         self._timeout = None if debug_mode else DEADLOCK_TIMEOUT
         self._host = host or Machine()
 
-    def config(self) -> ReplayerConfig:
-        """A new dict of what it was made with, for another one that differs: ``Replayer(**replayer.config())``."""
-        return self._config.copy()
+    def _begin_changed(self, given: ReplayerConfig, plugins: Sequence[Plugin]) -> None:
+        """Be made anew with the config that the plugins make of the given one."""
+        config = given.copy()
+        for plugin in plugins:
+            config = plugin.configure_replayer(config)
+        config["plugins"] = Applied(plugins)
+        Replayer.__init__(self, **config)
+        self._given = given
+
+    def config(self, *, active_config: bool = False) -> ReplayerConfig:
+        """A new dict of what it was made with, for another one that differs: ``Replayer(**replayer.config())``.
+
+        With ``active_config`` as the plugins have left it.
+        """
+        return self._config.copy() if active_config else self._given.copy()
 
     async def replay_workflow(
         self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True
@@ -129,11 +180,16 @@ class Replayer:
                 failures[result.history.run_id] = result.replay_failure
         return WorkflowReplayResults(failures)
 
+    def workflow_replay_iterator(
+        self, histories: AsyncIterator[WorkflowHistory]
+    ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
+        """One result after the other, as the histories come."""
+        return run_replayer(self, self._plugins, histories, Replayer._replayed)
+
     @asynccontextmanager
-    async def workflow_replay_iterator(
+    async def _replayed(
         self, histories: AsyncIterator[WorkflowHistory]
     ) -> AsyncGenerator[AsyncIterator[WorkflowReplayResult]]:
-        """One result after the other, as the histories come."""
         # Workflow code is never stepped from within a task: it gets a thread, as in a worker.
         stepper = Stepper(self._host, self._failure, _stuck, self._timeout)
 

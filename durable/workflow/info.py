@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -114,29 +113,3 @@ def cancellation_reason() -> str | None:
 def is_failure_exception(err: BaseException) -> bool:
     """Would ``err``, escaping from the workflow, fail the workflow? Other exceptions fail the workflow task."""
     return this_workflow().is_failure(err)
-
-
-class unsafe:
-    """What most workflow code should leave alone (static methods, as in Temporal)."""
-
-    @staticmethod
-    def is_replaying() -> bool:
-        """Is this step a repetition of one that is in the history already?"""
-        return this_workflow().is_replaying()
-
-    @staticmethod
-    def is_read_only() -> bool:
-        """Is this a query, which may change nothing?"""
-        return this_workflow().is_read_only()
-
-    @staticmethod
-    @contextmanager
-    def imports_passed_through() -> Generator[None]:
-        """Nothing to do here: there is no sandbox that imports modules again. Kept so that programs port."""
-        yield
-
-    @staticmethod
-    @contextmanager
-    def sandbox_unrestricted() -> Generator[None]:
-        """Nothing to do here: there is no sandbox that imports modules again. Kept so that programs port."""
-        yield

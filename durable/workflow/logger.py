@@ -28,6 +28,11 @@ class LoggerAdapter(_Base):
         self.workflow_info_on_extra = True
         self.full_workflow_info_on_extra = False
         self.log_during_replay = False
+        self.disable_sandbox = False
+
+    def unsafe_disable_sandbox(self, value: bool = True) -> None:
+        """Without effect, but for ``disable_sandbox``: handlers of log records run outside of workflow code anyway."""
+        self.disable_sandbox = value
 
     @property
     def base_logger(self) -> logging.Logger:
@@ -58,12 +63,12 @@ class LoggerAdapter(_Base):
         kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
         return msg, kwargs
 
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+    def log(self, level: int, msg: object, *args: object, stacklevel: int = 1, **kwargs: Any) -> None:
         if not self.isEnabledFor(level):
             return
         run = maybe_workflow()
         msg, kwargs = self.process(msg, kwargs)
-        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        kwargs["stacklevel"] = stacklevel + 1
         if run is None:
             self.logger.log(level, msg, *args, **kwargs)
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Sequence
+from enum import Enum, IntEnum
 
 from durable.context import this_workflow
+from durable.workflow.groups import EventGroup
 
 
 class VersioningIntent(Enum):
@@ -14,7 +16,15 @@ class VersioningIntent(Enum):
     DEFAULT = 2
 
 
-def patched(id: str) -> bool:
+class ContinueAsNewVersioningBehavior(IntEnum):
+    """On which version the next run starts. Taken for compatibility; nothing is made of it. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    AUTO_UPGRADE = 1
+    USE_RAMPING_VERSION = 2
+
+
+def patched(id: str, *, event_groups: Sequence[EventGroup] | None = None) -> bool:
     """Is this run to take the new way?
 
     True, and recorded, for a run that comes here for the first time; False for one that was here before, when the code
@@ -24,6 +34,6 @@ def patched(id: str) -> bool:
     return this_workflow().patch(id, deprecated=False)
 
 
-def deprecate_patch(id: str) -> None:
+def deprecate_patch(id: str, *, event_groups: Sequence[EventGroup] | None = None) -> None:
     """Where `patched` was, and the old way is gone. To be removed when no run that was asked by `patched` is left."""
     this_workflow().patch(id, deprecated=True)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from durable.context import this_workflow
+from durable.workflow.groups import EventGroup
 
 T = TypeVar("T")
 F = TypeVar("F", bound="asyncio.Future[Any]")
 
 
-async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:
+async def sleep(
+    duration: float | timedelta, *, summary: str | None = None, event_groups: Sequence[EventGroup] | None = None
+) -> None:
     """A durable timer: it survives the death of any process. ``duration`` in seconds, or a timedelta.
 
-    `asyncio.sleep` is the same, but for a zero duration: a timer too here, a mere yield there. ``summary`` is taken for
-    compatibility; it is not stored. RuntimeError for a negative duration.
+    `asyncio.sleep` is the same, but for a zero duration: a timer too here, a mere yield there. ``summary`` and
+    ``event_groups`` are taken for compatibility; they are not stored. RuntimeError for a negative duration.
     """
     this_workflow()
     woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -39,6 +42,7 @@ async def wait_condition(
     *,
     timeout: timedelta | float | None = None,
     timeout_summary: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> None:
     """Wait until ``fn()`` is true. It is called, in the order of registration, each time the run has run dry.
 

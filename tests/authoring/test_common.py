@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from durable.common import Priority, RawValue, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import (
+    MetricMeter,
+    Priority,
+    RawValue,
+    RetryPolicy,
+    WorkerDeploymentVersion,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable.history import values
 from durable.history.values import Payload
 
@@ -73,3 +81,26 @@ def test_a_priority_key_is_a_positive_integer(key: Any, error: type[Exception]) 
     with pytest.raises(error, match="priority_key must be"):
         Priority(priority_key=key)
     assert Priority.default == Priority()
+
+
+def test_a_deployment_version_is_written_as_name_and_build() -> None:
+    version = WorkerDeploymentVersion("shop", "build.7")
+    assert version.to_canonical_string() == "shop.build.7"
+    assert WorkerDeploymentVersion.from_canonical_string("shop.build.7") == version
+    with pytest.raises(ValueError, match="write <deployment_name>"):
+        WorkerDeploymentVersion.from_canonical_string("shop")
+
+
+def test_a_meter_that_measures_nothing_refuses_what_a_real_one_would() -> None:
+    meter = MetricMeter.noop.with_additional_attributes({"shop": "Bern"})
+    orders = meter.create_counter("orders", "All orders", "1")
+    assert (orders.name, orders.description, orders.unit) == ("orders", "All orders", "1")
+    orders.with_additional_attributes({"first": True}).add(1, {"kind": "gift"})
+    meter.create_histogram_timedelta("wait").record(timedelta(seconds=1))
+    with pytest.raises(ValueError, match="orders"):
+        orders.add(-1)
+    with pytest.raises(ValueError, match="wait"):
+        meter.create_histogram_timedelta("wait").record(timedelta(seconds=-1))
+    wrong: Any = {"kind": ["gift"]}
+    with pytest.raises(TypeError, match="Invalid value type for key 'kind'"):
+        orders.add(1, wrong)

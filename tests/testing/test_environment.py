@@ -233,3 +233,26 @@ async def test_a_run_that_mended_code_takes_up_in_time_has_its_result(env: Workf
             await asyncio.sleep(0.001)
     async with Worker(env.client, workflows=[mended_in_time]):
         assert await handle.result() == "mended"
+
+
+async def test_another_client_takes_the_parameters_of_connect_and_keeps_the_rest() -> None:
+    async with await WorkflowEnvironment.start_time_skipping(identity="me") as env:
+        other = await env.connect_client(namespace="other", rpc_metadata={"a": "b"}, api_key="key", tls=True)
+        assert (other.namespace, other.identity, other.api_key, other.rpc_metadata) == (
+            "other",
+            "me",
+            "key",
+            {"a": "b"},
+        )
+        assert other.database is env.client.database and env.client.api_key is None
+        assert other.failure_exception_types == env.client.failure_exception_types
+        assert (await env.connect_client(identity="you")).identity == "you"
+        with pytest.raises(TypeError, match="has no parameter colour"):
+            await env.connect_client(colour="red")
+
+
+async def test_an_environment_takes_what_a_test_server_would_need() -> None:
+    async with await WorkflowEnvironment.start_local(
+        ip="0.0.0.0", port=7, ui=True, dev_server_extra_args=["--x"], rpc_metadata={"a": "b"}, tls=False
+    ) as env:
+        assert env.client.rpc_metadata == {"a": "b"} and env.client.namespace == "default"

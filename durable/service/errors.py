@@ -32,11 +32,29 @@ class RPCStatusCode(IntEnum):
 class RPCError(TemporalError):
     """The store refuses: ``status`` says what kind of refusal it is, ``message`` what happened to which run.
 
-    There is no RPC here; the name is the one that programs written for Temporal catch.
+    There is no RPC here; the name is the one that programs written for Temporal catch. So ``raw_grpc_status`` is empty,
+    and ``grpc_status`` None.
     """
 
     def __init__(self, message: str, status: RPCStatusCode, raw_grpc_status: bytes = b"") -> None:
         super().__init__(message)
-        self.message = message
-        self.status = status
-        self.raw_grpc_status = raw_grpc_status
+        self._message = message
+        self._status = status
+        self._raw_grpc_status = raw_grpc_status
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+    @property
+    def status(self) -> RPCStatusCode:
+        return self._status
+
+    @property
+    def raw_grpc_status(self) -> bytes:
+        return self._raw_grpc_status
+
+    @property
+    def grpc_status(self) -> None:
+        """Temporal's message of the same status, which only a server sends."""
+        return None
