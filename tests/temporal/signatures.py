@@ -299,7 +299,14 @@ def _keywords(parameters: list[inspect.Parameter]) -> set[str]:
 
 
 def _typed_dict_keys(name: str) -> set[str]:
-    for module in ("client.client", "workflow.calls", "worker"):
+    for module in (
+        "client.client",
+        "client.standalone",
+        "workflow.calls",
+        "workflow.children",
+        "workflow.local_calls",
+        "worker",
+    ):
         found = getattr(importlib.import_module(f"durable.{module}"), name, None)
         if found is not None:
             return set(typing.get_type_hints(found))
