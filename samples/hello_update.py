@@ -1,4 +1,4 @@
-"""An update is a call to a running workflow: it may be turned away, it returns a result, and its id makes it count once.
+"""An update is a call to a running workflow: it may be refused, it returns a result, and its id makes it count once.
 
     python samples/hello_update.py
 

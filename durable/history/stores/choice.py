@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from durable.history.transition import Claim
+from durable.history.transition import Claim, ClaimedRun
 
 T = TypeVar("T")
 
@@ -66,6 +66,11 @@ class Choice:
         kept = [*old, *rest[self._place() % len(rest) :: len(self._alive)]] if rest else old
         self.left = self.left or len(kept) < len(found)
         return kept
+
+    def waiting(self, runs: Sequence[ClaimedRun]) -> list[str]:
+        """The busy runs, and those of which as many messages are taken as a claim takes: more may be there."""
+        full = self._claim.max_messages_per_run
+        return [*self.busy, *(each.run.run_id for each in runs if len(each.messages) >= full)]
 
     def _place(self) -> int:
         return sorted(self._alive).index(self._claim.worker_id)
