@@ -78,14 +78,13 @@ class Cart:
         return sum(PRICES[item] for item in self._items)
 
 
-async def click(client: Client, customer: Customer, cart_id: str, item: str) -> str:
-    """What a web server does for a click: it returns the cart's new total and the run it is in."""
+async def click(client: Client, customer: Customer, cart_id: str, item: str) -> None:
+    """What a web server does for a click; `start.workflow_handle()` would tell which cart it was."""
     start = WithStartWorkflowOperation(
         Cart.run, customer, id=cart_id, task_queue=TASK_QUEUE, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
     )
     total = await client.execute_update_with_start_workflow(Cart.add, item, start_workflow_operation=start)
     print(f"{customer.name}: {total} in the cart")
-    return (await start.workflow_handle()).id
 
 
 async def main() -> None:
