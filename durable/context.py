@@ -44,6 +44,26 @@ class ActivityCall(Struct, frozen=True, kw_only=True):
     cancellation_type: int = 0
 
 
+class ChildCall(Struct, frozen=True, kw_only=True):
+    """One start of a child workflow, checked. Durations in microseconds; 0 is no limit."""
+
+    workflow_type: str
+    workflow_id: str
+    input: list[Payload]
+    result_type: Any
+    task_queue: str | None
+    cancellation_type: int
+    parent_close_policy: values.ParentClosePolicy
+    id_reuse_policy: values.IdReusePolicy
+    execution_timeout_us: int
+    run_timeout_us: int
+    task_timeout_us: int
+    retry_policy: values.RetryPolicy | None
+    cron_schedule: str
+    memo: dict[str, Payload]
+    user_metadata: values.UserMetadata | None
+
+
 class WorkflowContext(ABC):
     """What a run that is being stepped answers to its own code."""
 
@@ -75,6 +95,20 @@ class WorkflowContext(ABC):
     @abstractmethod
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
         """Schedule it; asyncio's way of cancelling: whoever awaits it sees asyncio.CancelledError."""
+
+    @abstractmethod
+    async def start_child(self, call: ChildCall) -> workflow.ChildWorkflowHandle[Any, Any]:
+        """Start it; returns once it has begun."""
+
+    @abstractmethod
+    async def signal_external(
+        self, to: values.WorkflowExecution, name: str, input: list[Payload], *, child_only: bool
+    ) -> None:
+        """Until the signal is in the other run's inbox; `ApplicationError` when nobody can get it."""
+
+    @abstractmethod
+    async def cancel_external(self, to: values.WorkflowExecution, reason: str) -> None:
+        """Until the request is in the other run's inbox; `ApplicationError` when nobody can get it."""
 
     @abstractmethod
     async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:

@@ -208,6 +208,61 @@ class ActivityError(FailureError):
         return self._retry_state
 
 
+class ChildWorkflowError(FailureError):
+    """A child workflow did not complete; ``cause`` says how it ended."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        namespace: str,
+        workflow_id: str,
+        run_id: str,
+        workflow_type: str,
+        initiated_event_id: int,
+        started_event_id: int,
+        retry_state: RetryState | None,
+    ) -> None:
+        super().__init__(message)
+        self._namespace = namespace
+        self._workflow_id = workflow_id
+        self._run_id = run_id
+        self._workflow_type = workflow_type
+        self._initiated_event_id = initiated_event_id
+        self._started_event_id = started_event_id
+        self._retry_state = retry_state
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    @property
+    def workflow_id(self) -> str:
+        return self._workflow_id
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id
+
+    @property
+    def workflow_type(self) -> str:
+        return self._workflow_type
+
+    @property
+    def initiated_event_id(self) -> int:
+        """The parent's event that asked for the child."""
+        return self._initiated_event_id
+
+    @property
+    def started_event_id(self) -> int:
+        return self._started_event_id
+
+    @property
+    def retry_state(self) -> RetryState | None:
+        """Why there was no other run of it."""
+        return self._retry_state
+
+
 class WorkflowAlreadyStartedError(FailureError):
     """A start was refused: the workflow id is in use, or may not be used again."""
 
@@ -229,7 +284,7 @@ class ActivityAlreadyStartedError(FailureError):
 
 
 def is_cancelled_exception(exception: BaseException) -> bool:
-    """Whether an exception means "cancelled": asyncio's, ours, or an activity's that was caused by ours."""
+    """Whether an exception means "cancelled": asyncio's, ours, or an activity's or child's that was caused by ours."""
     return isinstance(exception, (asyncio.CancelledError, CancelledError)) or (
-        isinstance(exception, ActivityError) and isinstance(exception.cause, CancelledError)
+        isinstance(exception, ActivityError | ChildWorkflowError) and isinstance(exception.cause, CancelledError)
     )

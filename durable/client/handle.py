@@ -26,7 +26,7 @@ from durable.client.errors import (
     already_completed,
 )
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.exceptions import CancelledError, TerminatedError
+from durable.exceptions import CancelledError, TerminatedError, TimeoutError, TimeoutType
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
@@ -36,6 +36,9 @@ from durable.history.events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+    successor_of,
 )
 from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal, Update
 from durable.history.rules import Incoming
@@ -252,8 +255,8 @@ class WorkflowHandle(Generic[R]):
         if run_id is None:
             run_id = (await self._run()).run_id
         event = await self._client.database.closing_event(run_id)
-        while follow_runs and isinstance(event, WorkflowExecutionContinuedAsNew):
-            event = await self._client.database.closing_event(event.new_execution_run_id)
+        while follow_runs and (next_run_id := successor_of(event)):
+            event = await self._client.database.closing_event(next_run_id)
         return event
 
     def _outcome(self, event: ClosingEvent) -> R:
@@ -269,7 +272,10 @@ class WorkflowHandle(Generic[R]):
                 )
             case WorkflowExecutionContinuedAsNew(new_execution_run_id=run_id):
                 raise WorkflowContinuedAsNewError(run_id)
-            case _:
+            case WorkflowExecutionTimedOut():
+                cause = TimeoutError("Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
+                raise WorkflowFailureError(cause=cause)
+            case WorkflowExecutionTerminated():
                 details = converter.from_payloads(event.details)
                 raise WorkflowFailureError(cause=TerminatedError(event.reason or "Workflow terminated", *details))
 

@@ -19,6 +19,7 @@ from durable.exceptions import (
     ApplicationError,
     ApplicationErrorCategory,
     CancelledError,
+    ChildWorkflowError,
     FailureError,
     ServerError,
     TerminatedError,
@@ -28,6 +29,7 @@ from durable.history.values import (
     ActivityFailureInfo,
     ApplicationFailureInfo,
     CanceledFailureInfo,
+    ChildWorkflowExecutionFailureInfo,
     Failure,
     FailureInfo,
     Payload,
@@ -36,6 +38,7 @@ from durable.history.values import (
     TerminatedFailureInfo,
     TimeoutFailureInfo,
     TimeoutType,
+    WorkflowExecution,
 )
 
 SOURCE = "durable"
@@ -158,6 +161,17 @@ def _info(exception: BaseException, converter: PayloadConverter) -> FailureInfo:
                 activity_id=_storable(exception.activity_id),
                 retry_state=exception.retry_state or RetryState.UNSPECIFIED,
             )
+        case ChildWorkflowError():
+            return ChildWorkflowExecutionFailureInfo(
+                namespace=_storable(exception.namespace),
+                workflow_execution=WorkflowExecution(
+                    workflow_id=_storable(exception.workflow_id), run_id=_storable(exception.run_id)
+                ),
+                workflow_type=_storable(exception.workflow_type),
+                initiated_event_id=exception.initiated_event_id,
+                started_event_id=exception.started_event_id,
+                retry_state=exception.retry_state or RetryState.UNSPECIFIED,
+            )
         case _:
             # What can't be converted now can't be converted by the next attempt: trying again would never end.
             return ApplicationFailureInfo(
@@ -205,6 +219,18 @@ def _bare_error(failure: Failure, converter: PayloadConverter) -> FailureError:
                 identity=info.identity,
                 activity_type=info.activity_type,
                 activity_id=info.activity_id,
+                retry_state=info.retry_state or None,
+            )
+        case ChildWorkflowExecutionFailureInfo() as info:
+            child = info.workflow_execution or WorkflowExecution()
+            return ChildWorkflowError(
+                message,
+                namespace=info.namespace,
+                workflow_id=child.workflow_id,
+                run_id=child.run_id,
+                workflow_type=info.workflow_type,
+                initiated_event_id=info.initiated_event_id,
+                started_event_id=info.started_event_id,
                 retry_state=info.retry_state or None,
             )
         case None:

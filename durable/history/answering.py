@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from durable.history import attempts, codec
+from durable.history import attempts, codec, events
 from durable.history.commands import (
     AcceptUpdate,
     CancelTimer,
@@ -15,17 +15,25 @@ from durable.history.commands import (
     CompleteWorkflowExecution,
     ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
+    ModifyWorkflowProperties,
     RecordMarker,
     RejectUpdate,
     RequestCancelActivityTask,
+    RequestCancelExternalWorkflowExecution,
     ScheduleActivityTask,
+    SignalExternalWorkflowExecution,
+    StartChildWorkflowExecution,
     StartTimer,
+    UpsertWorkflowSearchAttributes,
 )
 from durable.history.events import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
     HistoryEvent,
     MarkerRecorded,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerStarted,
     WorkflowExecutionCanceled,
@@ -36,6 +44,7 @@ from durable.history.events import (
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowExecutionUpdateRejected,
+    WorkflowPropertiesModified,
 )
 from durable.history.messages import (
     ActivityOutcome,
@@ -73,7 +82,7 @@ class Draft:
         self.task_completed_id = 0
         self.accepted_updates = {id: update.accepted_event_id for id, update in state.updates.items()}
         self.messages: list[NewMessage] = []
-        self.cancelled_timers: list[int] = []
+        self.taken_back: list[int] = []
         self.tasks: list[ActivityTask] = []
         self.cancelled_activities: list[ActivityCancel] = []
 
@@ -124,11 +133,20 @@ def _start_timer(draft: Draft, command: StartTimer) -> None:
 
 def _cancel_timer(draft: Draft, command: CancelTimer) -> None:
     draft.answer(TimerCanceled, timer_id=command.timer_id, started_event_id=command.started_event_id)
-    draft.cancelled_timers.append(command.started_event_id)
+    draft.taken_back.append(command.started_event_id)
 
 
 def _record_marker(draft: Draft, command: RecordMarker) -> None:
     draft.answer(MarkerRecorded, marker_name=command.marker_name, details=command.details)
+
+
+def _recorded(kind: Callable[..., HistoryEvent]) -> Callable[[Draft, Any], None]:
+    """Of a command that its event repeats, field for field."""
+
+    def arm(draft: Draft, command: Any) -> None:
+        draft.answer(kind, **{name: getattr(command, name) for name in command.__struct_fields__})
+
+    return arm
 
 
 def _accept_update(draft: Draft, command: AcceptUpdate) -> None:
@@ -183,6 +201,11 @@ COMMANDS: dict[type[Command], Callable[[Draft, Any], None]] = {
     StartTimer: _start_timer,
     CancelTimer: _cancel_timer,
     RecordMarker: _record_marker,
+    StartChildWorkflowExecution: _recorded(StartChildWorkflowExecutionInitiated),
+    SignalExternalWorkflowExecution: _recorded(SignalExternalWorkflowExecutionInitiated),
+    RequestCancelExternalWorkflowExecution: _recorded(RequestCancelExternalWorkflowExecutionInitiated),
+    UpsertWorkflowSearchAttributes: _recorded(events.UpsertWorkflowSearchAttributes),
+    ModifyWorkflowProperties: _recorded(WorkflowPropertiesModified),
     AcceptUpdate: _accept_update,
     RejectUpdate: _reject_update,
     CompleteUpdate: _complete_update,

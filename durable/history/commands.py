@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from durable.history.values import ActivityFields, Failure, Payload, UpdateOutcome, UpdateRequest
+from durable.history.values import (
+    ActivityFields,
+    Failure,
+    IdReusePolicy,
+    ParentClosePolicy,
+    Payload,
+    Priority,
+    RetryPolicy,
+    UpdateOutcome,
+    UpdateRequest,
+    UserMetadata,
+    WorkflowExecution,
+)
 
 
 class ScheduleActivityTask(ActivityFields, frozen=True, kw_only=True):
@@ -30,6 +42,52 @@ class RecordMarker(Struct, frozen=True, kw_only=True):
 
     marker_name: str
     details: dict[str, list[Payload]] = {}
+
+
+class StartChildWorkflowExecution(Struct, frozen=True, kw_only=True):
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    workflow_execution_timeout_us: int = 0
+    workflow_run_timeout_us: int = 0
+    workflow_task_timeout_us: int = 10_000_000
+    parent_close_policy: ParentClosePolicy = ParentClosePolicy.TERMINATE
+    workflow_id_reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    priority: Priority | None = None
+    user_metadata: UserMetadata | None = None
+
+
+class SignalExternalWorkflowExecution(Struct, frozen=True, kw_only=True):
+    """``child_workflow_only``: to a child of this run, whatever its run id."""
+
+    namespace: str
+    workflow_execution: WorkflowExecution
+    signal_name: str
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    child_workflow_only: bool = False
+
+
+class RequestCancelExternalWorkflowExecution(Struct, frozen=True, kw_only=True):
+    namespace: str
+    workflow_execution: WorkflowExecution
+    child_workflow_only: bool = False
+    reason: str = ""
+
+
+class UpsertWorkflowSearchAttributes(Struct, frozen=True, kw_only=True):
+    search_attributes: dict[str, Payload]
+
+
+class ModifyWorkflowProperties(Struct, frozen=True, kw_only=True):
+    upserted_memo: dict[str, Payload]
 
 
 class AcceptUpdate(Struct, frozen=True, kw_only=True):
@@ -79,6 +137,11 @@ Command = (
     | StartTimer
     | CancelTimer
     | RecordMarker
+    | StartChildWorkflowExecution
+    | SignalExternalWorkflowExecution
+    | RequestCancelExternalWorkflowExecution
+    | UpsertWorkflowSearchAttributes
+    | ModifyWorkflowProperties
     | AcceptUpdate
     | RejectUpdate
     | CompleteUpdate

@@ -5,16 +5,24 @@ from __future__ import annotations
 from msgspec import Struct
 
 from durable.history.values import (
+    CancelExternalFailedCause,
     ContinueAsNewInitiator,
     Failure,
+    IdReusePolicy,
+    ParentClosePolicy,
     Payload,
+    Priority,
     RetryPolicy,
     RetryState,
+    SignalExternalFailedCause,
+    StartChildFailedCause,
     TaskFailedCause,
     TimeoutType,
     UpdateMeta,
     UpdateOutcome,
     UpdateRequest,
+    UserMetadata,
+    WorkflowExecution,
 )
 
 
@@ -27,6 +35,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 
     id: int
     time_us: int
+    user_metadata: UserMetadata | None = None
 
 
 class WorkflowExecutionStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,17 +55,39 @@ class WorkflowExecutionStarted(Event, frozen=True, kw_only=True, omit_defaults=T
     initiator: ContinueAsNewInitiator = ContinueAsNewInitiator.UNSPECIFIED
     consumed_request_ids: list[str] = []
     """What the run before has read, and this one is not to read again."""
+    workflow_execution_timeout_us: int = 0
+    workflow_run_timeout_us: int = 0
+    workflow_execution_expiration_time_us: int = 0
+    """When all runs of the chain have to be over; 0: there is no such moment."""
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    priority: Priority | None = None
+    parent_workflow_namespace: str = ""
+    parent_workflow_execution: WorkflowExecution | None = None
+    parent_initiated_event_id: int = 0
+    root_workflow_execution: WorkflowExecution | None = None
+    continued_failure: Failure | None = None
+    last_completion_result: list[Payload] = []
 
 
 class WorkflowExecutionCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
     workflow_task_completed_event_id: int
     result: list[Payload] = []
+    new_execution_run_id: str = ""
 
 
 class WorkflowExecutionFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
     workflow_task_completed_event_id: int
     failure: Failure
     retry_state: RetryState = RetryState.RETRY_POLICY_NOT_SET
+    new_execution_run_id: str = ""
+
+
+class WorkflowExecutionTimedOut(Event, frozen=True, kw_only=True, omit_defaults=True):
+    retry_state: RetryState = RetryState.UNSPECIFIED
+    new_execution_run_id: str = ""
 
 
 class WorkflowExecutionCanceled(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,6 +110,12 @@ class WorkflowExecutionContinuedAsNew(Event, frozen=True, kw_only=True, omit_def
     workflow_task_timeout_us: int = 10_000_000
     backoff_start_interval_us: int = 0
     initiator: ContinueAsNewInitiator = ContinueAsNewInitiator.WORKFLOW
+    workflow_run_timeout_us: int = 0
+    failure: Failure | None = None
+    last_completion_result: list[Payload] = []
+    header: dict[str, Payload] = {}
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
 
 
 class WorkflowExecutionSignaled(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,12 +124,16 @@ class WorkflowExecutionSignaled(Event, frozen=True, kw_only=True, omit_defaults=
     identity: str = ""
     header: dict[str, Payload] = {}
     request_id: str = ""
+    external_workflow_execution: WorkflowExecution | None = None
+    """The workflow that sent it; None: a client did."""
 
 
 class WorkflowExecutionCancelRequested(Event, frozen=True, kw_only=True, omit_defaults=True):
     cause: str = ""
     identity: str = ""
     request_id: str = ""
+    external_initiated_event_id: int = 0
+    external_workflow_execution: WorkflowExecution | None = None
 
 
 class WorkflowTaskScheduled(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -211,6 +252,134 @@ class MarkerRecorded(Event, frozen=True, kw_only=True, omit_defaults=True):
     details: dict[str, list[Payload]] = {}
 
 
+class StartChildWorkflowExecutionInitiated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    workflow_task_completed_event_id: int
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    workflow_execution_timeout_us: int = 0
+    workflow_run_timeout_us: int = 0
+    workflow_task_timeout_us: int = 10_000_000
+    parent_close_policy: ParentClosePolicy = ParentClosePolicy.TERMINATE
+    workflow_id_reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    priority: Priority | None = None
+
+
+class StartChildWorkflowExecutionFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    cause: StartChildFailedCause
+    initiated_event_id: int
+    workflow_task_completed_event_id: int
+
+
+class ChildWorkflowExecutionStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Written when the parent learns of it: with its end, if that comes first."""
+
+    namespace: str
+    initiated_event_id: int
+    workflow_execution: WorkflowExecution
+    workflow_type: str
+    header: dict[str, Payload] = {}
+
+
+class ChildOutcomeEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """What all ends of a child say."""
+
+    namespace: str
+    workflow_execution: WorkflowExecution
+    workflow_type: str
+    initiated_event_id: int
+    started_event_id: int
+
+
+class ChildWorkflowExecutionCompleted(ChildOutcomeEvent, frozen=True, kw_only=True, omit_defaults=True):
+    result: list[Payload] = []
+
+
+class ChildWorkflowExecutionFailed(ChildOutcomeEvent, frozen=True, kw_only=True, omit_defaults=True):
+    failure: Failure
+    retry_state: RetryState = RetryState.UNSPECIFIED
+
+
+class ChildWorkflowExecutionCanceled(ChildOutcomeEvent, frozen=True, kw_only=True, omit_defaults=True):
+    details: list[Payload] = []
+
+
+class ChildWorkflowExecutionTimedOut(ChildOutcomeEvent, frozen=True, kw_only=True, omit_defaults=True):
+    retry_state: RetryState = RetryState.UNSPECIFIED
+
+
+class ChildWorkflowExecutionTerminated(ChildOutcomeEvent, frozen=True, kw_only=True, omit_defaults=True):
+    pass
+
+
+class SignalExternalWorkflowExecutionInitiated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """``child_workflow_only``: to a child of this run, whatever its run id."""
+
+    workflow_task_completed_event_id: int
+    namespace: str
+    workflow_execution: WorkflowExecution
+    signal_name: str
+    input: list[Payload] = []
+    header: dict[str, Payload] = {}
+    child_workflow_only: bool = False
+
+
+class SignalExternalWorkflowExecutionFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    cause: SignalExternalFailedCause
+    workflow_task_completed_event_id: int
+    namespace: str
+    workflow_execution: WorkflowExecution
+    initiated_event_id: int
+
+
+class ExternalWorkflowExecutionSignaled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    initiated_event_id: int
+    namespace: str
+    workflow_execution: WorkflowExecution
+
+
+class RequestCancelExternalWorkflowExecutionInitiated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    namespace: str
+    workflow_execution: WorkflowExecution
+    child_workflow_only: bool = False
+    reason: str = ""
+
+
+class RequestCancelExternalWorkflowExecutionFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    cause: CancelExternalFailedCause
+    workflow_task_completed_event_id: int
+    namespace: str
+    workflow_execution: WorkflowExecution
+    initiated_event_id: int
+
+
+class ExternalWorkflowExecutionCancelRequested(Event, frozen=True, kw_only=True, omit_defaults=True):
+    initiated_event_id: int
+    namespace: str
+    workflow_execution: WorkflowExecution
+
+
+class UpsertWorkflowSearchAttributes(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    search_attributes: dict[str, Payload] = {}
+
+
+class WorkflowPropertiesModified(Event, frozen=True, kw_only=True, omit_defaults=True):
+    workflow_task_completed_event_id: int
+    upserted_memo: dict[str, Payload] = {}
+
+
 class WorkflowExecutionUpdateAdmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An update whose handler could not be run, since the workflow task failed: it is kept for the task that can."""
 
@@ -241,6 +410,7 @@ HistoryEvent = (
     WorkflowExecutionStarted
     | WorkflowExecutionCompleted
     | WorkflowExecutionFailed
+    | WorkflowExecutionTimedOut
     | WorkflowExecutionCanceled
     | WorkflowExecutionTerminated
     | WorkflowExecutionContinuedAsNew
@@ -262,6 +432,22 @@ HistoryEvent = (
     | TimerFired
     | TimerCanceled
     | MarkerRecorded
+    | StartChildWorkflowExecutionInitiated
+    | StartChildWorkflowExecutionFailed
+    | ChildWorkflowExecutionStarted
+    | ChildWorkflowExecutionCompleted
+    | ChildWorkflowExecutionFailed
+    | ChildWorkflowExecutionCanceled
+    | ChildWorkflowExecutionTimedOut
+    | ChildWorkflowExecutionTerminated
+    | SignalExternalWorkflowExecutionInitiated
+    | SignalExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionSignaled
+    | RequestCancelExternalWorkflowExecutionInitiated
+    | RequestCancelExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionCancelRequested
+    | UpsertWorkflowSearchAttributes
+    | WorkflowPropertiesModified
     | WorkflowExecutionUpdateAdmitted
     | WorkflowExecutionUpdateAccepted
     | WorkflowExecutionUpdateRejected
@@ -271,10 +457,19 @@ HistoryEvent = (
 ClosingEvent = (
     WorkflowExecutionCompleted
     | WorkflowExecutionFailed
+    | WorkflowExecutionTimedOut
     | WorkflowExecutionCanceled
     | WorkflowExecutionTerminated
     | WorkflowExecutionContinuedAsNew
 )
+
+
+def successor_of(event: ClosingEvent) -> str:
+    """The run that follows the one which this event closes: continued as new, by retry or by schedule; "": none."""
+    if isinstance(event, WorkflowExecutionCanceled | WorkflowExecutionTerminated):
+        return ""
+    return event.new_execution_run_id
+
 
 CommandEvent = (
     ActivityTaskScheduled
@@ -282,6 +477,11 @@ CommandEvent = (
     | TimerStarted
     | TimerCanceled
     | MarkerRecorded
+    | StartChildWorkflowExecutionInitiated
+    | SignalExternalWorkflowExecutionInitiated
+    | RequestCancelExternalWorkflowExecutionInitiated
+    | UpsertWorkflowSearchAttributes
+    | WorkflowPropertiesModified
     | WorkflowExecutionUpdateAccepted
     | WorkflowExecutionUpdateRejected
     | WorkflowExecutionUpdateCompleted

@@ -31,18 +31,26 @@ from durable.history.events import (
     WorkflowExecutionStarted,
 )
 from durable.history.values import (
+    CancelExternalFailedCause,
     ContinueAsNewInitiator,
     Failure,
     FailureInfo,
+    IdReusePolicy,
+    ParentClosePolicy,
     Payload,
+    Priority,
     RetryPolicy,
     RetryState,
+    SignalExternalFailedCause,
+    StartChildFailedCause,
     TaskFailedCause,
     TimeoutType,
     UpdateInput,
     UpdateMeta,
     UpdateOutcome,
     UpdateRequest,
+    UserMetadata,
+    WorkflowExecution,
 )
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -56,6 +64,11 @@ _ENUM_PREFIXES: dict[type[IntEnum], str] = {
     ContinueAsNewInitiator: "CONTINUE_AS_NEW_INITIATOR_",
     TimeoutType: "TIMEOUT_TYPE_",
     TaskFailedCause: "WORKFLOW_TASK_FAILED_CAUSE_",
+    ParentClosePolicy: "PARENT_CLOSE_POLICY_",
+    IdReusePolicy: "WORKFLOW_ID_REUSE_POLICY_",
+    StartChildFailedCause: "START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_",
+    SignalExternalFailedCause: "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_",
+    CancelExternalFailedCause: "CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_",
 }
 _BENIGN = "APPLICATION_ERROR_CATEGORY_BENIGN"
 _NO_PLACE: dict[type[msgspec.Struct], tuple[str, ...]] = {
@@ -118,6 +131,7 @@ def _write_event(event: HistoryEvent) -> dict[str, Any]:
         "eventTime": _write_time(event.time_us),
         "eventType": "EVENT_TYPE_" + _snake(name),
         _camel(name) + "EventAttributes": _write(event),
+        **({} if event.user_metadata is None else {"userMetadata": _write(event.user_metadata)}),
     }
 
 
@@ -133,7 +147,14 @@ def _read_event(place: int, event: Any) -> HistoryEvent:
         key = _camel(kind.__name__) + "EventAttributes"
         if event.get(key) is None:
             raise ValueError(f"{key!r} is missing")
-        return _read(kind, event[key], id=int(event["eventId"]), time_us=_read_time(event["eventTime"]))
+        metadata = event.get("userMetadata")
+        return _read(
+            kind,
+            event[key],
+            id=int(event["eventId"]),
+            time_us=_read_time(event["eventTime"]),
+            user_metadata=None if metadata is None else _read(UserMetadata, metadata),
+        )
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CorruptHistory(f"event {place} of this history can't be read: {error}") from error
     except KeyError as error:
@@ -178,7 +199,7 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[_Field, ...]:
     """What of a struct is in its JSON object. An event's id and time stand outside; a failure's info is a oneof."""
     apart = _NO_PLACE.get(kind, ())
     if issubclass(kind, Event):
-        apart += ("id", "time_us")
+        apart += ("id", "time_us", "user_metadata")
     if kind is Failure:
         apart += ("info",)
     return tuple(
@@ -202,16 +223,17 @@ def _form(name: str, kind: Any) -> _Form:
 
 def _enum_form(kind: type[IntEnum]) -> _Form:
     prefix, members = _ENUM_PREFIXES[kind], {_squashed(member.name): member for member in kind}
+    least = min(kind)  # UNSPECIFIED, where there is such a member
 
     def write(value: IntEnum) -> str:
         return prefix + value.name
 
     def read(json: Any) -> IntEnum:
         if isinstance(json, int):
-            return kind(json) if json in set(kind) else kind(0)
-        return members.get(_squashed(_text(json).removeprefix(prefix)), kind(0))
+            return kind(json) if json in set(kind) else least
+        return members.get(_squashed(_text(json).removeprefix(prefix)), least)
 
-    return _Form(write, read, kind(0))
+    return _Form(write, read, msgspec.UNSET if least else least)
 
 
 def _write_failure(failure: Failure) -> dict[str, Any]:
@@ -239,6 +261,15 @@ def _write_header(header: dict[str, Payload]) -> dict[str, Any]:
 
 def _read_header(json: Any) -> dict[str, Payload]:
     fields = _object(_object(json).get("fields") or {})
+    return {key: _read(Payload, payload) for key, payload in fields.items()}
+
+
+def _write_indexed(attributes: dict[str, Payload]) -> dict[str, Any]:
+    return {"indexedFields": {key: _write(payload) for key, payload in attributes.items()}}
+
+
+def _read_indexed(json: Any) -> dict[str, Payload]:
+    fields = _object(_object(json).get("indexedFields") or {})
     return {key: _read(Payload, payload) for key, payload in fields.items()}
 
 
@@ -361,6 +392,9 @@ _BY_NAME: dict[str, _Form] = {
     "activity_type": _Form(_write_name, _read_name),
     "task_queue": _Form(_write_task_queue, _read_name),
     "category": _Form(_write_category, _read_category, 0),
+    "fairness_weight": _Form(_write_float, float, 0.0),
+    "search_attributes": _Form(_write_indexed, _read_indexed, {}),
+    "workflow_execution_expiration_time_us": _Form(_write_time, _read_time, 0),
 }
 _BY_TYPE: dict[Any, _Form] = {
     str: _Form(_same, _text, ""),
@@ -378,6 +412,10 @@ _BY_TYPE: dict[Any, _Form] = {
     Failure: _Form(_write_failure, _read_failure),
     Failure | None: _Form(_write_failure, _read_failure, None),
     RetryPolicy: _Form(_write, partial(_read, RetryPolicy)),
+    RetryPolicy | None: _Form(_write, partial(_read, RetryPolicy), None),
+    WorkflowExecution: _Form(_write, partial(_read, WorkflowExecution)),
+    WorkflowExecution | None: _Form(_write, partial(_read, WorkflowExecution), None),
+    Priority | None: _Form(_write, partial(_read, Priority), None),
     UpdateMeta: _Form(_write, partial(_read, UpdateMeta)),
     UpdateInput: _Form(_write, partial(_read, UpdateInput)),
     UpdateOutcome: _Form(_write, partial(_read, UpdateOutcome)),

@@ -6,7 +6,15 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from durable.history.values import Failure, Payload, RetryState, UpdateOutcome, UpdateRequest
+from durable.history.values import (
+    Failure,
+    Payload,
+    RetryState,
+    StartChildFailedCause,
+    UpdateOutcome,
+    UpdateRequest,
+    WorkflowExecution,
+)
 
 
 class MessageKind(IntEnum):
@@ -21,17 +29,23 @@ class MessageKind(IntEnum):
     CANCEL = 5
     QUERY = 6
     UPDATE = 7
+    CHILD = 8
+    ANSWER = 9
+    ERRANDS = 10
 
 
 HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL, MessageKind.UPDATE)
 """A run cannot close by its own code while a message of these kinds is unread."""
 
-WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER)
+WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER, MessageKind.ERRANDS)
 """What is read only when its time has come. All else may be read as soon as it is there: its due time tells since when
 it waits, by the clock of whoever sent it, which may have been set since."""
 
-OUTLIVES = (MessageKind.QUERY,)
-"""What stays in the inbox when a run closes, because a closed run answers it too."""
+KEYED = (MessageKind.TIMER, MessageKind.ERRANDS)
+"""What its run can take back, by its key: the id of the event that it is about."""
+
+OUTLIVES = (MessageKind.QUERY, MessageKind.ERRANDS)
+"""What stays in the inbox when a run closes, because a closed run answers it too, or has yet to do it."""
 
 
 class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -50,12 +64,16 @@ class Signal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     header: dict[str, Payload] = {}
     identity: str = ""
     request_id: str = ""
+    sender: WorkflowExecution | None = None
+    """The workflow that sent it; None: a client did."""
 
 
 class CancelRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     reason: str = ""
     identity: str = ""
     request_id: str = ""
+    sender: WorkflowExecution | None = None
+    sender_event_id: int = 0
 
 
 class Query(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -95,6 +113,43 @@ class Canceled(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     details: list[Payload] = []
 
 
+class Terminated(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    pass
+
+
+class ChildStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    initiated_event_id: int
+    run_id: str
+
+
+class ChildStartFailed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    initiated_event_id: int
+    cause: StartChildFailedCause
+
+
+class ChildClosed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """How a child ended: its last run, ``run_id``, of those that began with ``first_run_id``."""
+
+    initiated_event_id: int
+    run_id: str
+    first_run_id: str
+    outcome: Completed | Failed | TimedOut | Canceled | Terminated
+
+
+class RequestAnswered(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """What became of a signal or cancel request that this run sent to another: ``found`` somebody, or nobody."""
+
+    initiated_event_id: int
+    found: bool
+
+
+class ErrandsDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Do what is still to be done at other runs: see `errands`. ``key`` is that of this message."""
+
+    key: int
+    attempt: int = 0
+
+
 class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """How an activity ended, all attempts over. ``started_us`` 0: no attempt ever began."""
 
@@ -106,7 +161,20 @@ class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
     last_failure: Failure | None = None
 
 
-Message = WorkflowTaskDue | TimerDue | Signal | CancelRequest | Query | Update | ActivityOutcome
+Message = (
+    WorkflowTaskDue
+    | TimerDue
+    | Signal
+    | CancelRequest
+    | Query
+    | Update
+    | ActivityOutcome
+    | ChildStarted
+    | ChildStartFailed
+    | ChildClosed
+    | RequestAnswered
+    | ErrandsDue
+)
 
 KIND_OF: dict[type[Message], MessageKind] = {
     WorkflowTaskDue: MessageKind.TASK_DUE,
@@ -116,6 +184,11 @@ KIND_OF: dict[type[Message], MessageKind] = {
     CancelRequest: MessageKind.CANCEL,
     Query: MessageKind.QUERY,
     Update: MessageKind.UPDATE,
+    ChildStarted: MessageKind.CHILD,
+    ChildStartFailed: MessageKind.CHILD,
+    ChildClosed: MessageKind.CHILD,
+    RequestAnswered: MessageKind.ANSWER,
+    ErrandsDue: MessageKind.ERRANDS,
 }
 
 

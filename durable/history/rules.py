@@ -13,7 +13,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
-from durable.history import codec
+from durable.history import codec, errands
 from durable.history.answering import COMMANDS, Draft
 from durable.history.commands import (
     AcceptUpdate,
@@ -25,6 +25,7 @@ from durable.history.commands import (
     ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
 )
+from durable.history.errands import Errand
 from durable.history.events import (
     HistoryEvent,
     WorkflowExecutionContinuedAsNew,
@@ -38,6 +39,7 @@ from durable.history.events import (
 )
 from durable.history.messages import (
     CancelRequest,
+    ErrandsDue,
     Message,
     Query,
     QueryAnswer,
@@ -68,6 +70,7 @@ from durable.history.values import (
     TaskFailedCause,
     UpdateOutcome,
     UpdateRequest,
+    WorkflowExecution,
 )
 
 PARKED_RETRY_FIRST_US = 1_000_000
@@ -128,15 +131,20 @@ class Received(Struct, frozen=True, kw_only=True):
     """What can be said at once, of updates that the run knows already."""
     retries: int
     """Which retry of a parked run this is, counted by its own message; 0 when something else woke the run."""
+    reminders: Sequence[ErrandsDue] = ()
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """A step to commit, and the run after it. ``command_events`` answer the commands, one each, in order."""
+    """A step to commit, and the run after it. ``command_events`` answer the commands, one each, in order.
+
+    ``errands`` are to be run once it is committed.
+    """
 
     transition: Transition
     state: State
     events: list[HistoryEvent]
     command_events: list[HistoryEvent]
+    errands: Sequence[Errand] = ()
 
 
 class StartRequest(Struct, frozen=True, kw_only=True):
@@ -157,6 +165,10 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     replaces: Transition | None = None
     message: NewMessage | None = None
     """What the run is told with its start; a run that was there already is not told by it."""
+    parent_namespace: str = ""
+    parent: WorkflowExecution | None = None
+    parent_initiated_event_id: int = 0
+    root: WorkflowExecution | None = None
 
 
 def start(request: StartRequest, run_id: str, now_us: int) -> Step:
@@ -207,6 +219,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     updates: dict[str, UpdateRequest] = {}
     asking: dict[str, list[str]] = {}
     answered: list[tuple[str, UpdateAnswer]] = []
+    reminders: list[ErrandsDue] = []
     due, retries = False, 0
     seen = Seen(state)
     for each in incoming:
@@ -216,6 +229,8 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
                 queries.append(message)
         elif isinstance(message, WorkflowTaskDue):
             due, retries = True, max(retries, message.attempt)
+        elif isinstance(message, ErrandsDue):
+            reminders.append(message)
         elif isinstance(message, Update):
             request, known = message.request, state.updates.get(message.request.meta.update_id)
             if known is None and state.is_open:
@@ -248,6 +263,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
         answered=answered,
         speculative=not (events or is_pending),
         retries=retries,
+        reminders=reminders,
     )
 
 
@@ -292,6 +308,7 @@ def complete(
     ]
     if closed is not None:
         told += _cut_short(received.run_id, state)
+    reminders, over = errands.reminders(received.state, state, received.reminders, draft.now_us)
     transition = Transition(
         run_id=received.run_id,
         last_event_id=received.state.last_event_id,
@@ -301,8 +318,8 @@ def complete(
         events=codec.batch(events) if events else None,
         consumed=_consumed(received),
         finished=_finished(received),
-        messages=tuple(draft.messages),
-        cancelled_timers=tuple(draft.cancelled_timers),
+        messages=(*draft.messages, *reminders),
+        taken_back=(*draft.taken_back, *over),
         tasks=tuple(draft.tasks),
         cancelled_activities=tuple(draft.cancelled_activities),
         replies=_replies(told, draft.now_us),
@@ -317,12 +334,15 @@ def complete(
         state=state,
         events=events,
         command_events=events[first_command:] if commands else [],
+        errands=errands.of_step(received.state, state, received.run_id, received.reminders),
     )
 
 
 def _successor(received: Received, state: State, ended: HistoryEvent) -> Transition:
     """The first step of the run that continues this one."""
+    begun = state.started
     assert isinstance(ended, WorkflowExecutionContinuedAsNew)
+    assert begun is not None
     run_id, now_us, due_us = ended.new_execution_run_id, ended.time_us, ended.time_us + ended.backoff_start_interval_us
     events: list[HistoryEvent] = [
         WorkflowExecutionStarted(
@@ -340,6 +360,10 @@ def _successor(received: Received, state: State, ended: HistoryEvent) -> Transit
             continued_execution_run_id=received.run_id,
             initiator=ended.initiator,
             consumed_request_ids=list(state.request_ids),
+            parent_workflow_namespace=begun.parent_workflow_namespace,
+            parent_workflow_execution=begun.parent_workflow_execution,
+            parent_initiated_event_id=begun.parent_initiated_event_id,
+            root_workflow_execution=begun.root_workflow_execution,
         )
     ]
     if not ended.backoff_start_interval_us:
@@ -416,6 +440,8 @@ def park(
                 delay_us += delay_us * crc32(received.run_id.encode()) >> 32
             messages.append(codec.pack(WorkflowTaskDue(attempt=retries + 1), now_us + delay_us))
     parked = failure.message.split("\n", 1)[0] if received.task or received.state.task_failed else None
+    state = fold(received.state, events)
+    reminders, over = errands.reminders(received.state, state, received.reminders, now_us)
     transition = Transition(
         run_id=received.run_id,
         last_event_id=received.state.last_event_id,
@@ -425,13 +451,20 @@ def park(
         events=codec.batch(events) if events else None,
         consumed=_consumed(received),
         finished=_finished(received),
-        messages=tuple(messages),
+        messages=(*messages, *reminders),
+        taken_back=tuple(over),
         replies=_replies([*answers, *received.answered], max(now_us, received.now_us)),
         new_owner=received.owner if received.state.is_open and not parked else None,
         parked=parked,
         deaths=SUSPICIOUS if kills else 0,
     )
-    return Step(transition=transition, state=fold(received.state, events), events=events, command_events=[])
+    return Step(
+        transition=transition,
+        state=state,
+        events=events,
+        command_events=[],
+        errands=errands.of_step(received.state, state, received.run_id, received.reminders),
+    )
 
 
 def terminate(
@@ -457,17 +490,21 @@ def terminate(
             id=last_id + 1, time_us=received.now_us, reason=reason, details=list(details), identity=identity
         )
     )
+    after = fold(state, events)
+    reminders, over = errands.reminders(state, after, (), received.now_us, first_us=0)
     transition = Transition(
         run_id=run_id,
         last_event_id=state.last_event_id,
         any_owner=True,
         events=codec.batch(events),
         consumed=_consumed(received),
+        messages=tuple(reminders),
+        taken_back=tuple(over),
         replies=_replies([*received.answered, *_unread(received), *_cut_short(run_id, state)], received.now_us),
         status=RunStatus.TERMINATED,
         closed_us=received.now_us,
     )
-    return Step(transition=transition, state=fold(state, events), events=events, command_events=[])
+    return Step(transition=transition, state=after, events=events, command_events=[])
 
 
 def cut_short() -> Failure:
@@ -549,6 +586,10 @@ def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowE
         first_workflow_task_backoff_us=request.start_delay_us,
         header=request.header,
         request_id=request.request_id,
+        parent_workflow_namespace=request.parent_namespace,
+        parent_workflow_execution=request.parent,
+        parent_initiated_event_id=request.parent_initiated_event_id,
+        root_workflow_execution=request.root,
     )
 
 

@@ -17,12 +17,28 @@ from durable.history.events import (
     ActivityTaskScheduled,
     ActivityTaskStarted,
     ActivityTaskTimedOut,
+    ChildOutcomeEvent,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
     ClosingEvent,
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
     HistoryEvent,
     MarkerRecorded,
+    RequestCancelExternalWorkflowExecutionFailed,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -31,10 +47,12 @@ from durable.history.events import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateAdmitted,
     WorkflowExecutionUpdateCompleted,
     WorkflowExecutionUpdateRejected,
+    WorkflowPropertiesModified,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
@@ -55,6 +73,22 @@ class PendingActivity(Struct, frozen=True):
     cancel_requested_event_id: int = 0
 
 
+Request = (
+    StartChildWorkflowExecutionInitiated
+    | SignalExternalWorkflowExecutionInitiated
+    | RequestCancelExternalWorkflowExecutionInitiated
+)
+"""What a run asks of another run."""
+
+
+class PendingChild(Struct, frozen=True):
+    """A child that was asked for, and is not over. ``started_event_id`` 0: the run does not know yet that it began."""
+
+    initiated: StartChildWorkflowExecutionInitiated
+    run_id: str = ""
+    started_event_id: int = 0
+
+
 class KnownUpdate(Struct, frozen=True):
     """An update that the history tells of: admitted (0), or accepted by event ``accepted_event_id``; over, or not.
 
@@ -73,6 +107,8 @@ class State(Struct, kw_only=True):
     id of a WorkflowTaskScheduled that no task has answered yet, else 0. ``task_failed``: the last workflow task
     failed, so the run is parked. ``request_ids`` are the last 1,000 consumed, oldest first. ``updates`` are those that
     were admitted or accepted, by their ids.
+    ``children`` are those that are not over, and ``requests`` what was asked of other runs and has no answer yet, both
+    by the id of the initiating event. ``started`` is the first event, ``ended`` the closing one.
     """
 
     workflow_id: str = ""
@@ -90,6 +126,10 @@ class State(Struct, kw_only=True):
     timers: dict[int, str] = msgspec.field(default_factory=dict[int, str])
     request_ids: dict[str, None] = msgspec.field(default_factory=dict[str, None])
     updates: dict[str, KnownUpdate] = msgspec.field(default_factory=dict[str, KnownUpdate])
+    children: dict[int, PendingChild] = msgspec.field(default_factory=dict[int, PendingChild])
+    requests: dict[int, Request] = msgspec.field(default_factory=dict[int, Request])
+    started: WorkflowExecutionStarted | None = None
+    ended: ClosingEvent | None = None
 
     @property
     def is_open(self) -> bool:
@@ -108,6 +148,8 @@ def fold(state: State, events: Iterable[HistoryEvent]) -> State:
         timers=dict(state.timers),
         request_ids=dict(state.request_ids),
         updates=dict(state.updates),
+        children=dict(state.children),
+        requests=dict(state.requests),
     )
     last_id = state.last_event_id
     for event in events:
@@ -129,11 +171,12 @@ def _started(s: State, e: WorkflowExecutionStarted) -> None:
     s.workflow_id, s.workflow_type, s.task_queue = e.workflow_id, e.workflow_type, e.task_queue
     s.task_timeout_us, s.first_execution_run_id = e.workflow_task_timeout_us, e.first_execution_run_id
     s.request_ids = dict.fromkeys(e.consumed_request_ids)
+    s.started = e
 
 
 def _closed(status: RunStatus) -> Callable[[State, ClosingEvent], None]:
     def arm(s: State, e: ClosingEvent) -> None:
-        s.status = status
+        s.status, s.ended = status, e
 
     return arm
 
@@ -203,6 +246,51 @@ def _timer_over(s: State, e: TimerFired | TimerCanceled) -> None:
     del s.timers[e.started_event_id]
 
 
+def _child_asked(s: State, e: StartChildWorkflowExecutionInitiated) -> None:
+    s.children[e.id] = PendingChild(e)
+    s.requests[e.id] = e
+
+
+def _child_refused(s: State, e: StartChildWorkflowExecutionFailed) -> None:
+    _pending(s.requests, e.initiated_event_id, e)
+    del s.requests[e.initiated_event_id]
+    del s.children[e.initiated_event_id]
+
+
+def _child_started(s: State, e: ChildWorkflowExecutionStarted) -> None:
+    _pending(s.requests, e.initiated_event_id, e)
+    del s.requests[e.initiated_event_id]
+    child = s.children[e.initiated_event_id]
+    s.children[e.initiated_event_id] = PendingChild(child.initiated, e.workflow_execution.run_id, e.id)
+
+
+def _child_over(s: State, e: ChildOutcomeEvent) -> None:
+    if _pending(s.children, e.initiated_event_id, e).started_event_id != e.started_event_id:  # type: ignore[arg-type]
+        raise IllegalTransition(f"event {e.id} ends the child of event {e.initiated_event_id}, which has not begun")
+    del s.children[e.initiated_event_id]
+
+
+def _asked(
+    s: State, e: SignalExternalWorkflowExecutionInitiated | RequestCancelExternalWorkflowExecutionInitiated
+) -> None:
+    s.requests[e.id] = e
+
+
+def _answered(
+    s: State,
+    e: SignalExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionSignaled
+    | RequestCancelExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionCancelRequested,
+) -> None:
+    _pending(s.requests, e.initiated_event_id, e)
+    del s.requests[e.initiated_event_id]
+
+
+def _noted(s: State, e: UpsertWorkflowSearchAttributes | WorkflowPropertiesModified) -> None:
+    """Of no concern to the rules."""
+
+
 def _marked(s: State, e: MarkerRecorded) -> None:
     """What it says is for the code."""
 
@@ -256,6 +344,7 @@ _ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
     WorkflowExecutionStarted: _started,
     WorkflowExecutionCompleted: _closed(RunStatus.COMPLETED),
     WorkflowExecutionFailed: _closed(RunStatus.FAILED),
+    WorkflowExecutionTimedOut: _closed(RunStatus.TIMED_OUT),
     WorkflowExecutionCanceled: _closed(RunStatus.CANCELED),
     WorkflowExecutionTerminated: _closed(RunStatus.TERMINATED),
     WorkflowExecutionContinuedAsNew: _closed(RunStatus.CONTINUED_AS_NEW),
@@ -277,6 +366,22 @@ _ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
     TimerFired: _timer_over,
     TimerCanceled: _timer_over,
     MarkerRecorded: _marked,
+    StartChildWorkflowExecutionInitiated: _child_asked,
+    StartChildWorkflowExecutionFailed: _child_refused,
+    ChildWorkflowExecutionStarted: _child_started,
+    ChildWorkflowExecutionCompleted: _child_over,
+    ChildWorkflowExecutionFailed: _child_over,
+    ChildWorkflowExecutionCanceled: _child_over,
+    ChildWorkflowExecutionTimedOut: _child_over,
+    ChildWorkflowExecutionTerminated: _child_over,
+    SignalExternalWorkflowExecutionInitiated: _asked,
+    SignalExternalWorkflowExecutionFailed: _answered,
+    ExternalWorkflowExecutionSignaled: _answered,
+    RequestCancelExternalWorkflowExecutionInitiated: _asked,
+    RequestCancelExternalWorkflowExecutionFailed: _answered,
+    ExternalWorkflowExecutionCancelRequested: _answered,
+    UpsertWorkflowSearchAttributes: _noted,
+    WorkflowPropertiesModified: _noted,
     WorkflowExecutionUpdateAdmitted: _update_admitted,
     WorkflowExecutionUpdateAccepted: _update_accepted,
     WorkflowExecutionUpdateRejected: _update_rejected,

@@ -177,7 +177,7 @@ class Transition(Struct, frozen=True, kw_only=True):
     consumed: tuple[int, ...] = ()
     finished: tuple[AttemptToken, ...] = ()
     messages: tuple[NewMessage, ...] = ()
-    cancelled_timers: tuple[int, ...] = ()
+    taken_back: tuple[int, ...] = ()
     tasks: tuple[ActivityTask, ...] = ()
     cancelled_activities: tuple[ActivityCancel, ...] = ()
     replies: tuple[Reply, ...] = ()

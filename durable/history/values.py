@@ -55,6 +55,28 @@ class TimeoutType(IntEnum):
     HEARTBEAT = 4
 
 
+class WorkflowExecution(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A run, or with ``run_id`` "" the latest one of the workflow id."""
+
+    workflow_id: str = ""
+    run_id: str = ""
+
+
+class Priority(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Which of the tasks that wait comes first. 0 and "": not said."""
+
+    priority_key: int = 0
+    fairness_key: str = ""
+    fairness_weight: float = 0.0
+
+
+class UserMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a person may read about something: a line, and more."""
+
+    summary: Payload | None = None
+    details: Payload | None = None
+
+
 class ApplicationFailureInfo(
     Struct, frozen=True, kw_only=True, tag="application", tag_field="kind", omit_defaults=True
 ):
@@ -92,6 +114,17 @@ class ActivityFailureInfo(Struct, frozen=True, kw_only=True, tag="activity", tag
     retry_state: RetryState = RetryState.UNSPECIFIED
 
 
+class ChildWorkflowExecutionFailureInfo(
+    Struct, frozen=True, kw_only=True, tag="child_workflow", tag_field="kind", omit_defaults=True
+):
+    namespace: str = ""
+    workflow_execution: WorkflowExecution | None = None
+    workflow_type: str = ""
+    initiated_event_id: int = 0
+    started_event_id: int = 0
+    retry_state: RetryState = RetryState.UNSPECIFIED
+
+
 FailureInfo = (
     ApplicationFailureInfo
     | TimeoutFailureInfo
@@ -99,6 +132,7 @@ FailureInfo = (
     | TerminatedFailureInfo
     | ServerFailureInfo
     | ActivityFailureInfo
+    | ChildWorkflowExecutionFailureInfo
 )
 
 
@@ -213,6 +247,36 @@ class IdConflictPolicy(IntEnum):
     FAIL = 1
     USE_EXISTING = 2
     TERMINATE_EXISTING = 3
+
+
+class ParentClosePolicy(IntEnum):
+    """What becomes of a child when its parent is closed. Values are Temporal's; UNSPECIFIED means TERMINATE."""
+
+    UNSPECIFIED = 0
+    TERMINATE = 1
+    ABANDON = 2
+    REQUEST_CANCEL = 3
+
+
+class StartChildFailedCause(IntEnum):
+    """Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    WORKFLOW_ALREADY_EXISTS = 1
+
+
+class SignalExternalFailedCause(IntEnum):
+    """Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND = 1
+
+
+class CancelExternalFailedCause(IntEnum):
+    """Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND = 1
 
 
 class TaskFailedCause(IntEnum):

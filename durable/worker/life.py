@@ -15,10 +15,12 @@ from msgspec import Struct
 from durable.client import Client
 from durable.history import attempts
 from durable.history.database import Database
+from durable.history.errands import Errand
 from durable.history.errors import HistoryError
 from durable.history.host import Host
 from durable.history.messages import ActivityOutcome
 from durable.history.rules import StartRequest
+from durable.history.state import State
 from durable.history.transition import (
     ActivityTask,
     AttemptToken,
@@ -28,6 +30,7 @@ from durable.history.transition import (
 )
 from durable.history.values import IdConflictPolicy
 from durable.worker.activities import Activities
+from durable.worker.errands import Errands
 from durable.worker.leases import Lease
 from durable.worker.poller import Poller
 from durable.worker.registry import Registry
@@ -104,7 +107,12 @@ class Life:
             self._activities,
             worker_id=self.worker_id,
             cached_max=settings.max_cached_workflows,
+            namespace=client.namespace,
             look_again=lambda: self._poller.due(0),
+            run_errands=self._run_errands,
+        )
+        self._errands = Errands(
+            client, self._runs.answer, lambda run_id: self._tasks.start_soon(self._errands.work, run_id)
         )
         queues = (settings.task_queue,)
         self._poller = Poller(
@@ -160,6 +168,7 @@ class Life:
                     self._activities.drop()
                 else:
                     await self._activities.stop(self._settings.graceful_shutdown_timeout)
+                await self._errands.stop()
                 await self._runs.stop()
                 tasks.cancel_scope.cancel()
         finally:
@@ -192,7 +201,7 @@ class Life:
         return self._accepting and self._runs.owns(run_id)
 
     def quiet_until(self) -> int | None:
-        if not self._runs.is_quiet or self._activities.at_work:
+        if not self._runs.is_quiet or self._activities.at_work or self._errands.at_work:
             return None
         return self._poller.quiet_until()
 
@@ -252,6 +261,9 @@ class Life:
 
     def _finished(self, task: ActivityTask, outcome: ActivityOutcome) -> None:
         self._runs.finished(task, outcome)
+
+    def _run_errands(self, run_id: str, state: State, errands: Sequence[Errand]) -> None:
+        self._errands.run(run_id, state, errands)
 
     def _die(self) -> None:
         if not self._over.is_set():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
 
 from msgspec import Struct
 
+from durable.history import events
 from durable.history.commands import (
     AcceptUpdate,
     CancelTimer,
@@ -15,11 +18,16 @@ from durable.history.commands import (
     CompleteWorkflowExecution,
     ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
+    ModifyWorkflowProperties,
     RecordMarker,
     RejectUpdate,
     RequestCancelActivityTask,
+    RequestCancelExternalWorkflowExecution,
     ScheduleActivityTask,
+    SignalExternalWorkflowExecution,
+    StartChildWorkflowExecution,
     StartTimer,
+    UpsertWorkflowSearchAttributes,
 )
 from durable.history.events import (
     ActivityTaskCancelRequested,
@@ -27,6 +35,9 @@ from durable.history.events import (
     CommandEvent,
     HistoryEvent,
     MarkerRecorded,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerStarted,
     WorkflowExecutionCanceled,
@@ -36,6 +47,7 @@ from durable.history.events import (
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowExecutionUpdateRejected,
+    WorkflowPropertiesModified,
 )
 from durable.worker.exactly import differing
 from durable.worker.patches import patch_of
@@ -103,34 +115,65 @@ def match(
     return None
 
 
+Same = Callable[[Any, Any], bool]
+
+
+def _by(*names: str) -> Same:
+    """The same, when these fields are, which command and event call alike."""
+    get = attrgetter(*names)
+    return lambda command, event: get(command) == get(event)
+
+
+def _always(command: Command, event: CommandEvent) -> bool:
+    return True
+
+
+_SAME: dict[type[Command], tuple[type[CommandEvent], Same]] = {
+    ScheduleActivityTask: (ActivityTaskScheduled, _by("activity_type", "activity_id")),
+    RequestCancelActivityTask: (ActivityTaskCancelRequested, _by("scheduled_event_id")),
+    StartTimer: (TimerStarted, _by("timer_id")),
+    CancelTimer: (TimerCanceled, _by("timer_id")),
+    RecordMarker: (MarkerRecorded, lambda command, event: _note(command) == _note(event)),
+    StartChildWorkflowExecution: (StartChildWorkflowExecutionInitiated, _by("workflow_type", "workflow_id")),
+    SignalExternalWorkflowExecution: (
+        SignalExternalWorkflowExecutionInitiated,
+        _by("signal_name", "workflow_execution.workflow_id"),
+    ),
+    RequestCancelExternalWorkflowExecution: (
+        RequestCancelExternalWorkflowExecutionInitiated,
+        _by("workflow_execution.workflow_id"),
+    ),
+    UpsertWorkflowSearchAttributes: (
+        events.UpsertWorkflowSearchAttributes,
+        lambda command, event: command.search_attributes.keys() == event.search_attributes.keys(),
+    ),
+    ModifyWorkflowProperties: (
+        WorkflowPropertiesModified,
+        lambda command, event: command.upserted_memo.keys() == event.upserted_memo.keys(),
+    ),
+    AcceptUpdate: (
+        WorkflowExecutionUpdateAccepted,
+        lambda command, event: command.update_id == event.protocol_instance_id,
+    ),
+    RejectUpdate: (
+        WorkflowExecutionUpdateRejected,
+        lambda command, event: command.update_id == event.protocol_instance_id,
+    ),
+    CompleteUpdate: (
+        WorkflowExecutionUpdateCompleted,
+        lambda command, event: command.update_id == event.meta.update_id,
+    ),
+    CompleteWorkflowExecution: (WorkflowExecutionCompleted, _always),
+    FailWorkflowExecution: (WorkflowExecutionFailed, _always),
+    CancelWorkflowExecution: (WorkflowExecutionCanceled, _always),
+    ContinueAsNewWorkflowExecution: (WorkflowExecutionContinuedAsNew, _always),
+}
+"""Which event answers a command, and what of the two has to agree."""
+
+
 def _same(command: Command, event: CommandEvent) -> bool:
-    match command, event:
-        case ScheduleActivityTask(), ActivityTaskScheduled():
-            return (command.activity_type, command.activity_id) == (event.activity_type, event.activity_id)
-        case RequestCancelActivityTask(), ActivityTaskCancelRequested():
-            return command.scheduled_event_id == event.scheduled_event_id
-        case StartTimer(), TimerStarted():
-            return command.timer_id == event.timer_id
-        case CancelTimer(), TimerCanceled():
-            return command.timer_id == event.timer_id
-        case RecordMarker(), MarkerRecorded():
-            return _note(command) == _note(event)
-        case AcceptUpdate(), WorkflowExecutionUpdateAccepted():
-            return command.update_id == event.protocol_instance_id
-        case RejectUpdate(), WorkflowExecutionUpdateRejected():
-            return command.update_id == event.protocol_instance_id
-        case CompleteUpdate(), WorkflowExecutionUpdateCompleted():
-            return command.update_id == event.meta.update_id
-        case CompleteWorkflowExecution(), WorkflowExecutionCompleted():
-            return True
-        case FailWorkflowExecution(), WorkflowExecutionFailed():
-            return True
-        case CancelWorkflowExecution(), WorkflowExecutionCanceled():
-            return True
-        case ContinueAsNewWorkflowExecution(), WorkflowExecutionContinuedAsNew():
-            return True
-        case _:
-            return False
+    kind, same = _SAME[type(command)]
+    return isinstance(event, kind) and same(command, event)
 
 
 def _note(mark: RecordMarker | MarkerRecorded) -> str:
@@ -151,6 +194,16 @@ def _event_text(event: HistoryEvent) -> str:
             return f"TimerCanceled (timer id {event.timer_id})"
         case MarkerRecorded():
             return f"MarkerRecorded ({_note(event)})"
+        case StartChildWorkflowExecutionInitiated():
+            return f"{type(event).__name__} of {event.workflow_type!r} (workflow id {event.workflow_id!r})"
+        case SignalExternalWorkflowExecutionInitiated():
+            return f"{type(event).__name__} of {event.signal_name!r} (to {event.workflow_execution.workflow_id!r})"
+        case RequestCancelExternalWorkflowExecutionInitiated():
+            return f"{type(event).__name__} (of {event.workflow_execution.workflow_id!r})"
+        case events.UpsertWorkflowSearchAttributes():
+            return f"{type(event).__name__} ({', '.join(event.search_attributes)})"
+        case WorkflowPropertiesModified():
+            return f"{type(event).__name__} (memo {', '.join(event.upserted_memo)})"
         case WorkflowExecutionUpdateAccepted() | WorkflowExecutionUpdateRejected():
             return f"{type(event).__name__} (update id {event.protocol_instance_id})"
         case WorkflowExecutionUpdateCompleted():
@@ -172,6 +225,16 @@ def command_text(command: Command) -> str:
             return f"cancels a timer (timer id {command.timer_id})"
         case RecordMarker():
             return f"records a marker ({_note(command)})"
+        case StartChildWorkflowExecution():
+            return f"starts child workflow {command.workflow_type!r} (workflow id {command.workflow_id!r})"
+        case SignalExternalWorkflowExecution():
+            return f"signals {command.signal_name!r} (to {command.workflow_execution.workflow_id!r})"
+        case RequestCancelExternalWorkflowExecution():
+            return f"cancels workflow {command.workflow_execution.workflow_id!r}"
+        case UpsertWorkflowSearchAttributes():
+            return f"sets search attributes ({', '.join(command.search_attributes)})"
+        case ModifyWorkflowProperties():
+            return f"changes its memo ({', '.join(command.upserted_memo)})"
         case AcceptUpdate():
             return f"accepts an update (update id {command.update_id})"
         case RejectUpdate():

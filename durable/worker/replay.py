@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from durable.activity import ActivityCancellationType
-from durable.context import ActivityCall, WorkflowContext, stepping
+from durable.context import ActivityCall, ChildCall, WorkflowContext, stepping
 from durable.converter import DataConverter
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
 from durable.history.commands import (
@@ -31,7 +31,10 @@ from durable.history.commands import (
     FailWorkflowExecution,
     RejectUpdate,
     RequestCancelActivityTask,
+    RequestCancelExternalWorkflowExecution,
     ScheduleActivityTask,
+    SignalExternalWorkflowExecution,
+    StartChildWorkflowExecution,
     StartTimer,
 )
 from durable.history.events import (
@@ -40,7 +43,20 @@ from durable.history.events import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    ChildOutcomeEvent,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
     HistoryEvent,
+    RequestCancelExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionFailed,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
     TimerFired,
     TimerStarted,
     WorkflowExecutionCancelRequested,
@@ -49,16 +65,18 @@ from durable.history.events import (
     WorkflowExecutionUpdateAdmitted,
 )
 from durable.history.messages import Query, QueryAnswer
-from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest
+from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest, WorkflowExecution
 from durable.worker import introspection
 from durable.worker.handling import Handled, warn_unfinished
 from durable.worker.lines import is_user_code, where
-from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
+from durable.worker.loop import WorkflowBeingEvicted, WorkflowFuture, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import Call, Handlers
 from durable.worker.patches import Patch, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
+from durable.worker.pending_children import ChildFuture, ChildOutcome, PendingChildHandle, RequestFuture
 from durable.workflow.calls import ActivityHandle
+from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildWorkflowHandle
 from durable.workflow.continuing import Continued
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
@@ -66,6 +84,9 @@ from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.info import Info, UpdateInfo, current_update
 
 logger = logging.getLogger("durable.worker")
+
+Pending = ActivityFuture | Timer | ChildFuture | RequestFuture
+"""What a command is the beginning of."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -150,7 +171,7 @@ class Run(WorkflowContext):
         self._info: Info | None = None
         self._read_only = False
         self._cancel_reason: str | None = None
-        self._asked: list[tuple[Asked, ActivityFuture | Timer | None] | None] = []
+        self._asked: list[tuple[Asked, Pending | None] | None] = []
         self._over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
         self._cancels: list[int] = []
         self._closing = False
@@ -158,6 +179,8 @@ class Run(WorkflowContext):
         self._activity_count = 0
         self._timer_count = 0
         self._activities: dict[int, ActivityFuture] = {}
+        self._children: dict[int, ChildFuture] = {}
+        self._requests: dict[int, RequestFuture] = {}
         self._timers: dict[int, Timer] = {}
         self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
@@ -241,6 +264,12 @@ class Run(WorkflowContext):
             elif isinstance(pending, Timer) and isinstance(event, TimerStarted):
                 pending.started_event_id = event.id
                 self._timers[event.id] = pending
+            elif isinstance(pending, ChildFuture) and isinstance(event, StartChildWorkflowExecutionInitiated):
+                pending.initiated_event_id = event.id
+                self._children[event.id] = pending
+            elif isinstance(pending, RequestFuture):
+                pending.initiated_event_id = event.id
+                self._requests[event.id] = pending
         self._asked = []
 
     def query(self, query: Query) -> QueryAnswer:
@@ -376,6 +405,62 @@ class Run(WorkflowContext):
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
         return self._result(self._schedule(call))
 
+    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
+        self._must_write("start child workflow")
+        child = ChildFuture(loop=self._loop)
+        child.run, child.call, child.began = self, call, WorkflowFuture(loop=self._loop)
+        command = StartChildWorkflowExecution(
+            namespace=self._environment.namespace,
+            workflow_id=call.workflow_id,
+            workflow_type=call.workflow_type,
+            task_queue=call.task_queue or self._started.task_queue,
+            input=call.input,
+            workflow_execution_timeout_us=call.execution_timeout_us,
+            workflow_run_timeout_us=call.run_timeout_us,
+            workflow_task_timeout_us=call.task_timeout_us,
+            parent_close_policy=call.parent_close_policy,
+            workflow_id_reuse_policy=call.id_reuse_policy,
+            retry_policy=call.retry_policy,
+            cron_schedule=call.cron_schedule,
+            memo=call.memo,
+            user_metadata=call.user_metadata,
+        )
+        child.index = self._ask(command, child)
+
+        async def outcome() -> Any:
+            handle.stepped = True
+            return self._converted(await child, call.result_type)
+
+        handle = PendingChildHandle(outcome(), loop=self._loop, name=f"child-{call.workflow_id}")
+        handle.child = child
+        while not child.began.done():
+            try:
+                await asyncio.shield(child.began)
+            except asyncio.CancelledError as error:
+                child.cancel(*error.args[:1])  # if it has begun in the same moment, all the same
+        child.began.result()
+        return handle
+
+    async def signal_external(
+        self, to: WorkflowExecution, name: str, input: list[Payload], *, child_only: bool
+    ) -> None:
+        self._must_write("signal external workflow")
+        command = SignalExternalWorkflowExecution(
+            namespace=self._environment.namespace,
+            workflow_execution=to,
+            signal_name=name,
+            input=input,
+            child_workflow_only=child_only,
+        )
+        await self._request(command, "signal")
+
+    async def cancel_external(self, to: WorkflowExecution, reason: str) -> None:
+        self._must_write("cancel external workflow")
+        command = RequestCancelExternalWorkflowExecution(
+            namespace=self._environment.namespace, workflow_execution=to, reason=reason
+        )
+        await self._request(command, "cancel")
+
     async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
         self._must_write("wait condition")
         future: asyncio.Future[None] = self._loop.create_future()
@@ -417,7 +502,7 @@ class Run(WorkflowContext):
             if not entry[1].done():
                 entry[1].set_result(None)
 
-    def _ask(self, command: Command, pending: ActivityFuture | Timer | None = None) -> int:
+    def _ask(self, command: Command, pending: Pending | None = None) -> int:
         if self.evicting:
             return -1
         if self._closing:
@@ -462,14 +547,39 @@ class Run(WorkflowContext):
         return self._decoded(await future, future.call)
 
     def _decoded(self, result: list[Payload], call: ActivityCall) -> Any:
+        return self._converted(result, call.result_type)
+
+    def _converted(self, result: list[Payload], hint: Any) -> Any:
         if not result:
             return None
-        return self.converter.from_payloads(result, None if call.result_type is None else [call.result_type])[0]
+        return self.converter.from_payloads(result, None if hint is None else [hint])[0]
+
+    def _request(
+        self, command: SignalExternalWorkflowExecution | RequestCancelExternalWorkflowExecution, what: str
+    ) -> RequestFuture:
+        future = RequestFuture(loop=self._loop)
+        future.run, future.what = self, what
+        future.index = self._ask(command, future)
+        return future
+
+    def request_cancel_child(self, child: ChildFuture, reason: str) -> None:
+        """Ask the child to end; nobody awaits the answer, but for a child whose request is waited for."""
+        if child.initiated_event_id in self._over:
+            return
+        command = RequestCancelExternalWorkflowExecution(
+            namespace=self._environment.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=child.call.workflow_id),
+            child_workflow_only=True,
+            reason=reason,
+        )
+        request = self._request(command, "cancel")
+        if child.call.cancellation_type == ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED:
+            request.add_done_callback(lambda _: child.give_up())
 
     def request_cancel(self, future: ActivityFuture) -> None:
         """Take back a call that is not sent yet, or ask the activity to end (once)."""
         if not future.scheduled_event_id:
-            self._take_back(future.index)
+            self.take_back(future.index)
             return
         if future.call.cancellation_type == ActivityCancellationType.TRY_CANCEL:
             self._activities.pop(future.scheduled_event_id, None)
@@ -477,7 +587,8 @@ class Run(WorkflowContext):
             future.cancel_asked = True
             self._cancels.append(future.scheduled_event_id)
 
-    def _take_back(self, index: int) -> None:
+    def take_back(self, index: int) -> None:
+        """A command that was asked for in this activation, and is not to be sent."""
         if 0 <= index < len(self._asked):
             self._asked[index] = None
 
@@ -516,7 +627,7 @@ class Run(WorkflowContext):
         if timer is None:
             return
         if not timer.started_event_id:
-            self._take_back(timer.index)
+            self.take_back(timer.index)
         elif self._timers.pop(timer.started_event_id, None) is not None and timer.started_event_id not in self._over:
             self._ask(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id))
 
@@ -656,6 +767,23 @@ class Run(WorkflowContext):
             self._timer_of.pop(timer.handle, None)
             self._loop.fire(timer.handle)
 
+    def _on_child_started(self, event: ChildWorkflowExecutionStarted) -> None:
+        self._children[event.initiated_event_id].begun(event.workflow_execution.run_id, event.id)
+
+    def _on_child_refused(self, event: StartChildWorkflowExecutionFailed) -> None:
+        self._children.pop(event.initiated_event_id).refused()
+
+    def _on_child_ended(self, event: ChildOutcome) -> None:
+        self._children.pop(event.initiated_event_id).ended(event)
+
+    def _on_answered(self, event: ExternalWorkflowExecutionSignaled | ExternalWorkflowExecutionCancelRequested) -> None:
+        self._requests.pop(event.initiated_event_id).answered()
+
+    def _on_nobody(
+        self, event: SignalExternalWorkflowExecutionFailed | RequestCancelExternalWorkflowExecutionFailed
+    ) -> None:
+        self._requests.pop(event.initiated_event_id).nobody()
+
     def _on_activity(self, event: Outcome) -> None:
         future = self._activities.pop(event.scheduled_event_id, None)
         if future is None or future.done():
@@ -676,16 +804,29 @@ JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
     ActivityTaskFailed: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
     ActivityTaskTimedOut: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
     ActivityTaskCanceled: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
+    ChildWorkflowExecutionStarted: Run._on_child_started,  # pyright: ignore[reportPrivateUsage]
+    StartChildWorkflowExecutionFailed: Run._on_child_refused,  # pyright: ignore[reportPrivateUsage]
+    ChildWorkflowExecutionCompleted: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
+    ChildWorkflowExecutionFailed: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
+    ChildWorkflowExecutionCanceled: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
+    ChildWorkflowExecutionTimedOut: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
+    ChildWorkflowExecutionTerminated: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
+    ExternalWorkflowExecutionSignaled: Run._on_answered,  # pyright: ignore[reportPrivateUsage]
+    ExternalWorkflowExecutionCancelRequested: Run._on_answered,  # pyright: ignore[reportPrivateUsage]
+    SignalExternalWorkflowExecutionFailed: Run._on_nobody,  # pyright: ignore[reportPrivateUsage]
+    RequestCancelExternalWorkflowExecutionFailed: Run._on_nobody,  # pyright: ignore[reportPrivateUsage]
 }
 
 
 def _answered(event: HistoryEvent) -> int:
-    """The event that began what this one ends: an activity or a timer; 0 for other events."""
+    """The event that began what this one ends: an activity, a timer or a child; 0 for other events."""
     match event:
         case TimerFired(started_event_id=begun):
             return begun
         case ActivityTaskCompleted() | ActivityTaskFailed() | ActivityTaskTimedOut() | ActivityTaskCanceled():
             return event.scheduled_event_id
+        case ChildOutcomeEvent():
+            return event.initiated_event_id
         case _:
             return 0
 

@@ -6,14 +6,17 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from durable.history import attempts, codec
 from durable.history.database import Database
+from durable.history.errands import Errand
 from durable.history.errors import UnknownOutcome
-from durable.history.messages import ActivityOutcome
+from durable.history.messages import ActivityOutcome, Message
 from durable.history.rules import Incoming, StartRequest
+from durable.history.state import State
 from durable.history.transition import (
     ActivityReport,
     ActivityTask,
@@ -22,6 +25,7 @@ from durable.history.transition import (
     Outcome,
     Refusal,
     Refused,
+    Send,
     Transition,
 )
 from durable.history.values import RunStatus
@@ -74,9 +78,13 @@ class Runs:
         *,
         worker_id: str,
         cached_max: int,
+        namespace: str,
         look_again: Callable[[], None],
+        run_errands: Callable[[str, State, Sequence[Errand]], None],
     ) -> None:
         self._database = database
+        self._namespace = namespace
+        self._run_errands = run_errands
         self._registry = registry
         self._stepping = stepping
         self._stepper = stepper
@@ -139,11 +147,22 @@ class Runs:
         entry = self._entries.get(task.run_id)
         incoming = Incoming(outcome, now_us, token=attempts.token(task))
         if entry is None or (entry.rebuilt is None and not entry.busy):
-            self._send_outcome(incoming)
+            self._send(task.run_id, incoming)
             return
         entry.local.append(incoming)
         if not entry.busy:
             self._make_ready(entry, Job(run_id=entry.run_id, workflow_type=entry.workflow_type))
+
+    def answer(self, run_id: str, message: Message) -> None:
+        """What became of an errand: straight into its run's next step, or into the run's inbox."""
+        incoming = Incoming(message, self._database.store.now_us())
+        entry = self._entries.get(run_id)
+        if entry is None or (entry.rebuilt is None and not entry.busy):
+            self._send(run_id, incoming)
+            return
+        entry.local.append(incoming)
+        if not entry.busy:
+            self._make_ready(entry, Job(run_id=run_id, workflow_type=entry.workflow_type))
 
     def takes(self, request: StartRequest) -> bool:
         """Can this start's first workflow task go into its own commit?"""
@@ -267,6 +286,8 @@ class Runs:
         for cancel in transition.cancelled_activities:
             self._activities.cancel_requested(entry.run_id, cancel.scheduled_event_id)
         state = stepped.step.state
+        if stepped.step.errands:
+            self._run_errands(entry.run_id, state, stepped.step.errands)
         entry.busy = False
         self.busy.discard(entry.run_id)
         self._shunned.pop(entry.run_id, None)
@@ -302,7 +323,7 @@ class Runs:
         entry.busy = False
         self._forget(entry)
         for incoming in work.job.local:
-            self._send_outcome(incoming)
+            self._send(entry.run_id, incoming)
         if isinstance(outcome, Exception):
             asyncio.get_running_loop().call_later(PAUSE, self._look_again)
         else:
@@ -313,7 +334,7 @@ class Runs:
         pause = min(SHUN_MAX, self._shunned.get(entry.run_id, SHUN_FIRST / 2) * 2)
         self._shunned[entry.run_id] = pause
         for incoming in local:
-            self._send_outcome(incoming)
+            self._send(entry.run_id, incoming)
         entry.busy = False
         self._forget(entry)
         self.busy.add(entry.run_id)
@@ -328,12 +349,16 @@ class Runs:
         if not self._in_flight:
             self._quiet.set()
 
-    def _send_outcome(self, incoming: Incoming) -> None:
-        """An outcome that could not join a step becomes a message."""
-        assert isinstance(incoming.message, ActivityOutcome)
-        assert incoming.token is not None
+    def _send(self, run_id: str, incoming: Incoming) -> None:
+        """What could not join a step becomes a message."""
         message = codec.pack(incoming.message, incoming.due_us)
-        self._activities.report(ActivityReport(token=incoming.token, what=message))
+        if incoming.token is not None:
+            self._activities.report(ActivityReport(token=incoming.token, what=message))
+            return
+        # If this is lost, the run's own reminder has the errand run again.
+        send = Send(namespace=self._namespace, workflow_id="", run_id=run_id, message=message)
+        with suppress(RuntimeError):  # the client was closed under the worker
+            self._database.submit(send, lambda _: None)
 
     # -- entries
 
@@ -366,7 +391,7 @@ class Runs:
         self.cached.pop(entry.run_id, None)
         self.busy.discard(entry.run_id)
         for incoming in entry.local:
-            self._send_outcome(incoming)
+            self._send(entry.run_id, incoming)
         entry.local = []
         if entry.rebuilt is not None:
             self._discarded.append(entry.rebuilt)

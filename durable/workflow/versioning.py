@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from durable.context import this_workflow
+
+
+class VersioningIntent(Enum):
+    """Which workers a command of a workflow is meant for. Taken for compatibility; nothing is made of it."""
+
+    COMPATIBLE = 1
+    DEFAULT = 2
 
 
 def patched(id: str) -> bool:

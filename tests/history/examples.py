@@ -18,6 +18,8 @@ from durable.history.values import (
     UpdateMeta,
     UpdateOutcome,
     UpdateRequest,
+    UserMetadata,
+    WorkflowExecution,
 )
 
 LAST_MOMENT_US = 253_402_300_799_999_999
@@ -49,11 +51,12 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     dict[str, list[Payload]]: st.dictionaries(texts, payload_lists, max_size=2),
     dict[str, Payload]: st.dictionaries(texts, payloads, max_size=2),
     RetryPolicy: retry_policies,
+    RetryPolicy | None: st.none() | retry_policies,
 }
 
 
 def _field(name: str, kind: Any) -> st.SearchStrategy[Any]:
-    if name == "time_us":
+    if name in ("time_us", "workflow_execution_expiration_time_us"):
         return instants_us
     if name == "id" and kind is int:
         return st.integers(1, 2**63 - 1)
@@ -75,6 +78,10 @@ def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{field.name: _field(field.name, field.type) for field in msgspec.structs.fields(kind)})
 
 
+_BY_TYPE |= {
+    WorkflowExecution: structs(WorkflowExecution),
+    WorkflowExecution | None: st.none() | structs(WorkflowExecution),
+}
 infos = st.one_of([structs(kind) for kind in get_args(values.FailureInfo)])
 
 
@@ -98,6 +105,15 @@ _BY_TYPE |= {
     UpdateOutcome: update_outcomes,
     UpdateRequest: update_requests,
     UpdateRequest | None: st.none() | update_requests,
+    UserMetadata | None: st.none()
+    | st.builds(UserMetadata, summary=st.none() | payloads, details=st.none() | payloads),
+    values.Priority | None: st.none()
+    | st.builds(
+        values.Priority,
+        priority_key=counts,
+        fairness_key=texts,
+        fairness_weight=st.sampled_from([0.0, 0.5, 1.0, 2.25, 1000.0]),  # what protobuf's float prints exactly
+    ),
 }
 event_types: tuple[type[HistoryEvent], ...] = get_args(HistoryEvent)
 events: st.SearchStrategy[HistoryEvent] = st.one_of([structs(kind) for kind in event_types])

@@ -99,7 +99,7 @@ async def ask(store: Store, host: ClockedHost, name: str) -> None:
     await _report_on(store, begun.run_id)
     await done(store, send(signal("hurry", host.now_us()), workflow_id))
     host.pass_time(2)
-    await moved(cancelled_timers=(3,), messages=(timer(4, host.now_us() + SECOND_US),))
+    await moved(taken_back=(3,), messages=(timer(4, host.now_us() + SECOND_US),))
     await store.claim(claim(me))  # nothing is due
     await store.renew(worker(me))
     await store.unpark(NAMESPACE, [QUEUE], me)

@@ -30,10 +30,16 @@ from durable.history.events import (
 )
 from durable.history.values import (
     ApplicationFailureInfo,
+    CancelExternalFailedCause,
     Failure,
+    IdReusePolicy,
+    ParentClosePolicy,
     Payload,
+    Priority,
     RetryPolicy,
     RetryState,
+    SignalExternalFailedCause,
+    StartChildFailedCause,
     TaskFailedCause,
     TimeoutFailureInfo,
     TimeoutType,
@@ -96,6 +102,11 @@ def test_temporals_client_loads_our_histories(history: list[HistoryEvent]) -> No
         (RetryState, temporal_enums.RetryState),
         (TimeoutType, temporal_enums.TimeoutType),
         (TaskFailedCause, temporal_enums.WorkflowTaskFailedCause),
+        (ParentClosePolicy, temporal_enums.ParentClosePolicy),
+        (IdReusePolicy, temporal_enums.WorkflowIdReusePolicy),
+        (StartChildFailedCause, temporal_enums.StartChildWorkflowExecutionFailedCause),
+        (SignalExternalFailedCause, temporal_enums.SignalExternalWorkflowExecutionFailedCause),
+        (CancelExternalFailedCause, temporal_enums.CancelExternalWorkflowExecutionFailedCause),
     ],
 )
 def test_our_enums_have_temporals_names_and_numbers(ours: type[IntEnum], theirs: Any) -> None:
@@ -247,6 +258,7 @@ def test_a_history_of_temporals_tools_loads_in_both_spellings(spell: Any) -> Non
             original_execution_run_id="run-1",
             first_execution_run_id="run-1",
             identity="1@host",
+            priority=Priority(),
         ),
         WorkflowTaskFailed(
             id=2,

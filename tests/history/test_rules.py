@@ -344,7 +344,7 @@ def test_a_cancelled_timer_is_taken_out_of_the_inbox_and_fires_no_more() -> None
     told = begun(NAP)
     told.do(Signal(name="stop"), commands=(CancelTimer(timer_id="1", started_event_id=5),))
 
-    assert told.last.cancelled_timers == (5,)
+    assert told.last.taken_back == (5,)
     assert told.names(5) == ["WorkflowExecutionSignaled", *TASK, "TimerCanceled"]
     before = len(told.history)
     stale = told.do(TimerDue(started_event_id=5))
@@ -748,7 +748,7 @@ class Life(RuleBasedStateMachine):
                     tasks.append((event.id, event.time_us))
                 case CancelTimer(started_event_id=event_id):
                     self.timers.remove(event_id)
-                    assert event_id in made.cancelled_timers
+                    assert event_id in made.taken_back
                 case RequestCancelActivityTask(scheduled_event_id=event_id):
                     self.asked.add(event_id)
                     assert event_id in [cancel.scheduled_event_id for cancel in made.cancelled_activities]
@@ -756,7 +756,7 @@ class Life(RuleBasedStateMachine):
                     self.closed = True
         assert [(message.key, message.due_us) for message in made.messages] == timers
         assert [(task.scheduled_event_id, task.due_us) for task in made.tasks] == tasks
-        assert len(made.cancelled_timers) == sum(isinstance(command, CancelTimer) for command in commands)
+        assert len(made.taken_back) == sum(isinstance(command, CancelTimer) for command in commands)
         assert len(made.cancelled_activities) == sum(isinstance(c, RequestCancelActivityTask) for c in commands)
         assert isinstance(commands[-1], ClosingCommand) if self.closed and commands else True
         self.timers |= {event_id for event_id, _ in timers}

@@ -802,7 +802,7 @@ async def test_a_cancelled_timer_never_fires(store: Store, host: ClockedHost) ->
     at_us = BEGINNING_US + SECOND_US
     await done(store, step(run, messages=(timer(5, at_us), timer(6, at_us))))
 
-    await done(store, step(await info(store, RUN), cancelled_timers=(5,)))
+    await done(store, step(await info(store, RUN), taken_back=(5,)))
     host.pass_time(1)
 
     assert meanings((await store.claim(claim())).runs[0].messages) == [TimerDue(started_event_id=6)]

@@ -182,7 +182,7 @@ class Model:
         run.owner = write.new_owner if run.is_open else None
         if write.events is not None or write.parked is not None or not run.is_open:
             run.parked = write.parked if run.is_open else None
-        keys = set(write.cancelled_timers)
+        keys = set(write.taken_back)
         run.inbox = [m for m in run.inbox if m.kind is not MessageKind.TIMER or m.key not in keys]
         run.inbox += [message for message in write.messages if run.is_open or message.kind in OUTLIVES]
         if not run.is_open:
@@ -484,7 +484,7 @@ class StoreAndModel(RuleBasedStateMachine):
             step = msgspec.structs.replace(step, **data.draw(st.sampled_from(either)))
         timers = [message.key for message in run.inbox if message.kind is MessageKind.TIMER]
         if timers and data.draw(st.booleans()):
-            step = msgspec.structs.replace(step, cancelled_timers=(data.draw(st.sampled_from(timers)),))
+            step = msgspec.structs.replace(step, taken_back=(data.draw(st.sampled_from(timers)),))
         others = [send(signal(f"s{self.next()}", self.model.now_us), run.workflow_id)] * data.draw(st.integers(0, 2))
         self.commit(*others, step)
 

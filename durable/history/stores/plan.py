@@ -319,7 +319,7 @@ def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
         plan.consumed.append((message_id,))
     for token in transition.finished:
         plan.finished.append((token.run_id, token.scheduled_event_id))
-    for key in transition.cancelled_timers:
+    for key in transition.taken_back:
         plan.timers.append((run.run_id, key))
     _write_rest(transition, run, plan)
 

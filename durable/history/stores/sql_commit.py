@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import case, delete, false, null, select, true, update
 
-from durable.history.messages import HOLDS_OPEN, OUTLIVES, WAITS, MessageKind
+from durable.history.messages import HOLDS_OPEN, KEYED, OUTLIVES, WAITS, MessageKind
 from durable.history.rules import SUSPICIOUS
 from durable.history.stores.sql import RUN_COLUMNS
 from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
@@ -49,7 +49,7 @@ class CommitStatements:
                 message.run_id == given("b_run"),
                 message.key == given("b_key"),
                 message.key > number(0),
-                message.kind == number(MessageKind.TIMER),
+                message.kind.in_([number(kind) for kind in KEYED]),
             ),
             *("b_run", "b_key"),
         )

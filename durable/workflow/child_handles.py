@@ -1,0 +1,64 @@
+"""What workflow code holds of a child workflow, and how it may end it."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, Generic, TypeVar
+
+from durable.context import this_workflow
+from durable.history.values import WorkflowExecution
+from durable.workflow.calls import UNSET, arguments
+from durable.workflow.handlers import Kind, encode, handler_name
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+class ChildWorkflowCancellationType(IntEnum):
+    """What cancelling the handle of a child does; the default waits for the child's own end. Values are Temporal's."""
+
+    ABANDON = 0
+    """Nothing is sent to the child; the parent goes on at once."""
+    TRY_CANCEL = 1
+    """The child is asked to end; the parent goes on at once."""
+    WAIT_CANCELLATION_COMPLETED = 2
+    """The child is asked to end; the parent waits until it has, whatever its outcome is."""
+    WAIT_CANCELLATION_REQUESTED = 3
+    """The child is asked to end; the parent waits until the child has got the request."""
+
+
+class ChildWorkflowHandle(asyncio.Task[R], Generic[S, R]):
+    """A child that has begun: await it for its result, ``cancel()`` it, ``signal`` it.
+
+    Awaiting it raises a `ChildWorkflowError`, whose cause says how the child ended, unless it completed.
+    ``cancel(msg)`` gives the child ``msg`` as the reason, and obeys the `ChildWorkflowCancellationType`.
+    """
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """The workflow id of the child."""
+
+    @property
+    @abstractmethod
+    def first_execution_run_id(self) -> str | None:
+        """The id of its first run."""
+
+    async def signal(self, signal: str | Callable[..., Any], arg: Any = UNSET, *, args: Sequence[Any] = ()) -> None:
+        """Send a signal to the child; returns when it is in the child's inbox.
+
+        `ApplicationError` when the child is over.
+        """
+        await send_signal(WorkflowExecution(workflow_id=self.id), signal, arguments(arg, args), child_only=True)
+
+
+async def send_signal(
+    to: WorkflowExecution, signal: str | Callable[..., Any], values: Sequence[Any], *, child_only: bool
+) -> None:
+    """Send a signal from workflow code. For `ChildWorkflowHandle` and `ExternalWorkflowHandle`."""
+    run = this_workflow()
+    name, definition = handler_name(signal, Kind.SIGNAL)
+    await run.signal_external(to, name, encode(definition, run.converter, values), child_only=child_only)
