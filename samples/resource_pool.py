@@ -14,11 +14,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from durable import activity, workflow
-from durable.client import Client, RPCError, RPCStatusCode
+from durable.client import Client
+from durable.exceptions import ApplicationError
 from durable.worker import Worker
 
 TASK_QUEUE = "pottery"
-TIMEOUT = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Request:
+    loan: str
+    borrower: str
 
 
 @dataclass
@@ -27,48 +33,8 @@ class Stock:
 
     free: list[str]
     lent: dict[str, str] = field(default_factory=dict[str, str])
-    """Thing by borrower."""
-    waiting: list[str] = field(default_factory=list[str])
-
-
-class Studio:
-    """Effects of the workflows: signals to each other, and the work itself."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._at_the_wheel = 0
-        self._both_kilns = asyncio.Barrier(2)  # gas is dear: they are lit together
-        self.most_at_the_wheel = 0
-
-    @activity.defn
-    async def ask(self, lender: str, borrower: str) -> None:
-        await self._client.get_workflow_handle_for(Lender.run, lender).signal(Lender.ask, borrower)
-
-    @activity.defn
-    async def give_back(self, lender: str, borrower: str) -> None:
-        await self._client.get_workflow_handle_for(Lender.run, lender).signal(Lender.give_back, borrower)
-
-    @activity.defn
-    async def lend(self, borrower: str, thing: str) -> bool:
-        """False: the borrower has ended, and will never give anything back."""
-        try:
-            await self._client.get_workflow_handle(borrower).signal("take", thing)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return False
-            raise
-        return True
-
-    @activity.defn
-    async def throw(self, pot: str) -> None:
-        self._at_the_wheel += 1
-        self.most_at_the_wheel = max(self.most_at_the_wheel, self._at_the_wheel)
-        await asyncio.sleep(0.01)
-        self._at_the_wheel -= 1
-
-    @activity.defn
-    async def fire(self, pot: str) -> None:
-        await self._both_kilns.wait()
+    """Thing by loan."""
+    waiting: list[Request] = field(default_factory=list[Request])
 
 
 @workflow.defn
@@ -84,25 +50,25 @@ class Lender:
             await workflow.wait_condition(lambda: self._closed or bool(self._stock.free and self._stock.waiting))
             if self._closed:
                 return
-            borrower, thing = self._stock.waiting.pop(0), self._stock.free.pop(0)
-            self._stock.lent[borrower] = thing
-            if not await workflow.execute_activity(Studio.lend, args=[borrower, thing], start_to_close_timeout=TIMEOUT):
-                self.give_back(borrower)
+            request, thing = self._stock.waiting.pop(0), self._stock.free.pop(0)
+            self._stock.lent[request.loan] = thing
+            try:
+                borrower = workflow.get_external_workflow_handle(request.borrower)
+                await borrower.signal(MakePot.take, args=[request.loan, thing])
+            except ApplicationError:  # it has ended, and will never give anything back
+                self.give_back(request.loan)
         workflow.continue_as_new(self._stock)
 
     @workflow.signal
-    def ask(self, borrower: str) -> None:
-        """The activity that asks may have been attempted twice: who has asked already has asked."""
-        if borrower not in self._stock.lent and borrower not in self._stock.waiting:
-            self._stock.waiting.append(borrower)
+    def ask(self, request: Request) -> None:
+        self._stock.waiting.append(request)
 
     @workflow.signal
-    def give_back(self, borrower: str) -> None:
+    def give_back(self, loan: str) -> None:
         """Also for who does not want to wait any longer."""
-        if borrower in self._stock.waiting:
-            self._stock.waiting.remove(borrower)
-        if borrower in self._stock.lent:
-            self._stock.free.append(self._stock.lent.pop(borrower))
+        self._stock.waiting = [request for request in self._stock.waiting if request.loan != loan]
+        if loan in self._stock.lent:
+            self._stock.free.append(self._stock.lent.pop(loan))
 
     @workflow.signal
     def close(self) -> None:
@@ -112,43 +78,58 @@ class Lender:
 @workflow.defn
 class MakePot:
     def __init__(self) -> None:
-        self._taken: list[str] = []
+        self._taken: dict[str, str] = {}
 
     @workflow.run
     async def run(self, wheel: str, kilns: str) -> str:
         pot = workflow.info().workflow_id
         async with self.borrowed(wheel):
-            await workflow.execute_activity(Studio.throw, pot, start_to_close_timeout=TIMEOUT)
+            await workflow.execute_activity(Studio.throw, pot, start_to_close_timeout=timedelta(minutes=1))
         async with self.borrowed(kilns) as kiln:
-            await workflow.execute_activity(Studio.fire, pot, start_to_close_timeout=TIMEOUT)
+            await workflow.execute_activity(Studio.fire, pot, start_to_close_timeout=timedelta(minutes=1))
         return kiln
 
     @workflow.signal
-    def take(self, thing: str) -> None:
-        self._taken.append(thing)
+    def take(self, loan: str, thing: str) -> None:
+        self._taken[loan] = thing
 
     @asynccontextmanager
-    async def borrowed(self, lender: str) -> AsyncIterator[str]:
+    async def borrowed(self, lender_id: str) -> AsyncIterator[str]:
         """One of the lender's things, as soon as it is this workflow's turn; it goes back at the end, come what may."""
-        me = [lender, workflow.info().workflow_id]
+        lender = workflow.get_external_workflow_handle_for(Lender.run, lender_id)
+        loan = str(workflow.uuid4())  # the same in every replay
+        await lender.signal(Lender.ask, Request(loan, workflow.info().workflow_id))
         try:
-            await workflow.execute_activity(Studio.ask, args=me, start_to_close_timeout=TIMEOUT)
-            await workflow.wait_condition(lambda: bool(self._taken))
-            yield self._taken.pop()
+            await workflow.wait_condition(lambda: loan in self._taken)
+            yield self._taken[loan]
         finally:
-            await workflow.execute_activity(Studio.give_back, args=me, start_to_close_timeout=TIMEOUT)
+            await lender.signal(Lender.give_back, loan)
+
+
+class Studio:
+    def __init__(self) -> None:
+        self._at_the_wheel = 0
+        self._both_kilns = asyncio.Barrier(2)  # gas is dear: they are lit together
+        self.most_at_the_wheel = 0
+
+    @activity.defn
+    async def throw(self, pot: str) -> None:
+        self._at_the_wheel += 1
+        self.most_at_the_wheel = max(self.most_at_the_wheel, self._at_the_wheel)
+        await asyncio.sleep(0.01)
+        self._at_the_wheel -= 1
+
+    @activity.defn
+    async def fire(self, pot: str) -> None:
+        await self._both_kilns.wait()
 
 
 async def main() -> None:
-    batch = uuid.uuid4().hex[:8]
+    studio, batch = Studio(), uuid.uuid4().hex[:8]
     wheel, kilns = f"wheel-{batch}", f"kilns-{batch}"
     async with await Client.connect() as client:
-        studio = Studio(client)
         async with Worker(
-            client,
-            task_queue=TASK_QUEUE,
-            workflows=[Lender, MakePot],
-            activities=[studio.ask, studio.give_back, studio.lend, studio.throw, studio.fire],
+            client, task_queue=TASK_QUEUE, workflows=[Lender, MakePot], activities=[studio.throw, studio.fire]
         ):
             lenders = [
                 await client.start_workflow(Lender.run, Stock(free=things), id=lender, task_queue=TASK_QUEUE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from durable.converter import DataConverter
-from durable.history.events import ActivityTaskScheduled, WorkflowExecutionSignaled
-from resource_pool import Lender, MakePot
+from durable.history.events import SignalExternalWorkflowExecutionInitiated, WorkflowExecutionSignaled
+from resource_pool import Lender, MakePot, Request
 from tests.samples.conftest import Folder
 
 
@@ -20,14 +20,14 @@ async def test_who_has_asked_first_gets_it_first_whichever_run_of_the_lender_rea
     for lender in ("wheel", "kilns"):
         events = [event for each in histories if each.workflow_id.startswith(lender) for event in each.events]
         asked = [
-            DataConverter.default.from_payloads(event.input)[0]
+            DataConverter.default.from_payloads(event.input, [Request])[0].loan
             for event in events
             if isinstance(event, WorkflowExecutionSignaled) and event.signal_name == "ask"
         ]
         lent = [
             DataConverter.default.from_payloads(event.input)[0]
             for event in events
-            if isinstance(event, ActivityTaskScheduled)
+            if isinstance(event, SignalExternalWorkflowExecutionInitiated)
         ]
         assert len(asked) == 6
         assert lent == asked
