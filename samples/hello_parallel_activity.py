@@ -63,6 +63,9 @@ class FirstAnswer:
         answered, others = await workflow.wait(questions, return_when=asyncio.FIRST_COMPLETED)
         for question in others:
             question.cancel()
+        await asyncio.gather(
+            *others, return_exceptions=True
+        )  # each has an ActivityError, whose cause is a CancelledError
         return f"the first answer came from {questions[answered[0]]}"
 
 

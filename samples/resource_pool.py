@@ -79,6 +79,7 @@ class Lender:
 class MakePot:
     def __init__(self) -> None:
         self._taken: dict[str, str] = {}
+        self._loans = 0
 
     @workflow.run
     async def run(self, wheel: str, kilns: str) -> str:
@@ -97,7 +98,8 @@ class MakePot:
     async def borrowed(self, lender_id: str) -> AsyncIterator[str]:
         """One of the lender's things, as soon as it is this workflow's turn; it goes back at the end, come what may."""
         lender = workflow.get_external_workflow_handle_for(Lender.run, lender_id)
-        loan = str(workflow.uuid4())  # the same in every replay
+        self._loans += 1
+        loan = f"{workflow.info().workflow_id} #{self._loans}"
         await lender.signal(Lender.ask, Request(loan, workflow.info().workflow_id))
         try:
             await workflow.wait_condition(lambda: loan in self._taken)

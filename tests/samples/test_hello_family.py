@@ -13,10 +13,12 @@ from hello_parallel_activity import CheapestFlight, FirstAnswer, TwoAtATime
 from hello_query import CopyArchive
 from hello_signal import Counter, counter
 from hello_update import Wallet
-from tests.samples.conftest import Folder
+from tests.samples.conftest import Folder, ReplayOnTemporal
 
 
-async def test_a_station_is_asked_again_as_long_as_there_is_hope(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_a_station_is_asked_again_as_long_as_there_is_hope(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("hello_activity_retry")
 
     assert said.splitlines() == [
@@ -27,10 +29,14 @@ async def test_a_station_is_asked_again_as_long_as_there_is_hope(folder: Folder,
         "atlantis: attempt 1",
         "atlantis: no use, UnknownStation: there is no such station",
     ]
-    replay(await folder.histories(), ReadStation)
+    histories = await folder.histories()
+    replay(histories, ReadStation)
+    await replay_on_temporal(histories, "hello_activity_retry")
 
 
-async def test_the_data_choose_the_activities(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_the_data_choose_the_activities(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("hello_activity_choice")
 
     assert said.splitlines() == [
@@ -38,10 +44,14 @@ async def test_the_data_choose_the_activities(folder: Folder, replay: Callable[.
         "a parcel is with a courier",
         "a piano is insured; a piano hangs from a crane",
     ]
-    replay(await folder.histories(), Send)
+    histories = await folder.histories()
+    replay(histories, Send)
+    await replay_on_temporal(histories, "hello_activity_choice")
 
 
-async def test_airlines_are_asked_side_by_side(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_airlines_are_asked_side_by_side(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("hello_parallel_activity")
 
     assert said.splitlines() == [
@@ -49,10 +59,14 @@ async def test_airlines_are_asked_side_by_side(folder: Folder, replay: Callable[
         "the first answer came from heron; asked 2 at once",
         "on average 195; asked 2 at once",
     ]
-    replay(await folder.histories(), CheapestFlight, FirstAnswer, TwoAtATime)
+    histories = await folder.histories()
+    replay(histories, CheapestFlight, FirstAnswer, TwoAtATime)
+    await replay_on_temporal(histories, "hello_parallel_activity")
 
 
-async def test_an_error_arrives_with_all_its_causes(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_an_error_arrives_with_all_its_causes(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("hello_exception")
 
     assert said.splitlines() == [
@@ -63,10 +77,14 @@ async def test_an_error_arrives_with_all_its_causes(folder: Folder, replay: Call
         "ApplicationError: ValueError: moby-dick can't be printed",
         "ApplicationError: FileNotFoundError: [Errno 2] No such file or directory: 'moby-dick.pdf'",
     ]
-    replay(await folder.histories(), PrintBook)
+    histories = await folder.histories()
+    replay(histories, PrintBook)
+    await replay_on_temporal(histories, "hello_exception")
 
 
-async def test_a_query_tells_how_far_a_run_is_and_was(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_a_query_tells_how_far_a_run_is_and_was(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("hello_query")
 
     assert said.splitlines() == [
@@ -75,7 +93,9 @@ async def test_a_query_tells_how_far_a_run_is_and_was(folder: Folder, replay: Ca
         "z: there is no reel z",
         "Progress(done=4, of=4)",
     ]
-    replay(await folder.histories(), CopyArchive)
+    histories = await folder.histories()
+    replay(histories, CopyArchive)
+    await replay_on_temporal(histories, "hello_query")
 
 
 async def test_orders_are_served_in_order_whenever_they_came(folder: Folder, replay: Callable[..., None]) -> None:
@@ -89,7 +109,7 @@ async def test_orders_are_served_in_order_whenever_they_came(folder: Folder, rep
 
 
 async def test_a_wallet_counts_each_update_once_and_refuses_what_is_not_there(
-    folder: Folder, replay: Callable[..., None]
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
 ) -> None:
     said = await folder.run("hello_update")
 
@@ -107,9 +127,12 @@ async def test_a_wallet_counts_each_update_once_and_refuses_what_is_not_there(
     accepted = [event for event in history.events if isinstance(event, WorkflowExecutionUpdateAccepted)]
     assert len(accepted) == 4  # two salaries, the rent, the casino: what was refused, or sent again, is not there
     replay([history], Wallet)
+    await replay_on_temporal([history], "hello_update")
 
 
-async def test_what_was_begun_is_tidied_up_on_cancellation(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_what_was_begun_is_tidied_up_on_cancellation(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("hello_cancellation")
 
     assert said.splitlines() == [
@@ -126,3 +149,4 @@ async def test_what_was_begun_is_tidied_up_on_cancellation(folder: Folder, repla
     ]
     assert scheduled == [["render", "render", "delete_frames"], ["render", "render"]]
     replay([film, trailer], RenderFilm, RenderTrailer)
+    await replay_on_temporal([film, trailer], "hello_cancellation")

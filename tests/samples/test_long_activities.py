@@ -7,11 +7,11 @@ from collections.abc import Callable
 from durable.history.events import ActivityTaskScheduled, ActivityTaskStarted
 from heartbeats import CopyLibrary
 from polling import Frequently, Infrequently, Periodically
-from tests.samples.conftest import Folder
+from tests.samples.conftest import Folder, ReplayOnTemporal
 
 
 async def test_an_attempt_goes_on_where_the_heartbeats_of_the_one_before_ended(
-    folder: Folder, replay: Callable[..., None]
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
 ) -> None:
     said = await folder.run("heartbeats")
 
@@ -22,11 +22,13 @@ async def test_an_attempt_goes_on_where_the_heartbeats_of_the_one_before_ended(
         "10 tapes in 3 attempts",
         "copied: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]",
     ]
-    replay(await folder.histories(), CopyLibrary)
+    histories = await folder.histories()
+    replay(histories, CopyLibrary)
+    await replay_on_temporal(histories, "heartbeats")
 
 
 async def test_each_way_to_poll_asks_as_often_and_leaves_another_history(
-    folder: Folder, replay: Callable[..., None]
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
 ) -> None:
     said = await folder.run("polling")
 
@@ -43,3 +45,4 @@ async def test_each_way_to_poll_asks_as_often_and_leaves_another_history(
     assert attempts == [[1], [5], [1, 1, 1], [1, 1]]
     assert scheduled == [1, 1, 3, 2]
     replay(histories, Frequently, Infrequently, Periodically)
+    await replay_on_temporal(histories, "polling")

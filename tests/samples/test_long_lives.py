@@ -11,7 +11,7 @@ from durable.history.events import WorkflowExecutionContinuedAsNew
 from durable.workflow import NondeterminismError
 from patching import Version1, Version2, Version3, Version4
 from shopping_cart import Cart
-from tests.samples.conftest import Folder
+from tests.samples.conftest import Folder, ReplayOnTemporal
 
 
 async def test_no_visitor_is_lost_between_two_runs(folder: Folder, replay: Callable[..., None]) -> None:
@@ -45,7 +45,9 @@ async def test_each_order_replays_on_the_versions_that_it_met_and_on_no_other(
         replay([second], Version1)
 
 
-async def test_every_click_finds_its_cart_or_makes_one(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_every_click_finds_its_cart_or_makes_one(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("shopping_cart")
 
     assert said.splitlines() == [
@@ -61,3 +63,4 @@ async def test_every_click_finds_its_cart_or_makes_one(folder: Folder, replay: C
     histories = await folder.histories()
     assert len({history.workflow_id for history in histories}) == 2 and len(histories) == 3
     replay(histories, Cart)
+    await replay_on_temporal(histories, "shopping_cart")

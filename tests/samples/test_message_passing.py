@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from message_passing import Night
-from tests.samples.conftest import Folder
+from tests.samples.conftest import Folder, ReplayOnTemporal
 
 
-async def test_each_guest_gets_a_room_of_their_own_or_a_reason(folder: Folder, replay: Callable[..., None]) -> None:
+async def test_each_guest_gets_a_room_of_their_own_or_a_reason(
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
+) -> None:
     said = await folder.run("message_passing")
 
     assert said.splitlines() == [
@@ -19,4 +21,6 @@ async def test_each_guest_gets_a_room_of_their_own_or_a_reason(folder: Folder, r
         "['1: Ada', '2: Ben', 'tea for Ben']",
         "free: 0",
     ]
-    replay(await folder.histories(), Night)
+    histories = await folder.histories()
+    replay(histories, Night)
+    await replay_on_temporal(histories, "message_passing")

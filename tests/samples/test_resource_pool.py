@@ -7,11 +7,11 @@ from collections.abc import Callable
 from durable.converter import DataConverter
 from durable.history.events import SignalExternalWorkflowExecutionInitiated, WorkflowExecutionSignaled
 from resource_pool import Lender, MakePot, Request
-from tests.samples.conftest import Folder
+from tests.samples.conftest import Folder, ReplayOnTemporal
 
 
 async def test_who_has_asked_first_gets_it_first_whichever_run_of_the_lender_reads_it(
-    folder: Folder, replay: Callable[..., None]
+    folder: Folder, replay: Callable[..., None], replay_on_temporal: ReplayOnTemporal
 ) -> None:
     said = await folder.run("resource_pool")
 
@@ -33,3 +33,4 @@ async def test_who_has_asked_first_gets_it_first_whichever_run_of_the_lender_rea
         assert lent == asked
     assert len([each for each in histories if each.workflow_id.startswith("wheel")]) == 3
     replay(histories, Lender, MakePot)
+    await replay_on_temporal(histories, "resource_pool")
