@@ -585,7 +585,8 @@ class Run(WorkflowContext):
             self._activities.pop(future.scheduled_event_id, None)
         if not future.cancel_asked and future.scheduled_event_id not in self._over:
             future.cancel_asked = True
-            self._cancels.append(future.scheduled_event_id)
+            # Not at once: as in Temporal, what the code asks for before it waits again comes first, its end included.
+            self._loop.call_soon(lambda: self._cancels.append(future.scheduled_event_id))
 
     def take_back(self, index: int) -> None:
         """A command that was asked for in this activation, and is not to be sent."""
