@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from durable import exceptions
 from durable.client import updates
 from durable.client.description import (
     PendingActivityInfo,
@@ -26,7 +27,7 @@ from durable.client.errors import (
     already_completed,
 )
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.exceptions import CancelledError, TerminatedError, TimeoutError, TimeoutType
+from durable.exceptions import CancelledError, TerminatedError, TimeoutType
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
@@ -273,7 +274,9 @@ class WorkflowHandle(Generic[R]):
             case WorkflowExecutionContinuedAsNew(new_execution_run_id=run_id):
                 raise WorkflowContinuedAsNewError(run_id)
             case WorkflowExecutionTimedOut():
-                cause = TimeoutError("Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
+                cause = exceptions.TimeoutError(
+                    "Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[]
+                )
                 raise WorkflowFailureError(cause=cause)
             case WorkflowExecutionTerminated():
                 details = converter.from_payloads(event.details)

@@ -106,38 +106,35 @@ def of(state: State, run_id: str) -> list[Errand]:
 
 
 def of_step(before: State, after: State, run_id: str, due: Sequence[ErrandsDue]) -> list[Errand]:
-    """What is to be done after a step: what it has made possible; all, if the run was reminded, or is closed."""
-    if after.ended is None and not after.requests:
-        return []
-    if due or after.ended is not None:
+    """What is to be done after a step: what it has made possible; all, if it has closed the run, or was reminded."""
+    closes = after.ended is not None and before.ended is None
+    if due or closes:
         return of(after, run_id)
+    if after.ended is not None or not after.requests:
+        return []
     me = WorkflowExecution(workflow_id=after.workflow_id, run_id=run_id)
     known = {each.id for each in _ready(before)}
     return [_of_request(after, me, each) for each in _ready(after) if each.id not in known]
 
 
 def reminders(
-    before: State, after: State, due: Sequence[ErrandsDue], now_us: int, first_us: int = AGAIN_FIRST_US
+    before: State, after: State, due: Sequence[ErrandsDue], now_us: int, first_us: int | None = None
 ) -> tuple[list[NewMessage], list[int]]:
     """The reminders that a step adds, and the keys of those that it takes away. ``due`` are those that it has read."""
-    had, keep = _keys(before), _keys(after)
+    had, keep = keys(before), keys(after)
     if not had and not keep:
         return [], []
-    added = [ErrandsDue(key=key) for key in keep - had]
-    added += [ErrandsDue(key=each.key, attempt=each.attempt + 1) for each in due if each.key in keep]
-    packed = [
-        codec.pack(
-            each,
-            now_us + (min(AGAIN_MAX_US, AGAIN_FIRST_US << min(each.attempt, 30)) if each.attempt else first_us),
-            each.key,
-        )
-        for each in added
-    ]
+    first_us = AGAIN_FIRST_US if first_us is None else first_us
+    packed = [codec.pack(ErrandsDue(key=key), now_us + first_us, key) for key in keep - had]
+    for each in due:
+        if each.key in keep:
+            again_us = min(AGAIN_MAX_US, AGAIN_FIRST_US << min(each.attempt, 30))
+            packed.append(codec.pack(ErrandsDue(key=each.key, attempt=each.attempt + 1), now_us + again_us, each.key))
     return packed, sorted(had - keep)
 
 
-def _keys(state: State) -> set[int]:
-    """Which reminders there are: one for each workflow task that has asked for what is not answered, or one in all."""
+def keys(state: State) -> set[int]:
+    """The keys of the reminders: for each workflow task with unanswered requests; for a closed run, one."""
     if state.ended is None:
         return {each.workflow_task_completed_event_id for each in state.requests.values()}
     return {state.ended.id} if of(state, "") else set()

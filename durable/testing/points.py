@@ -26,7 +26,8 @@ from durable.history.events import (
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
-from durable.history.transition import ActivityReport, Beat, Committed, Outcome, Retry, RunInfo, Transition, Write
+from durable.history.messages import CancelRequest, ChildClosed, Message, Signal
+from durable.history.transition import ActivityReport, Beat, Committed, Outcome, Retry, Send, Transition, Write
 
 
 class Moment(Enum):
@@ -72,17 +73,21 @@ class Recorder:
         self.struck: Point | None = None
         self._target = target
         self._runs: dict[str, int] = {}
+        self._started: dict[str, int] = {}
         self._runs_of: Counter[str] = Counter()
         self._types: dict[tuple[str, int], str] = {}
 
-    def met(self, run: RunInfo) -> None:
-        """A worker has this run to step."""
-        if run.run_id in self._runs:
+    def met(self, run_id: str, workflow_id: str, request_id: str) -> None:
+        """A worker has this run to step. What the same request starts, once more after a crash, is the same run."""
+        if run_id in self._runs:
             return
-        self._runs_of[run.workflow_id] += 1
-        again = self._runs_of[run.workflow_id]
-        self.workflows.append(run.workflow_id if again == 1 else f"{run.workflow_id}~{again}")
-        self._runs[run.run_id] = len(self.workflows)
+        if request_id in self._started:
+            self._runs[run_id] = self._started[request_id]
+            return
+        self._runs_of[workflow_id] += 1
+        again = self._runs_of[workflow_id]
+        self.workflows.append(workflow_id if again == 1 else f"{workflow_id}~{again}")
+        self._runs[run_id] = self._started[request_id] = len(self.workflows)
 
     def name(self, run_id: str) -> str | None:
         """What points call this run; None for one that no worker has met."""
@@ -91,6 +96,9 @@ class Recorder:
 
     def strikes(self, writes: Sequence[Write]) -> Moment | None:
         """Shall the worker die at this commit?"""
+        for write in writes:
+            if isinstance(write, Transition) and write.start is not None:
+                self.met(write.run_id, write.start.workflow_id, write.start.request_id)
         if self.struck is None and self._target is not None:
             for point in self._of(writes):
                 if self._target in (point.name, point.numbered_name):
@@ -126,6 +134,10 @@ class Recorder:
                 told = ", ".join(words) or "a workflow task that asks for nothing"
                 last = batch.first_id + batch.count - 1
                 return run_id, str(batch.first_id), f"events {batch.first_id} to {last}: {told}"
+            case Transition(run_id=run_id, events=None, taken_back=(key,)) if run_id in self._runs:
+                return run_id, f"errands-{key}", "that it has nothing left to do at other workflows"
+            case Send(message=packed):
+                return self._told_to_another(codec.decode_message(packed.body), write)
             case ActivityReport(token=token, what=what) if token.run_id in self._runs:
                 kind = self._types.get((token.run_id, token.scheduled_event_id), "?")
                 place, attempt = f"{kind}-{token.scheduled_event_id}-{token.attempt}", f"attempt {token.attempt}"
@@ -136,6 +148,17 @@ class Recorder:
                         return token.run_id, place, f"that {attempt} of {kind!r} is to be repeated"
                     case _:
                         return token.run_id, place, f"the outcome of {attempt} of {kind!r}"
+            case _:
+                return None
+
+    def _told_to_another(self, message: Message, send: Send) -> tuple[str, str, str] | None:
+        """A message by which one workflow reaches another: told of the run that it is about."""
+        match message:
+            case ChildClosed(initiated_event_id=event_id) if send.run_id in self._runs:
+                return send.run_id, f"child-{event_id}-ended", f"the end of the child of event {event_id}"
+            case Signal(sender=sender) | CancelRequest(sender=sender) if sender and sender.run_id in self._runs:
+                request = message.request_id.removeprefix(f"{sender.run_id}:")
+                return sender.run_id, f"send-{request}", f"a message to workflow {send.workflow_id!r}"
             case _:
                 return None
 

@@ -128,7 +128,7 @@ class _MortalStore(SqliteStore):
     async def claim(self, claim: Claim) -> Claimed:
         claimed = await super().claim(claim)
         for each in claimed.runs:
-            self._recorder.met(each.run)
+            self._recorder.met(each.run.run_id, each.run.workflow_id, each.run.request_id)
         return claimed
 
     async def commit(self, writes: Sequence[Write]) -> list[Outcome]:

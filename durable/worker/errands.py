@@ -12,9 +12,9 @@ from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.errands import Errand, StartChild, Tell, Terminate
 from durable.history.errors import HistoryError
-from durable.history.messages import ChildStarted, ChildStartFailed, Message, RequestAnswered
+from durable.history.messages import ChildClosed, ChildStarted, ChildStartFailed, Message, RequestAnswered
 from durable.history.rules import StartRequest
-from durable.history.state import State
+from durable.history.state import State, fold
 from durable.history.transition import Committed, RunInfo, Send, Transition
 from durable.history.values import StartChildFailedCause
 from durable.service import RPCError, RPCStatusCode
@@ -141,8 +141,20 @@ class Errands:
                 message=codec.pack(errand.message, database.store.now_us()),
             )
             found = isinstance(await database.write(send), Committed)
+        found = found or await self._was_read(errand)
         if errand.initiated_event_id:
             self._answer(run_id, RequestAnswered(initiated_event_id=errand.initiated_event_id, found=found))
+
+    async def _was_read(self, errand: Tell) -> bool:
+        """Is it a repetition, of what the other run has read before it was closed?"""
+        message, store = errand.message, self._client.database.store
+        if isinstance(message, ChildClosed):
+            return False
+        run = await store.find(self._client.namespace, errand.to.workflow_id, errand.to.run_id or None)
+        if run is None:
+            return False
+        state = fold(State(), codec.decode_history(await store.history(run.run_id)))
+        return message.request_id in state.request_ids
 
     async def _terminate(self, errand: Terminate) -> None:
         first_run_id = errand.run_id or await self._started_by(errand)

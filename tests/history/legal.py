@@ -15,7 +15,21 @@ from durable.history.events import (
     ActivityTaskScheduled,
     ActivityTaskStarted,
     ActivityTaskTimedOut,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
     HistoryEvent,
+    RequestCancelExternalWorkflowExecutionFailed,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
@@ -36,7 +50,18 @@ from durable.history.events import (
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
-from durable.history.values import Failure, TaskFailedCause, UpdateInput, UpdateMeta, UpdateOutcome, UpdateRequest
+from durable.history.values import (
+    CancelExternalFailedCause,
+    Failure,
+    SignalExternalFailedCause,
+    StartChildFailedCause,
+    TaskFailedCause,
+    UpdateInput,
+    UpdateMeta,
+    UpdateOutcome,
+    UpdateRequest,
+    WorkflowExecution,
+)
 
 FAILURE = Failure(message="no")
 
@@ -63,6 +88,34 @@ ACTIVITY_ENDS: list[tuple[type[HistoryEvent], dict[str, Any]]] = [
     (ActivityTaskCanceled, {}),
 ]
 
+CHILD = WorkflowExecution(workflow_id="child", run_id="c1")
+OF_CHILD: dict[str, Any] = {"namespace": "default", "workflow_execution": CHILD, "workflow_type": "Child"}
+CHILD_ENDS: list[tuple[type[HistoryEvent], dict[str, Any]]] = [
+    (ChildWorkflowExecutionCompleted, {}),
+    (ChildWorkflowExecutionFailed, {"failure": FAILURE}),
+    (ChildWorkflowExecutionTimedOut, {}),
+    (ChildWorkflowExecutionCanceled, {}),
+    (ChildWorkflowExecutionTerminated, {}),
+]
+NOBODY_TO_SIGNAL = SignalExternalFailedCause.EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+NOBODY_TO_CANCEL = CancelExternalFailedCause.EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+ANSWERS: dict[type[HistoryEvent], list[tuple[type[HistoryEvent], dict[str, Any]]]] = {
+    SignalExternalWorkflowExecutionInitiated: [
+        (ExternalWorkflowExecutionSignaled, {}),
+        (
+            SignalExternalWorkflowExecutionFailed,
+            {"cause": NOBODY_TO_SIGNAL, "workflow_task_completed_event_id": 4},
+        ),
+    ],
+    RequestCancelExternalWorkflowExecutionInitiated: [
+        (ExternalWorkflowExecutionCancelRequested, {}),
+        (
+            RequestCancelExternalWorkflowExecutionFailed,
+            {"cause": NOBODY_TO_CANCEL, "workflow_task_completed_event_id": 4},
+        ),
+    ],
+}
+
 TIMER_ENDS: list[tuple[type[HistoryEvent], dict[str, Any]]] = [
     (TimerFired, {}),
     (TimerCanceled, {"workflow_task_completed_event_id": 4}),
@@ -75,6 +128,10 @@ class Legal(Struct, kw_only=True):
     events: list[HistoryEvent]
     activities: set[int]
     timers: set[int]
+    children: dict[int, int]
+    """Those that are not over, and the events that say that they have begun; 0: nothing says so yet."""
+    requests: dict[int, type[HistoryEvent]]
+    """Signals and cancel requests without an answer."""
     updates: dict[str, int]
     """The open ones, and the events that accepted them; 0: admitted only."""
     updates_over: set[str]
@@ -101,6 +158,8 @@ def histories(draw: st.DrawFn, *, may_close: bool = True) -> Legal:
         events=[started(time_us=draw(st.integers(0, 9)))],
         activities=set(),
         timers=set(),
+        children={},
+        requests={},
         updates={},
         updates_over=set(),
         task_scheduled=0,
@@ -123,7 +182,9 @@ def _add(draw: st.DrawFn, made: Legal, kind: type[HistoryEvent], **fields: Any) 
 
 
 def _go_on(draw: st.DrawFn, made: Legal) -> None:
-    choices = ["signal", "cancel", "task", "activity", "timer"]
+    choices = ["signal", "cancel", "task", "activity", "timer", "child", "request"]
+    choices += ["child goes on"] if made.children else []
+    choices += ["request answered"] if made.requests else []
     choices += ["activity ends", "activity asked"] if made.activities else []
     choices += ["timer ends"] if made.timers else []
     choices += ["update"] if len(made.updates) + len(made.updates_over) < 3 else []
@@ -148,6 +209,26 @@ def _go_on(draw: st.DrawFn, made: Legal) -> None:
                     task_queue="orders",
                 )
             )
+        case "child":
+            begun = _add(
+                draw,
+                made,
+                StartChildWorkflowExecutionInitiated,
+                namespace="default",
+                workflow_id="child",
+                workflow_type="Child",
+                task_queue="orders",
+                workflow_task_completed_event_id=4,
+            )
+            made.children[begun] = 0
+        case "child goes on":
+            _go_on_with_child(draw, made)
+        case "request":
+            _ask_another(draw, made)
+        case "request answered":
+            asked = draw(st.sampled_from(sorted(made.requests)))
+            kind, fields = draw(st.sampled_from(ANSWERS[made.requests.pop(asked)]))
+            _add(draw, made, kind, namespace="default", workflow_execution=CHILD, initiated_event_id=asked, **fields)
         case "update":
             _begin_update(draw, made)
         case "update goes on":
@@ -193,6 +274,45 @@ def _go_on_with_task(draw: st.DrawFn, made: Legal) -> None:
     else:
         _add(draw, made, WorkflowTaskCompleted, **key, started_event_id=begun)
     made.task_scheduled = 0
+
+
+def _ask_another(draw: st.DrawFn, made: Legal) -> None:
+    """A signal or a cancel request is on its way to another run."""
+    key: dict[str, Any] = {
+        "workflow_task_completed_event_id": 4,
+        "namespace": "default",
+        "workflow_execution": WorkflowExecution(workflow_id="elsewhere"),
+    }
+    if draw(st.booleans()):
+        asked = _add(draw, made, SignalExternalWorkflowExecutionInitiated, **key, signal_name="go")
+    else:
+        asked = _add(draw, made, RequestCancelExternalWorkflowExecutionInitiated, **key)
+    made.requests[asked] = type(made.events[-1])
+
+
+def _go_on_with_child(draw: st.DrawFn, made: Legal) -> None:
+    """One that was asked for begins, or is refused; one that has begun is over."""
+    asked = draw(st.sampled_from(sorted(made.children)))
+    begun = made.children[asked]
+    if begun:
+        kind, fields = draw(st.sampled_from(CHILD_ENDS))
+        _add(draw, made, kind, **OF_CHILD, initiated_event_id=asked, started_event_id=begun, **fields)
+        del made.children[asked]
+    elif draw(st.booleans()):
+        made.children[asked] = _add(draw, made, ChildWorkflowExecutionStarted, **OF_CHILD, initiated_event_id=asked)
+    else:
+        _add(
+            draw,
+            made,
+            StartChildWorkflowExecutionFailed,
+            namespace="default",
+            workflow_id="child",
+            workflow_type="Child",
+            cause=StartChildFailedCause.WORKFLOW_ALREADY_EXISTS,
+            initiated_event_id=asked,
+            workflow_task_completed_event_id=4,
+        )
+        del made.children[asked]
 
 
 def _begin_update(draw: st.DrawFn, made: Legal) -> None:

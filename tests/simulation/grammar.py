@@ -18,6 +18,9 @@ A step is a list, its kind first. ``key`` numbers the activities of a program:
 - ``["race", ms, key, value]``: a timer against an activity; ``value`` or ``"the timer"``, and the other is cancelled
 - ``["pipe", keys]``: activities done one by one by a task that is fed by a queue; their keys
 - ``["saga", keys, key]``: do these, then fail: what was undone, in the order of undoing
+- ``["child", key, steps]``: a child workflow that does these; their answers
+- ``["leave", key, policy, ms]``: a child workflow that naps is begun and left to its parent's end; ``"left"``
+- ``["poke", who]``: a signal to another workflow, to this one, or to none that there is; was there anybody to get it?
 - ``["seq", steps]``: the answers of the steps; ``["par", steps]``, ``["group", steps]``, ``["each", steps]`` and
   ``["all", steps]`` too, which do them at once, each in its own way
 """
@@ -85,6 +88,9 @@ LEAVES = {
     "race": 2,
     "pipe": 1,
     "saga": 3,
+    "child": 3,
+    "leave": 1,
+    "poke": 2,
 }
 """How often what is written."""
 
@@ -140,6 +146,17 @@ class Author:
                 return [kind, [self._key() for _ in range(chance.randint(1, 4))]]
             case "saga":
                 return [kind, [self._key() for _ in range(chance.randint(1, 3))], self._key()]
+            case "child":
+                key = self._key()
+                act: Step = ["act", self._key(), chance.randrange(100), 0, chance.randrange(300)]
+                nap: Step = ["nap", chance.choice([0, 20, 300])]
+                return [kind, key, chance.choice([[], [act], [nap], [act, nap]])]
+            case "leave":
+                policy = chance.choice(list(workflow.ParentClosePolicy)[1:])
+                ms = 300 if policy is workflow.ParentClosePolicy.ABANDON else 3_600_000
+                return [kind, self._key(), int(policy), ms]
+            case "poke":
+                return [kind, chance.choice(["w0", "w1", "w2", "nobody"])]
             case _:
                 return [kind, [self._step(depth - 1) for _ in range(chance.randint(1, 4))]]
 
@@ -176,6 +193,12 @@ def expected(step: Step) -> Any:
             return keys
         case ["saga", keys, _]:
             return keys[::-1]
+        case ["child", _, steps]:
+            return [expected(each) for each in steps]
+        case ["leave", *_]:
+            return "left"
+        case ["poke", _]:
+            return {"one of": [True, False]}
         case [kind, steps] if kind in CONTAINERS:
             return [expected(each) for each in steps]
         case _:
@@ -248,6 +271,10 @@ class Interpreter:
         if number % 2:
             await act(HANDLER_KEY + number, 0, 0, 50)
 
+    @workflow.signal
+    def poke(self) -> None:
+        """Of no consequence."""
+
     @workflow.update(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def change(self, number: int) -> int:
         if number % 2:
@@ -309,6 +336,18 @@ class Interpreter:
                 return await self._pipe(keys)
             case ["saga", keys, key]:
                 return await self._saga(keys, key)
+            case ["child", key, steps]:
+                return await workflow.execute_child_workflow(Interpreter.run, args=[steps, "return"], id=_child_id(key))
+            case ["leave", key, policy, ms]:
+                await workflow.start_child_workflow(
+                    Interpreter.run,
+                    args=[[["nap", ms]], "return"],
+                    id=_child_id(key),
+                    parent_close_policy=workflow.ParentClosePolicy(policy),
+                )
+                return "left"
+            case ["poke", who]:
+                return await _poke(who)
             case [kind, steps]:
                 return await self._do_all(kind, steps)
             case _:
@@ -455,6 +494,18 @@ class Interpreter:
             if is_cancelled_exception(error):
                 raise
         return undone
+
+
+def _child_id(key: int) -> str:
+    return f"{workflow.info().workflow_id}-{key}"
+
+
+async def _poke(who: str) -> bool:
+    try:
+        await workflow.get_external_workflow_handle(who).signal(Interpreter.poke)
+    except ApplicationError:
+        return False
+    return True
 
 
 @contextmanager

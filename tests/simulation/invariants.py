@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from durable.history import codec
+from durable.history import codec, errands
 from durable.history.errors import HistoryError
 from durable.history.events import (
     ActivityTaskCanceled,
@@ -17,7 +17,9 @@ from durable.history.events import (
     ActivityTaskStarted,
     ActivityTaskTimedOut,
     ClosingEvent,
+    ExternalWorkflowExecutionSignaled,
     HistoryEvent,
+    SignalExternalWorkflowExecutionFailed,
     TimerFired,
     TimerStarted,
     WorkflowExecutionCancelRequested,
@@ -29,7 +31,7 @@ from durable.history.events import (
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
-from durable.history.messages import ActivityOutcome, CancelRequest, Message, Query, Signal, TimerDue
+from durable.history.messages import ActivityOutcome, CancelRequest, ErrandsDue, Message, Query, Signal, TimerDue
 from durable.history.rules import DEATHS_MAX
 from durable.history.state import State, fold
 from durable.history.values import RunStatus
@@ -294,6 +296,10 @@ class Watcher:
         """A run's rows say what its history says: nothing is forgotten, nothing is left over."""
         run, inbox, tasks = rows
         state = self.states.get(run.run_id, State())
+        keys = {message.key for message in inbox if isinstance(message, ErrandsDue)}
+        wanted = errands.keys(state)
+        if not (keys == wanted if state.is_open else keys <= wanted):
+            raise Violation(f"{run} is reminded of {keys}, and has {wanted} to do")
         if run.last_event_id != state.last_event_id:
             raise Violation(f"{run} does not have {state.last_event_id} events")
         if run.status != state.status:
@@ -301,7 +307,7 @@ class Watcher:
         if run.owner is not None and run.owner not in alive:
             raise Violation(f"{run} belongs to somebody who is not alive")
         if not state.is_open:
-            left = [message for message in inbox if not isinstance(message, Query)]
+            left = [message for message in inbox if not isinstance(message, Query | ErrandsDue)]
             if tasks or left:
                 raise Violation(f"{run} is closed, and has left {tasks} {left}")
             return
@@ -347,13 +353,42 @@ class Watcher:
             started = events[0]
             assert isinstance(started, WorkflowExecutionStarted)
             self._must(isinstance(events[-1], ClosingEvent), f"run {run_id} is open")
-            ids = [each.request_id for each in events if isinstance(each, WorkflowExecutionSignaled)]
+            ids = [
+                each.request_id
+                for each in events
+                if isinstance(each, WorkflowExecutionSignaled) and each.external_workflow_execution is None
+            ]
             sent = self.signals_sent.get(started.workflow_id, [])
             in_order = ids == [each for each in sent if each in ids]
             self._must(in_order, f"signals of {run_id} came as {ids}, sent: {sent}")
             cancels = [each.request_id for each in events if isinstance(each, WorkflowExecutionCancelRequested)]
             self._must(len(cancels) == len(set(cancels)), f"a cancel request of {run_id} came twice")
             self._check_outcomes(run_id, events)
+        self._check_pokes()
+
+    def is_done(self) -> bool:
+        """Is every run closed, and has none anything left to do at another?"""
+        self.look()
+        if any(rows.run.status == RunStatus.RUNNING for rows in self._seen.runs.values()):
+            return False
+        return not any(isinstance(row.message, ErrandsDue) for row in self._seen.inbox.values())
+
+    def _check_pokes(self) -> None:
+        """What one workflow sends to another arrives once, if it says so, and else never."""
+        came = Counter(
+            each.request_id
+            for events in self.events.values()
+            for each in events
+            if isinstance(each, WorkflowExecutionSignaled) and each.external_workflow_execution is not None
+        )
+        for request_id, times in came.items():
+            self._must(times == 1, f"signal {request_id} came {times} times")
+        for run_id, events in self.events.items():
+            for each in events:
+                if isinstance(each, ExternalWorkflowExecutionSignaled | SignalExternalWorkflowExecutionFailed):
+                    request_id = errands.request_id(run_id, each.initiated_event_id)
+                    wanted = isinstance(each, ExternalWorkflowExecutionSignaled)
+                    self._must(came[request_id] == wanted, f"signal {request_id}: {type(each).__name__}, came {came}")
 
     def _check_outcomes(self, run_id: str, events: list[HistoryEvent]) -> None:
         """One outcome per scheduled activity, and none only where the run ended without waiting for it."""

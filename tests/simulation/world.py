@@ -440,7 +440,7 @@ class World:
         self.scheduler.run(over_or_broken, until_us + 1_000_000)
 
     def _all_over(self) -> bool:
-        return all(errand.over for errand in self.errands)
+        return all(errand.over for errand in self.errands) and self.watcher.is_done()
 
     def _living(self) -> list[Process]:
         return [process for process in self._processes if not process.dead]

@@ -291,6 +291,21 @@ async def test_basket(durable_client, durable_worker):
     assert await basket.result() == ["tea", "cups", "there"]
     assert await basket.query(Basket.content) == ["tea", "cups"]
 
+@workflow.defn
+async def family(name: str) -> str:
+    child = await workflow.start_child_workflow(waits, name, id="the child")
+    await child.signal("go", name)
+    return await child
+
+@workflow.defn
+async def waits(name: str) -> str:
+    return await workflow.receive("go", str)
+
+@pytest.mark.crash_sweep
+async def test_family(durable_client, durable_worker):
+    await durable_worker(workflows=[family, waits])
+    assert await durable_client.execute_workflow(family, "a", id="the parent") == "a"
+
 @pytest.mark.crash_sweep
 async def test_local(durable_client, durable_worker):
     @workflow.defn
@@ -533,6 +548,11 @@ def test_an_interrupted_activity_does_not_clean_up_before_the_test_is_over_and_i
 def test_sync_activities_several_workers_signals_and_queries_are_swept_as_well(swept: Session) -> None:
     assert swept.verdicts["test_basket"].told == ""
     assert re.search(r"test_basket: survived the death of its worker at each of \d+ points", swept.output)
+
+
+def test_what_workflows_do_at_each_other_is_swept_as_well(swept: Session) -> None:
+    assert swept.verdicts["test_family"].told == ""
+    assert re.search(r"test_family: survived the death of its worker at each of \d\d points", swept.output)
 
 
 # -- other processes

@@ -99,7 +99,7 @@ def held(writes: Sequence[Write]) -> list[Outcome]:
 def recorder(*, target: str | None = None, workflow_ids: Sequence[str] = ("order", "order", "bill")) -> Recorder:
     made = Recorder(target)
     for run_id, workflow_id in zip(RUNS, workflow_ids, strict=True):
-        made.met(info(run_id, workflow_id))
+        made.met(run_id, workflow_id, f"start of {run_id}")
     return made
 
 
