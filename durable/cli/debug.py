@@ -53,13 +53,13 @@ def debug(history: WorkflowHistory, definitions: Definitions, namespace: str, at
     if not isinstance(started, WorkflowExecutionStarted):
         raise CommandRefused("this is no history of a run: it does not begin with WorkflowExecutionStarted")
     name = started.workflow_type
-    if name not in definitions.workflows:
+    definition = Registry(definitions.workflows.values(), ()).workflow(name) if definitions.workflows else None
+    if definition is None:
         known = ", ".join(sorted(definitions.workflows)) or "none"
         raise CommandRefused(
             f"run {history.run_id} is of workflow {name!r}, which these modules do not have (they have {known}): "
             "name the module that has it with --module"
         )
-    definition = Registry([definitions.workflows[name]], ()).workflows[name]
     environment = Environment(namespace=namespace, converter=DataConverter.default)
     session = Session(definition, history.run_id, history.events, environment)
     try:

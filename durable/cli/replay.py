@@ -12,6 +12,7 @@ from durable.client import Client, WorkflowHistory
 from durable.history.errors import HistoryError
 from durable.history.events import WorkflowExecutionStarted
 from durable.worker import Replayer
+from durable.worker.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ async def replay(found: AsyncIterator[Found], definitions: Definitions, tell: Ca
             else:
                 note(Trouble(place, "", "", "", str(history)), report.unreadable)
 
+    registry = Registry(definitions.workflows.values(), ())
     replayer = Replayer(workflows=list(definitions.workflows.values()))
     async with replayer.workflow_replay_iterator(readable()) as results:
         async for result in results:
@@ -95,15 +97,16 @@ async def replay(found: AsyncIterator[Found], definitions: Definitions, tell: Ca
             if failure is None:
                 report.replayed += 1
             else:
-                note(_trouble(place, result.history, failure, definitions.workflows), report.failed)
+                note(_trouble(place, result.history, failure, registry), report.failed)
     return report
 
 
-def _trouble(place: str, history: WorkflowHistory, failure: Exception, known: Iterable[str]) -> Trouble:
+def _trouble(place: str, history: WorkflowHistory, failure: Exception, known: Registry) -> Trouble:
     started = history.events[0]
     assert isinstance(started, WorkflowExecutionStarted)
     name = started.workflow_type
     error = str(failure)
-    if name not in known:
-        error = f"these modules have no workflow {name!r}, only {', '.join(sorted(known))}: add its module with -m"
+    if known.workflow(name) is None:
+        only = ", ".join(sorted(known.workflows))
+        error = f"these modules have no workflow {name!r}, only {only}: add its module with -m"
     return Trouble(place, history.workflow_id, history.run_id, name, error)

@@ -196,7 +196,7 @@ class Client:
             raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
         if (why := unstorable("a workflow id", id)) is not None:
             raise ValueError(why)
-        definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)
+        definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
         if definition is not None:
             input = definition.signature.encode(self.data_converter, values, kwargs or {})
         elif kwargs:

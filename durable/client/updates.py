@@ -19,6 +19,7 @@ from durable.history.events import (
     WorkflowExecutionUpdateAdmitted,
     WorkflowExecutionUpdateCompleted,
     WorkflowExecutionUpdateRejected,
+    successor_of,
 )
 from durable.history.messages import UpdateAnswer, UpdateStage, outcome_reply
 from durable.history.rules import cut_short
@@ -188,11 +189,18 @@ async def until(
 
 
 async def answered(client: Client, workflow_id: str, run_id: str, update: Prepared) -> WorkflowUpdateHandle[Any] | None:
-    """The handle of an update that was sent, when it is accepted or over; None when its run closes before."""
-    answer = await _first_answer(client, run_id, update.id, update.request.request_id)
-    if answer is None or answer.stage is UpdateStage.UNREAD:
-        return None
-    return _handle(client, workflow_id, run_id, update, answer.outcome)
+    """The handle of an update that was sent, when it is accepted or over; None when its run closes before.
+
+    What a run has not read goes over to the one that continues it, and is waited for there.
+    """
+    following = run_id
+    while following:
+        run_id = following
+        answer, following = await _first_answer(client, run_id, update.id, update.request.request_id)
+        if answer is not None:
+            is_unread = answer.stage is UpdateStage.UNREAD
+            return None if is_unread else _handle(client, workflow_id, run_id, update, answer.outcome)
+    return None
 
 
 async def find(client: Client, workflow_id: str, run_id: str, update: Prepared) -> WorkflowUpdateHandle[Any] | None:
@@ -217,7 +225,10 @@ def _handle(
     )
 
 
-async def _first_answer(client: Client, run_id: str, update_id: str, request_id: str) -> UpdateAnswer | None:
+async def _first_answer(
+    client: Client, run_id: str, update_id: str, request_id: str
+) -> tuple[UpdateAnswer | None, str]:
+    """The answer; or None, and the run that has continued this one ("": none has)."""
     database = client.database
     replies = (request_id, outcome_reply(run_id, update_id))
     answer = asyncio.ensure_future(database.reply(*replies))
@@ -225,14 +236,16 @@ async def _first_answer(client: Client, run_id: str, update_id: str, request_id:
     try:
         await asyncio.wait([answer, closing], return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
-            return codec.decode_update_answer(answer.result())
-        closing.result()
+            return codec.decode_update_answer(answer.result()), ""
+        ended = closing.result()
         # The commit that closed the run may have answered it, and only the closing have been noticed yet.
         for body in (await database.store.replies(list(replies))).values():
-            return codec.decode_update_answer(body)
+            return codec.decode_update_answer(body), ""
         events = codec.decode_history(await database.store.history(run_id))
         _, outcome = recorded(events, update_id, is_closed=True)
-        return None if outcome is None else UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=outcome)
+        if outcome is not None:
+            return UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=outcome), ""
+        return None, successor_of(ended)
     finally:
         answer.cancel()
         closing.cancel()

@@ -22,6 +22,7 @@ from durable.history.values import (
     UpdateOutcome,
     UpdateRequest,
     UserMetadata,
+    WorkerVersion,
     WorkflowExecution,
 )
 
@@ -152,6 +153,8 @@ class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True
     scheduled_event_id: int
     started_event_id: int
     identity: str = ""
+    worker_version: WorkerVersion | None = None
+    """None: that of a worker without a build id."""
 
 
 class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -50,6 +50,7 @@ from durable.history.values import (
     UpdateOutcome,
     UpdateRequest,
     UserMetadata,
+    WorkerVersion,
     WorkflowExecution,
 )
 
@@ -421,4 +422,5 @@ _BY_TYPE: dict[Any, _Form] = {
     UpdateOutcome: _Form(_write, partial(_read, UpdateOutcome)),
     UpdateRequest: _Form(_write, partial(_read, UpdateRequest)),
     UpdateRequest | None: _Form(_write, partial(_read, UpdateRequest), None),
+    WorkerVersion | None: _Form(_write, partial(_read, WorkerVersion), None),
 }

@@ -70,6 +70,7 @@ from durable.history.values import (
     TaskFailedCause,
     UpdateOutcome,
     UpdateRequest,
+    WorkerVersion,
     WorkflowExecution,
 )
 
@@ -246,7 +247,9 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     after = fold(state, events) if events else state
     # A task was there before, and has not been done: the code has not read what made it.
     is_pending = bool(state.task_scheduled or state.task_failed or _delayed(state))
-    task = state.is_open and bool(events or updates or (due and is_pending))
+    # Who asks is answered by code that has begun, if it is to begin at once, though its message is not there yet.
+    asked = bool(queries and state.task_scheduled)
+    task = state.is_open and bool(events or updates or asked or (due and is_pending))
     return Received(
         state=state,
         after=after,
@@ -275,11 +278,12 @@ def complete(
     start: StartRequest | None = None,
     rejections: Mapping[str, Failure] = NOTHING,
     successor_id: str = "",
+    build_id: str = "",
 ) -> Step:
     """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one.
 
     ``rejections`` are the updates that it rejects, by their ids. ``successor_id`` is the id of the next run, if the
-    code continues as new.
+    code continues as new. ``build_id`` is that of the worker's code.
     """
     is_task = received.task and not (received.speculative and not commands)
     events = [*received.events, *received.task_events] if is_task else []
@@ -292,6 +296,7 @@ def complete(
                 scheduled_event_id=_task_scheduled_id(received),
                 started_event_id=events[-1].id,
                 identity=received.owner,
+                worker_version=WorkerVersion(build_id=build_id) if build_id else None,
             )
         )
         draft.task_completed_id = events[-1].id

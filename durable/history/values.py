@@ -182,6 +182,12 @@ class ActivityFields(Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy = RetryPolicy()
 
 
+class WorkerVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which build of a worker's code."""
+
+    build_id: str = ""
+
+
 class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which update of a run, and whose."""
 

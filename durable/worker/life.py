@@ -48,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What a worker is set to; see `Worker` for what each means."""
 
     task_queue: str
+    build_id: str
     identity: str
     max_cached_workflows: int
     max_concurrent_activities: int
@@ -79,6 +80,7 @@ class Life:
                 namespace=client.namespace,
                 converter=client.data_converter,
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
+                build_id=settings.build_id,
             ),
             self.worker_id,
             database.store.now_us,
@@ -121,7 +123,7 @@ class Life:
             self._activities,
             worker_id=self.worker_id,
             namespace=client.namespace,
-            workflow_queues=queues if registry.workflows else (),
+            workflow_queues=queues if registry.has_workflows else (),
             activity_queues=queues if registry.activities else (),
             dead=self._die,
         )

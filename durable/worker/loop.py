@@ -145,8 +145,9 @@ class WorkflowTask(asyncio.Task[T]):
 
     def cancel(self, msg: Any | None = None) -> bool:
         """As asyncio's. Of the tasks that anyio cancels in one go, the one created first wakes first."""
+        loop = cast("WorkflowLoop", self.get_loop())
+        loop.before_cancel()
         if type(msg) is str and msg.startswith(_ANYIO_CANCELLATION):
-            loop = cast("WorkflowLoop", self.get_loop())
             return loop.cancel_in_order(self._hash, lambda: super(WorkflowTask, self).cancel(msg))
         return super().cancel(msg)
 
@@ -192,7 +193,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     process; different runs have different seeds, because asyncio keeps all runs' tasks in one WeakSet.
     Not covered, because they are hashed by address: coroutines given to asyncio.as_completed (tasks are fine), and
     gather's own future in a set. workflow.as_completed and workflow.wait keep the order of a list.
-    ``before_task`` is called before each new task, and raises to refuse it (read-only contexts).
+    ``before_task`` is called before each new task, ``before_cancel`` before a task is cancelled; they raise to refuse
+    it (read-only contexts).
 
     Exceptions: one that escapes a callback is put in ``failures`` and halts the loop for good: the owner fails the
     workflow task and closes the loop. A handler set with set_exception_handler takes its place. A task's exception that
@@ -204,12 +206,19 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     """
 
     def __init__(
-        self, owner: LoopOwner, *, seed: int, time_us: int = 0, before_task: Callable[[], None] | None = None
+        self,
+        owner: LoopOwner,
+        *,
+        seed: int,
+        time_us: int = 0,
+        before_task: Callable[[], None] | None = None,
+        before_cancel: Callable[[], None] = lambda: None,
     ) -> None:
         self.seed = seed & 0xFFFF_FFFF_FFFF
         self.failures: list[BaseException] = []
         self._owner = owner
         self._before_task = before_task
+        self.before_cancel = before_cancel
         self._time = time_us / 1e6
         self._ready: deque[asyncio.Handle] = deque()
         self._thread: int | None = None  # which thread steps this loop now
@@ -422,8 +431,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """asyncio's TimerHandle.cancel calls this, also for a timer that fired."""
         if handle._scheduled and not self._evicted:  # type: ignore[attr-defined]
+            self._owner.cancel_timer(cast(WorkflowTimerHandle, handle))  # raises to refuse
             handle._scheduled = False  # type: ignore[attr-defined]
-            self._owner.cancel_timer(cast(WorkflowTimerHandle, handle))
 
     def cancel_in_order(self, key: int, cancel: Callable[[], bool]) -> bool:
         """Do an anyio cancellation of the task with this key; keep what it woke in the order of keys.

@@ -31,6 +31,7 @@ class PendingActivityHandle(WorkflowTask[Any], ActivityHandle[Any]):
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not self.stepped and not self.done():
+            self.activity.run.before_cancel()
             return self.activity.cancel(msg)
         return super().cancel(msg)
 

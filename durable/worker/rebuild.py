@@ -60,8 +60,12 @@ class RecordedTask(Struct, frozen=True):
 
     read: list[HistoryEvent]
     started: WorkflowTaskStarted
-    completed_id: int
+    completed: WorkflowTaskCompleted
     answers: list[CommandEvent]
+
+    @property
+    def completed_id(self) -> int:
+        return self.completed.id
 
     @property
     def updates(self) -> list[UpdateRequest]:
@@ -92,7 +96,7 @@ def recorded_tasks(events: Sequence[HistoryEvent]) -> tuple[list[RecordedTask], 
             completed = events[at] if at < len(events) else None
             if isinstance(completed, WorkflowTaskCompleted):
                 answers = _answers(events, at + 1)
-                tasks.append(RecordedTask(unread, event, completed.id, answers))
+                tasks.append(RecordedTask(unread, event, completed, answers))
                 unread = []
                 at += 1 + len(answers)
     return tasks, unread
@@ -103,7 +107,8 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
 
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
     """
-    moment = Moment(task.started.time_us, task.started.id)
+    version = task.completed.worker_version
+    moment = Moment(task.started.time_us, task.started.id, version.build_id if version is not None else "")
     patches = patches_in(task.answers)
     activation = run.activate(task.read, moment, replaying=True, updates=task.updates, patches=patches)
     if isinstance(activation.error, DeadlockError):

@@ -21,13 +21,23 @@ class RegisteredActivity(Struct, frozen=True):
 
 
 class Registry:
-    """The workflows and activities of a worker, by name. ValueError for doubles and for what is neither."""
+    """The workflows and activities of a worker, by name. ValueError for doubles and for what is neither.
+
+    ``dynamic_workflow`` is the one that takes every other type; TypeError for a second one.
+    """
 
     def __init__(self, workflows: Iterable[Any], activities: Iterable[Any]) -> None:
         self.workflows: dict[str, WorkflowDefinition] = {}
         self.activities: dict[str, RegisteredActivity] = {}
+        self.dynamic_workflow: WorkflowDefinition | None = None
         for workflow in workflows:
             definition = WorkflowDefinition.must_be(workflow)
+            if definition.dynamic:
+                if self.dynamic_workflow is not None:
+                    names = f"{self.dynamic_workflow.name} and {definition.name}"
+                    raise TypeError(f"More than one dynamic workflow: {names}")
+                self.dynamic_workflow = definition
+                continue
             if definition.name in self.workflows:
                 raise ValueError(f"More than one workflow named {definition.name}")
             self.workflows[definition.name] = definition
@@ -36,8 +46,16 @@ class Registry:
             if found.definition.name in self.activities:
                 raise ValueError(f"More than one activity named {found.definition.name}")
             self.activities[found.definition.name] = found
-        if not self.workflows and not self.activities:
+        if not self.has_workflows and not self.activities:
             raise ValueError("At least one activity or workflow must be specified")
+
+    @property
+    def has_workflows(self) -> bool:
+        return bool(self.workflows) or self.dynamic_workflow is not None
+
+    def workflow(self, workflow_type: str) -> WorkflowDefinition | None:
+        """The workflow that takes this type, if any does."""
+        return self.workflows.get(workflow_type) or self.dynamic_workflow
 
     @property
     def has_sync_activities(self) -> bool:

@@ -75,10 +75,11 @@ from durable.worker.messages import Call, Handlers
 from durable.worker.patches import Patch, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.worker.pending_children import ChildFuture, ChildOutcome, PendingChildHandle, RequestFuture
+from durable.worker.watchdog import DeadlockError
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildWorkflowHandle
 from durable.workflow.continuing import Continued
-from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.info import Info, UpdateInfo, current_update
@@ -92,10 +93,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(Struct, frozen=True):
-    """The workflow task that an activation belongs to: its time, and the id of its WorkflowTaskStarted."""
+    """The workflow task that an activation belongs to: its time, the id of its WorkflowTaskStarted, and whose code it
+    ran on, or runs on now."""
 
     now_us: int
     started_event_id: int
+    build_id: str = ""
 
 
 class Activation(Struct, frozen=True):
@@ -117,11 +120,13 @@ class LogLine(Struct, frozen=True):
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """What runs share: how values are converted, and which exceptions fail a workflow besides Temporal's."""
+    """What runs share: how values are converted, which exceptions fail a workflow besides Temporal's, and the build of
+    the worker's code."""
 
     namespace: str
     converter: DataConverter
     failure_exception_types: tuple[type[BaseException], ...] = ()
+    build_id: str = ""
 
 
 class Run(WorkflowContext):
@@ -148,12 +153,7 @@ class Run(WorkflowContext):
         self.log_lines: list[LogLine] = []
         self._started = started
         self._environment = environment
-        self._failure_types = (
-            FailureError,
-            asyncio.TimeoutError,
-            *environment.failure_exception_types,
-            *definition.failure_exception_types,
-        )
+        self._failure_types = self._failures(definition.failure_exception_types)
         self._trace = trace
         seed = hashlib.blake2b(started.original_execution_run_id.encode(), digest_size=6).digest()
         self._loop = WorkflowLoop(
@@ -161,6 +161,7 @@ class Run(WorkflowContext):
             seed=int.from_bytes(seed, "big"),
             time_us=started.time_us,
             before_task=lambda: self._must_write("create task"),
+            before_cancel=self.before_cancel,
         )
         self._moment = Moment(started.time_us, 0)
         self._first_task_us = 0
@@ -278,22 +279,25 @@ class Run(WorkflowContext):
         try:
             with stepping(self), self._loop.entered():
                 return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
-        except Exception as error:
+        except DeadlockError:
+            raise
+        except BaseException as error:  # SystemExit in a query is no reason to stop the worker
             return QueryAnswer(failure=self.converter.to_failure(error))
         finally:
             self._read_only = False
 
     def _answer(self, query: Query) -> Any:
         if self._handlers is None:
-            self._create()
-        assert self._handlers is not None
+            raise RuntimeError(
+                f"workflow {self._started.workflow_id!r} has not begun: no worker has done its first workflow task yet"
+            )
         match query.name:
             case "__stack_trace":
                 return introspection.stack_trace(self._loop.unfinished_tasks())
             case "__enhanced_stack_trace":
                 return introspection.enhanced_stack_trace(self._loop.unfinished_tasks())
             case "__temporal_workflow_metadata":
-                return introspection.metadata(self.definition.name, self._handlers)
+                return introspection.metadata(self._started.workflow_type, self._handlers)
             case _:
                 return self._handlers.query(query)
 
@@ -336,6 +340,7 @@ class Run(WorkflowContext):
                 task_timeout=timedelta(microseconds=started.workflow_task_timeout_us),
                 headers=started.header,
                 current_history_length=lambda: self._moment.started_event_id,
+                current_build_id=lambda: self._moment.build_id,
                 continued_run_id=started.continued_execution_run_id or None,
             )
         return self._info
@@ -360,6 +365,9 @@ class Run(WorkflowContext):
         if self._random is None:
             self._random = random.Random(self._started.original_execution_run_id)
         return self._random
+
+    def _failures(self, own: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+        return (FailureError, asyncio.TimeoutError, *self._environment.failure_exception_types, *own)
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         self.log_lines.append(LogLine(logger, record))
@@ -485,10 +493,25 @@ class Run(WorkflowContext):
             self._instance = make(cls)
         self._handlers = Handlers(self.definition, self._instance, self.converter)
         if self.definition.init_takes_arguments:
-            args, kwargs = self.definition.signature.decode(self.converter, self._started.input)
+            args, kwargs = self.definition.arguments(self.converter, self._started.input)
             self._instance.__init__(*args, **kwargs)
         elif cls is not None:
             self._instance.__init__()
+        if self.definition.config is not None:
+            self._configure(self.definition.config)
+
+    def _configure(self, config: Callable[[Any], DynamicWorkflowConfig]) -> None:
+        """Ask a dynamic workflow for its settings; what goes wrong fails the workflow task, whatever it is."""
+        self._read_only = True
+        try:
+            found = config(self._instance)
+        except BaseException as error:
+            self._error = error
+            raise
+        finally:
+            self._read_only = False
+        if found.failure_exception_types is not None:
+            self._failure_types = self._failures(found.failure_exception_types)
 
     def _run_dry(self) -> None:
         """Step until nothing is ready and no condition holds."""
@@ -576,6 +599,10 @@ class Run(WorkflowContext):
         if child.call.cancellation_type == ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED:
             request.add_done_callback(lambda _: child.give_up())
 
+    def before_cancel(self) -> None:
+        """Whoever may only look cancels nothing: no replay would repeat it."""
+        self._must_write("cancel")
+
     def request_cancel(self, future: ActivityFuture) -> None:
         """Take back a call that is not sent yet, or ask the activity to end (once)."""
         if not future.scheduled_event_id:
@@ -624,6 +651,7 @@ class Run(WorkflowContext):
             )
 
     def cancel_timer(self, handle: WorkflowTimerHandle) -> None:
+        self._must_write("cancel timer")
         timer = self._timer_of.pop(handle, None)
         if timer is None:
             return
@@ -634,7 +662,7 @@ class Run(WorkflowContext):
 
     async def _run_main(self) -> None:
         try:
-            args, kwargs = self.definition.signature.decode(self.converter, self._started.input)
+            args, kwargs = self.definition.arguments(self.converter, self._started.input)
             first = () if self.definition.cls is None else (self._instance,)
             result = await self.definition.run(*first, *args, **kwargs)
             self._close(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))
@@ -659,7 +687,9 @@ class Run(WorkflowContext):
         try:
             try:
                 call = self._judged(request, judge)
-            except Exception as error:
+            except (WorkflowBeingEvicted, GeneratorExit, DeadlockError):
+                raise
+            except BaseException as error:
                 self._reject(request, error, judge, admitted)
                 return
             handled.definition = call.definition
@@ -691,7 +721,7 @@ class Run(WorkflowContext):
         finally:
             self._read_only = before
 
-    def _reject(self, request: UpdateRequest, error: Exception, judge: bool, admitted: bool) -> None:
+    def _reject(self, request: UpdateRequest, error: BaseException, judge: bool, admitted: bool) -> None:
         if isinstance(error, ReadOnlyContextError) or not judge:
             self._error = self._error or error
             return
@@ -710,7 +740,9 @@ class Run(WorkflowContext):
                     context.run(self._judged, update, True)
                 except ReadOnlyContextError:
                     return updates[at:], False
-                except Exception as error:
+                except DeadlockError:
+                    raise
+                except BaseException as error:
                     self._reject(update, error, judge=True, admitted=False)
                 else:
                     return updates[at:], True

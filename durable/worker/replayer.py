@@ -151,7 +151,7 @@ class Replayer:
         started = events[0] if events else None
         if not isinstance(started, WorkflowExecutionStarted):
             return RuntimeError("this is no history of a run: it does not begin with WorkflowExecutionStarted")
-        definition = self._registry.workflows.get(started.workflow_type)
+        definition = self._registry.workflow(started.workflow_type)
         if definition is None:
             return RuntimeError(self._registry.missing_workflow(started.workflow_type))
         run_id = started.original_execution_run_id

@@ -166,7 +166,7 @@ class Runs:
 
     def takes(self, request: StartRequest) -> bool:
         """Can this start's first workflow task go into its own commit?"""
-        return request.workflow_type in self._registry.workflows
+        return self._registry.workflow(request.workflow_type) is not None
 
     async def start(self, request: StartRequest, run_id: str) -> Outcome:
         """Run the first workflow task now, and commit it with the start."""

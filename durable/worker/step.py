@@ -117,7 +117,8 @@ class Stepping:
 
     def _first(self, job: Job, start: StartRequest) -> Stepped:
         received = self._receive(job, State())
-        definition = self._registry.workflows[job.workflow_type]
+        definition = self._registry.workflow(job.workflow_type)
+        assert definition is not None
         started = received.events[0]
         run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         return self._go_on(job, received, Rebuilt(run, State(), []))
@@ -126,7 +127,7 @@ class Stepping:
         rebuilt = job.rebuilt
         if rebuilt is None:
             events = codec.decode_history(job.history or [])
-            definition = self._registry.workflows.get(job.workflow_type)
+            definition = self._registry.workflow(job.workflow_type)
             if job.deaths and rules.is_left_alone(received := self._receive(job, fold(State(), events)), job.deaths):
                 return self._parked(job, received, WorkersDied(DIED.format(rules.DEATHS_MAX)), None)
             if definition is None:
@@ -145,7 +146,7 @@ class Stepping:
         rejections: dict[str, Failure] = {}
         undelivered = rebuilt.undelivered
         if received.task:
-            moment = Moment(received.now_us, received.task_events[-1].id)
+            moment = Moment(received.now_us, received.task_events[-1].id, self._environment.build_id)
             activation = run.activate(
                 [*undelivered, *received.events], moment, replaying=False, updates=received.updates
             )
@@ -162,6 +163,7 @@ class Stepping:
             start=job.start,
             rejections=rejections,
             successor_id=self._new_id() if continues else "",
+            build_id=self._environment.build_id,
         )
         run.bind(step.command_events)
         return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -31,10 +32,13 @@ class Worker:
     operating system tells them sooner when the process is gone); ``activity_threads``, the size of the worker's own
     pool for sync activities when no ``activity_executor`` is given.
 
-    ``max_cached_workflows`` runs stay in memory; others are rebuilt from their history when something happens to them.
+    ``build_id`` names the build of the code: it is recorded with each workflow task that the worker completes, and is
+    what `workflow.Info.get_current_build_id` tells. ``max_cached_workflows`` runs stay in memory; others are rebuilt
+    from their history when something happens to them.
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
     if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
-    later is left behind, and runs anew elsewhere all the same. ``debug_mode`` switches the deadlock detector off.
+    later is left behind, and runs anew elsewhere all the same. ``debug_mode`` (or the environment variable
+    ``TEMPORAL_DEBUG``) switches the deadlock detector off.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Worker:
         activities: Sequence[Callable[..., Any]] = (),
         workflows: Sequence[Any] = (),
         activity_executor: Executor | None = None,
+        build_id: str | None = None,
         identity: str | None = None,
         max_cached_workflows: int = 10_000,
         max_concurrent_activities: int = 1000,
@@ -66,6 +71,7 @@ class Worker:
         self._registry = Registry(workflows, activities)
         self._settings = Settings(
             task_queue=task_queue,
+            build_id=build_id or "",
             identity=identity or client.identity,
             max_cached_workflows=max_cached_workflows,
             max_concurrent_activities=max_concurrent_activities,
@@ -73,7 +79,7 @@ class Worker:
             activity_threads=activity_threads,
             graceful_shutdown_timeout=graceful_shutdown_timeout.total_seconds(),
             workflow_failure_exception_types=tuple(workflow_failure_exception_types),
-            deadlock_timeout=None if debug_mode else DEADLOCK_TIMEOUT,
+            deadlock_timeout=None if debug_mode or os.environ.get("TEMPORAL_DEBUG") else DEADLOCK_TIMEOUT,
             lease_us=lease // timedelta(microseconds=1),
         )
         self._life: Life | None = None

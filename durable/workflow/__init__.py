@@ -7,7 +7,7 @@ from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildW
 from durable.workflow.children import ChildWorkflowConfig, execute_child_workflow, start_child_workflow
 from durable.workflow.clock import now, random, time, time_ns, uuid4
 from durable.workflow.continuing import continue_as_new
-from durable.workflow.definition import defn, init, run
+from durable.workflow.definition import DynamicWorkflowConfig, defn, dynamic_config, init, run
 from durable.workflow.errors import ContinueAsNewError, NondeterminismError, ReadOnlyContextError
 from durable.workflow.external import (
     ExternalWorkflowHandle,
@@ -61,6 +61,7 @@ __all__ = [
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
     "ContinueAsNewError",
+    "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -81,6 +82,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "execute_activity",
     "execute_child_workflow",
     "get_dynamic_query_handler",

@@ -45,9 +45,9 @@ def continue_as_new(
         if isinstance(name, str) and (why := unstorable(what, name)) is not None:
             raise ValueError(why)
     values = arguments(arg, args)
-    definition = run.definition if workflow is None else None
+    definition = run.definition if workflow is None and not run.definition.dynamic else None
     if workflow is not None and not isinstance(workflow, str):
-        definition = WorkflowDefinition.must_be(workflow)
+        definition = WorkflowDefinition.to_invoke(workflow)
     if definition is None:
         name, payloads = str(workflow), run.converter.to_payloads(values)
     else:

@@ -228,6 +228,7 @@ def _handler(
             run.set_handler(kind, definition.name, definition)
         if kind is Kind.UPDATE:
             target.validator = _Validator(target)
+            target._defn = definition
         return target
 
     return decorate if fn is None else decorate(fn)
@@ -275,6 +276,7 @@ class _Validator(Generic[P]):
             raise RuntimeError(f"Validator already set for update {definition.name}")
         definition = replace(definition, validator=vfunc)
         setattr(self._handler, Kind.UPDATE.value, definition)
+        self._handler._defn = definition
         run = maybe_workflow()
         if run is not None and not definition.is_method:
             run.set_handler(Kind.UPDATE, definition.name, definition)

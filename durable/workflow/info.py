@@ -35,6 +35,12 @@ class Info:
     continued_run_id: str | None = None
     """The run that this one continues."""
 
+    current_build_id: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
+
+    def get_current_build_id(self) -> str:
+        """The build id of the worker that did, or does, the current workflow task; "" for one without."""
+        return self.current_build_id()
+
     def get_current_history_length(self) -> int:
         """The number of events up to the start of the current workflow task."""
         return self.current_history_length()

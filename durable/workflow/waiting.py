@@ -17,10 +17,21 @@ F = TypeVar("F", bound="asyncio.Future[Any]")
 async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:
     """A durable timer: it survives the death of any process. ``duration`` in seconds, or a timedelta.
 
-    `asyncio.sleep` is the same. ``summary`` is taken for compatibility; it is not stored.
+    `asyncio.sleep` is the same, but for a zero duration: a timer too here, a mere yield there. ``summary`` is taken for
+    compatibility; it is not stored. RuntimeError for a negative duration.
     """
     this_workflow()
-    await asyncio.sleep(_seconds(duration))
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    timer = asyncio.get_running_loop().call_later(_seconds(duration), wake)
+    try:
+        await woken
+    finally:
+        timer.cancel()
 
 
 async def wait_condition(

@@ -19,6 +19,7 @@ from durable.history.values import (
     UpdateOutcome,
     UpdateRequest,
     UserMetadata,
+    WorkerVersion,
     WorkflowExecution,
 )
 
@@ -114,6 +115,7 @@ _BY_TYPE |= {
         fairness_key=texts,
         fairness_weight=st.sampled_from([0.0, 0.5, 1.0, 2.25, 1000.0]),  # what protobuf's float prints exactly
     ),
+    WorkerVersion | None: st.none() | structs(WorkerVersion),
 }
 event_types: tuple[type[HistoryEvent], ...] = get_args(HistoryEvent)
 events: st.SearchStrategy[HistoryEvent] = st.one_of([structs(kind) for kind in event_types])

@@ -864,3 +864,10 @@ class Life(RuleBasedStateMachine):
 
 class TestLife(Life.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_whoever_asks_a_run_that_is_to_begin_at_once_is_answered_by_code_that_has_begun() -> None:
+    """Its "workflow task due" may not be due yet, by a clock that was set back since."""
+    assert Told().receive(Query(id="q", name="how")).task
+    assert not Told(start_delay_us=SECOND_US).receive(Query(id="q", name="how")).task
+    assert not begun().receive(Query(id="q", name="how")).task

@@ -21,6 +21,7 @@ A step is a list, its kind first. ``key`` numbers the activities of a program:
 - ``["child", key, steps]``: a child workflow that does these; their answers
 - ``["leave", key, policy, ms]``: a child workflow that naps is begun and left to its parent's end; ``"left"``
 - ``["poke", who]``: a signal to another workflow, to this one, or to none that there is; was there anybody to get it?
+- ``["again"]``: the rest is done by the next run; nothing. Only a program has it, and no other step
 - ``["seq", steps]``: the answers of the steps; ``["par", steps]``, ``["group", steps]``, ``["each", steps]`` and
   ``["all", steps]`` too, which do them at once, each in its own way
 """
@@ -105,6 +106,8 @@ class Author:
 
     def program(self) -> Program:
         steps = [self._step(2) for _ in range(self._chance.randint(1, 4))]
+        if self._chance.random() < 0.25:
+            steps.insert(self._chance.randint(0, len(steps)), ["again"])
         ending = self._chance.choices(["return", "fail", "clean"], [6, 1, 3])[0]
         return Program(steps=steps, ending=ending, signals_read=self._signals, keys=self._keys)
 
@@ -197,6 +200,8 @@ def expected(step: Step) -> Any:
             return [expected(each) for each in steps]
         case ["leave", *_]:
             return "left"
+        case ["again"]:
+            return None
         case ["poke", _]:
             return {"one of": [True, False]}
         case [kind, steps] if kind in CONTAINERS:
@@ -254,9 +259,17 @@ class Interpreter:
         self._read: list[int] = []
 
     @workflow.run
-    async def run(self, steps: list[Any], ending: str) -> list[Any]:
+    async def run(
+        self, steps: list[Any], ending: str, answers: list[Any] | None = None, read: list[int] | None = None
+    ) -> list[Any]:
+        """``answers`` and ``read`` are those of the runs before; what is in ``_read`` by now came to this one."""
+        self._read = [*(read or []), *self._read]
+        answers = answers or []
         try:
-            answers = [await self._do(step) for step in steps]
+            for number, step in enumerate(steps, 1):
+                if step == ["again"]:
+                    workflow.continue_as_new(args=[steps[number:], ending, [*answers, None], self._read])
+                answers.append(await self._do(step))
         except BaseException as error:
             if ending == "clean" and is_cancelled_exception(error):
                 await act(CLEANUP_KEY, 0, 0, 0)

@@ -30,10 +30,11 @@ from durable.history.events import (
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
+    successor_of,
 )
 from durable.history.messages import ActivityOutcome, CancelRequest, ErrandsDue, Message, Query, Signal, TimerDue
 from durable.history.rules import DEATHS_MAX
-from durable.history.state import State, fold
+from durable.history.state import KnownUpdate, State, fold
 from durable.history.values import RunStatus
 
 OUTCOMES = (ActivityTaskCompleted, ActivityTaskFailed, ActivityTaskTimedOut, ActivityTaskCanceled)
@@ -129,14 +130,14 @@ class Watcher:
     def query_answered(self, run_id: str, numbers: list[int], told: int) -> None:
         """A query sees the signals in order, and at least those acknowledged before it was asked."""
         self._must(numbers == list(range(len(numbers))), f"a query of {run_id} saw signals {numbers}")
-        terminated = self.states[run_id].status is RunStatus.TERMINATED
+        terminated = self._last(run_id).status is RunStatus.TERMINATED
         self._must(len(numbers) >= told or terminated, f"a query of {run_id} saw {numbers}, not all {told} it must")
 
     def update_answered(self, run_id: str, update_id: str, is_right: bool) -> None:
         """Its outcome is in the history, once, and the one that was told."""
         self._must(is_right, f"update {update_id} of {run_id} was answered wrong")
         self.look()
-        known = self.states[run_id].updates.get(update_id)
+        known = self._update(run_id, update_id)
         self._must(
             known is not None and known.completed, f"update {update_id} of {run_id} was answered, and is not over"
         )
@@ -144,26 +145,44 @@ class Watcher:
     def update_failed(self, run_id: str, update_id: str, why: str | None, is_rejected: bool) -> None:
         """It was turned away, without a trace; or its run is closed, and it was not over."""
         self.look()
-        state = self.states[run_id]
-        known = state.updates.get(update_id)
+        known = self._update(run_id, update_id)
         if is_rejected:
             self._must(why == "ValueError" and known is None, f"update {update_id} of {run_id} was rejected: {why}")
         else:
-            cut_short = known is not None and not known.completed and not state.is_open
+            cut_short = known is not None and not known.completed and not self.states[run_id].is_open
             is_right = why == "AcceptedUpdateCompletedWorkflow" and cut_short
             self._must(is_right, f"update {update_id} of {run_id} failed: {why}")
 
     def update_unread(self, run_id: str, update_id: str) -> None:
         """The run is closed, and has never read it."""
         self.look()
-        state = self.states[run_id]
+        state = self._last(run_id)
         is_right = not state.is_open and update_id not in state.updates
         self._must(is_right, f"update {update_id} of {run_id} was not found")
 
     def history_fetched(self, run_id: str, events: list[HistoryEvent]) -> None:
         """What a client reads is what is there, or was."""
         self.look()
-        self._must(events == self.events[run_id][: len(events)], f"the history of {run_id} was read wrong")
+        is_right = any(events == self.events[each][: len(events)] for each in self.chain(run_id))
+        self._must(is_right, f"the history of {run_id} was read wrong")
+
+    # Runs that follow one another. ------------------------------------------------------------------------------------
+
+    def chain(self, run_id: str) -> list[str]:
+        """A run, and those that continue it."""
+        found = [run_id]
+        while (ended := self.states[found[-1]].ended) is not None and successor_of(ended):
+            found.append(successor_of(ended))
+        return found
+
+    def _last(self, run_id: str) -> State:
+        return self.states[self.chain(run_id)[-1]]
+
+    def _update(self, run_id: str, update_id: str) -> KnownUpdate | None:
+        known = [self.states[each].updates.get(update_id) for each in self.chain(run_id)]
+        return next((each for each in known if each is not None and each.completed), None) or next(
+            (each for each in known if each is not None), None
+        )
 
     # Looking. ---------------------------------------------------------------------------------------------------------
 
@@ -341,7 +360,7 @@ class Watcher:
                 raise Violation(f"message {request_id} for {run_id} was acknowledged, and is nowhere")
 
     def _requests(self, run_id: str) -> dict[str, None]:
-        return self.states[run_id].request_ids
+        return {request_id: None for each in self.chain(run_id) for request_id in self.states[each].request_ids}
 
     # At the end. ------------------------------------------------------------------------------------------------------
 
@@ -353,6 +372,10 @@ class Watcher:
             started = events[0]
             assert isinstance(started, WorkflowExecutionStarted)
             self._must(isinstance(events[-1], ClosingEvent), f"run {run_id} is open")
+            self._check_outcomes(run_id, events)
+            if started.continued_execution_run_id:
+                continue
+            events = [event for each in self.chain(run_id) for event in self.events[each]]
             ids = [
                 each.request_id
                 for each in events
@@ -363,7 +386,6 @@ class Watcher:
             self._must(in_order, f"signals of {run_id} came as {ids}, sent: {sent}")
             cancels = [each.request_id for each in events if isinstance(each, WorkflowExecutionCancelRequested)]
             self._must(len(cancels) == len(set(cancels)), f"a cancel request of {run_id} came twice")
-            self._check_outcomes(run_id, events)
         self._check_pokes()
 
     def is_done(self) -> bool:

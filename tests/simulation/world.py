@@ -33,6 +33,7 @@ from durable.history.events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionTerminated,
+    successor_of,
 )
 from durable.service import RPCError, RPCStatusCode
 from durable.worker.rebuild import rebuild
@@ -259,9 +260,15 @@ class Process(SimHost):
         while errand.done < len(errand.tasks):
             await self._do(handle, errand, errand.tasks[errand.done])
             errand.done += 1
-        await self._until_told(lambda: client.database.closing_event(errand.run_id))
+        await self._until_over(client, errand.run_id)
         await self._query(handle, errand)
         errand.over = True
+
+    async def _until_over(self, client: Client, run_id: str) -> None:
+        following = run_id
+        while following:
+            run_id = following
+            following = successor_of(await self._until_told(lambda: client.database.closing_event(run_id)))  # noqa: B023
 
     async def _do(self, handle: WorkflowHandle[Any], errand: Errand, task: tuple[Any, ...]) -> None:
         match task:
@@ -572,15 +579,15 @@ class World:
     def _check_end(self) -> None:
         self.watcher.check_end()
         for errand in self.errands:
-            events = self.watcher.events[errand.run_id]
-            closing = events[-1]
+            chain = self.watcher.chain(errand.run_id)
+            closing = self.watcher.events[chain[-1]][-1]
             assert isinstance(closing, ClosingEvent)
             self._check_result(errand, closing)
             for key in [key for step in errand.program.steps for key in at_most_once_keys(step)]:
                 times = self._begun[errand.workflow_id, key]
                 _must(times <= 1, f"activity {key} of {errand.workflow_id} may begin once, and began {times} times")
-            rebuilt = rebuild(INTERPRETER, errand.run_id, events, _ENVIRONMENT)
-            rebuilt.run.evict()
+            for run_id in chain:
+                rebuild(INTERPRETER, run_id, self.watcher.events[run_id], _ENVIRONMENT).run.evict()
 
     def _check_result(self, errand: Errand, closing: ClosingEvent) -> None:
         """A run ends as its model does, or as somebody asked."""
