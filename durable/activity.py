@@ -290,10 +290,17 @@ class Info:
     started_time: datetime
     task_queue: str
     task_token: bytes
-    workflow_id: str
-    workflow_run_id: str
-    workflow_type: str
+    workflow_id: str | None
+    workflow_run_id: str | None
+    workflow_type: str | None
     retry_policy: RetryPolicy | None
+    activity_run_id: str | None = None
+    """The run of an activity that a client started by itself; None for one of a workflow's."""
+
+    @property
+    def in_workflow(self) -> bool:
+        """Was it called by a workflow?"""
+        return self.workflow_id is not None
 
     def _logger_details(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,8 @@ from durable.history import values
 from durable.history.values import IdConflictPolicy, IdReusePolicy, Payload
 
 __all__ = [
+    "ActivityIDConflictPolicy",
+    "ActivityIDReusePolicy",
     "Priority",
     "QueryRejectCondition",
     "RawValue",
@@ -84,6 +86,23 @@ class RetryPolicy:
             maximum_attempts=policy.maximum_attempts,
             non_retryable_error_types=list(policy.non_retryable_error_types) or None,
         )
+
+
+class ActivityIDReusePolicy(IntEnum):
+    """May a closed activity's id be used again? Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+
+
+class ActivityIDConflictPolicy(IntEnum):
+    """What a start does when an activity of its id is running. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    FAIL = 1
+    USE_EXISTING = 2
 
 
 class QueryRejectCondition(IntEnum):

@@ -93,6 +93,11 @@ class WorkflowContext(ABC):
         """Schedule it; Temporal's way of cancelling: the handle then raises an ActivityError."""
 
     @abstractmethod
+    def start_local_activity(self, call: ActivityCall) -> workflow.ActivityHandle[Any]:
+        """Have it run by a worker of the workflow, without an event until it is over. ValueError for a name that the
+        worker does not have."""
+
+    @abstractmethod
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
         """Schedule it; asyncio's way of cancelling: whoever awaits it sees asyncio.CancelledError."""
 

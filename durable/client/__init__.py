@@ -1,5 +1,14 @@
 """Starting workflows and getting hold of them: the names of Temporal's `temporalio.client`."""
 
+from durable.client.activity_executions import (
+    ActivityExecution,
+    ActivityExecutionAsyncIterator,
+    ActivityExecutionCount,
+    ActivityExecutionCountAggregationGroup,
+    ActivityExecutionDescription,
+    ActivityExecutionStatus,
+    PendingActivityState,
+)
 from durable.client.client import Client
 from durable.client.description import (
     PendingActivityInfo,
@@ -10,6 +19,7 @@ from durable.client.description import (
     WorkflowHistory,
 )
 from durable.client.errors import (
+    ActivityFailureError,
     RPCTimeoutOrCancelledError,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
@@ -19,13 +29,23 @@ from durable.client.errors import (
 )
 from durable.client.handle import WorkflowHandle
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.standalone import ActivityHandle
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation
 from durable.service import RPCError, RPCStatusCode
 
 __all__ = [
+    "ActivityExecution",
+    "ActivityExecutionAsyncIterator",
+    "ActivityExecutionCount",
+    "ActivityExecutionCountAggregationGroup",
+    "ActivityExecutionDescription",
+    "ActivityExecutionStatus",
+    "ActivityFailureError",
+    "ActivityHandle",
     "Client",
     "PendingActivityInfo",
+    "PendingActivityState",
     "PendingMessageInfo",
     "RPCError",
     "RPCStatusCode",

@@ -16,6 +16,7 @@ from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.standalone import ActivityClient
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
 from durable.common import DEFAULT_TASK_QUEUE, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -26,6 +27,7 @@ from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
 from durable.history.host import Machine
 from durable.history.rules import StartRequest
+from durable.history.standalone import PREFIX
 from durable.history.stores import open_store
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
 from durable.history.values import IdConflictPolicy, IdReusePolicy, unstorable
@@ -54,7 +56,7 @@ class StartOptions(TypedDict, total=False):
     start_signal_args: Sequence[Any]
 
 
-class Client:
+class Client(ActivityClient):
     """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
 
     It belongs to the event loop and the process in which it was connected; a process forked from that one needs its
@@ -196,6 +198,8 @@ class Client:
             raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
         if (why := unstorable("a workflow id", id)) is not None:
             raise ValueError(why)
+        if id.startswith(PREFIX):
+            raise ValueError(f"workflow ids that begin with {PREFIX} are the engine's own, of activities by themselves")
         definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
         if definition is not None:
             input = definition.signature.encode(self.data_converter, values, kwargs or {})

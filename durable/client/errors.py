@@ -20,6 +20,20 @@ class WorkflowFailureError(TemporalError):
         return self.__cause__
 
 
+class ActivityFailureError(TemporalError):
+    """The activity did not complete; ``cause`` tells how it ended (failed, timed out, cancelled, terminated)."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__("Activity execution failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        """How it ended: an `ApplicationError`, `TimeoutError`, `CancelledError`, `TerminatedError` …"""
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
 class WorkflowContinuedAsNewError(TemporalError):
     """The run was continued as new, and its followers are not to be waited for."""
 

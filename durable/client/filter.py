@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import NamedTuple, NoReturn
 
 from msgspec import Struct
@@ -64,9 +64,9 @@ class Filter(Struct, frozen=True):
         return None
 
 
-def parse(query: str) -> Filter:
+def parse(query: str, attributes: Collection[str] = ATTRIBUTES.keys()) -> Filter:
     """The filter that ``query`` says; empty, every run passes. `RPCError` INVALID_ARGUMENT says what can't be read."""
-    return _Parser(query).filter()
+    return _Parser(query, attributes).filter()
 
 
 class _Token(NamedTuple):
@@ -77,8 +77,9 @@ class _Token(NamedTuple):
 class _Parser:
     """Walks the tokens of one query."""
 
-    def __init__(self, query: str) -> None:
+    def __init__(self, query: str, attributes: Collection[str]) -> None:
         self._query = query
+        self._attributes = attributes
         self._left = deque(_tokens(query))
 
     def filter(self) -> Filter:
@@ -93,7 +94,7 @@ class _Parser:
     def _condition(self) -> Condition:
         token = self._take("the name of an attribute")
         attribute = token.text.strip("`")
-        if token.kind != "name" or attribute not in ATTRIBUTES:
+        if token.kind != "name" or attribute not in self._attributes:
             self._refuse(f"{token.text} is none of its attributes")
         sign = self._take(f"= or IN after {attribute}")
         if sign.text == "=":
@@ -134,7 +135,7 @@ class _Parser:
     def _refuse(self, why: str) -> NoReturn:
         raise RPCError(
             f"the query {self._query!r} can't be understood: {why}; understood are Attribute = 'value' and "
-            f"Attribute IN ('one', 'other'), joined by AND, with the attributes {', '.join(ATTRIBUTES)}",
+            f"Attribute IN ('one', 'other'), joined by AND, with the attributes {', '.join(self._attributes)}",
             RPCStatusCode.INVALID_ARGUMENT,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from durable.client.description import WorkflowExecution, WorkflowHistory
 from durable.client.filter import Filter
+from durable.history.standalone import is_standalone
 from durable.history.values import RunStatus
 from durable.service import RPCError, RPCStatusCode
 
@@ -66,7 +67,7 @@ class WorkflowExecutionAsyncIterator:
                 self._client.namespace, status=self._status, limit=batch, before=before
             )
             runs = [WorkflowExecution(**WorkflowExecution.fields(run)) for run in found]
-            passing = [run for run in runs if self._filter.passes(run)]
+            passing = [run for run in runs if self._filter.passes(run) and not is_standalone(run.workflow_type)]
             page.extend(passing[:wanted])
             if len(passing) > wanted:
                 before = page[-1].run_id

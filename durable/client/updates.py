@@ -199,7 +199,7 @@ async def answered(client: Client, workflow_id: str, run_id: str, update: Prepar
         answer, following = await _first_answer(client, run_id, update.id, update.request.request_id)
         if answer is not None:
             is_unread = answer.stage is UpdateStage.UNREAD
-            return None if is_unread else _handle(client, workflow_id, run_id, update, answer.outcome)
+            return None if is_unread else _handle(client, workflow_id, answer.run_id or run_id, update, answer.outcome)
     return None
 
 
@@ -234,7 +234,9 @@ async def _first_answer(
     answer = asyncio.ensure_future(database.reply(*replies))
     closing = asyncio.ensure_future(database.closing_event(run_id))
     try:
-        await asyncio.wait([answer, closing], return_when=asyncio.FIRST_COMPLETED)
+        while not (await asyncio.wait([answer, closing], timeout=LOOK_AGAIN, return_when=asyncio.FIRST_COMPLETED))[0]:
+            if (known := await _answer_in_history(client, run_id, update_id)) is not None:
+                return known, ""
         if answer.done():
             return codec.decode_update_answer(answer.result()), ""
         ended = closing.result()
@@ -249,6 +251,16 @@ async def _first_answer(
     finally:
         answer.cancel()
         closing.cancel()
+
+
+async def _answer_in_history(client: Client, run_id: str, update_id: str) -> UpdateAnswer | None:
+    """What a caller has missed who did not see the reply in its minute."""
+    events = codec.decode_history(await client.database.store.history(run_id))
+    _, outcome = recorded(events, update_id, is_closed=False)
+    if outcome is not None:
+        return UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=outcome)
+    is_accepted, _ = recorded(events, update_id, is_closed=True)
+    return UpdateAnswer(stage=UpdateStage.ACCEPTED) if is_accepted else None
 
 
 async def within(timeout: timedelta | None, wait: Awaitable[T]) -> T:

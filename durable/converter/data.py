@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from durable.common import RawValue
 from durable.converter.errors import ConversionError
 from durable.converter.failure import DefaultFailureConverter, FailureConverter
 from durable.converter.payload import DefaultPayloadConverter, PayloadConverter
@@ -35,7 +36,12 @@ class DataConverter:
         object.__setattr__(self, "failure_converter", self.failure_converter_class())
 
     def to_payloads(self, values: Sequence[Any], names: Sequence[str] = ()) -> list[Payload]:
-        """One payload per value. Raises ConversionError for a value that can't be converted, or is too large."""
+        """One payload per value; a `RawValue`'s is its own.
+
+        Raises ConversionError for a value that can't be converted, or is too large.
+        """
+        if any(isinstance(value, RawValue) for value in values):
+            return [self._to_payload(value, names[at : at + 1]) for at, value in enumerate(values)]
         try:
             payloads = self.payload_converter.to_payloads(values)
             for index, payload in enumerate(payloads):
@@ -49,12 +55,27 @@ class DataConverter:
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: Sequence[Any] | None = None, names: Sequence[str] = ()
     ) -> list[Any]:
-        """One value per payload. Raises ConversionError for one that can't be read as its hint."""
+        """One value per payload, unread for the hint `RawValue`.
+
+        Raises ConversionError for one that can't be read as its hint.
+        """
+        if type_hints is not None and any(hint is RawValue for hint in type_hints):
+            hints = [*type_hints, *[None] * (len(payloads) - len(type_hints))]
+            return [
+                self._from_payload(payload, hint, names[at : at + 1])
+                for at, (payload, hint) in enumerate(zip(payloads, hints, strict=False))
+            ]
         try:
             return self.payload_converter.from_payloads(payloads, type_hints)
         except ConversionError as error:
             error.be_named(names)
             raise
+
+    def _to_payload(self, value: Any, names: Sequence[str]) -> Payload:
+        return value.payload if isinstance(value, RawValue) else self.to_payloads([value], names)[0]
+
+    def _from_payload(self, payload: Payload, hint: Any, names: Sequence[str]) -> Any:
+        return RawValue(payload) if hint is RawValue else self.from_payloads([payload], [hint], names)[0]
 
     def to_failure(self, exception: BaseException) -> Failure:
         return self.failure_converter.to_failure(exception, self.payload_converter)

@@ -137,7 +137,7 @@ def _cancel_timer(draft: Draft, command: CancelTimer) -> None:
 
 
 def _record_marker(draft: Draft, command: RecordMarker) -> None:
-    draft.answer(MarkerRecorded, marker_name=command.marker_name, details=command.details)
+    draft.answer(MarkerRecorded, marker_name=command.marker_name, details=command.details, failure=command.failure)
 
 
 def _recorded(kind: Callable[..., HistoryEvent]) -> Callable[[Draft, Any], None]:

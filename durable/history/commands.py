@@ -42,6 +42,7 @@ class RecordMarker(Struct, frozen=True, kw_only=True):
 
     marker_name: str
     details: dict[str, list[Payload]] = {}
+    failure: Failure | None = None
 
 
 class StartChildWorkflowExecution(Struct, frozen=True, kw_only=True):

@@ -253,6 +253,7 @@ class MarkerRecorded(Event, frozen=True, kw_only=True, omit_defaults=True):
     marker_name: str
     workflow_task_completed_event_id: int
     details: dict[str, list[Payload]] = {}
+    failure: Failure | None = None
 
 
 class StartChildWorkflowExecutionInitiated(Event, frozen=True, kw_only=True, omit_defaults=True):

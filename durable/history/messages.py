@@ -49,9 +49,13 @@ OUTLIVES = (MessageKind.QUERY, MessageKind.ERRANDS)
 
 
 class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0)."""
+    """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0).
+
+    ``held`` are outcomes of local activities that the code could not be told of before the retry.
+    """
 
     attempt: int = 0
+    held: list[ActivityOutcome] = []
 
 
 class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -211,11 +215,13 @@ class UpdateStage(IntEnum):
 class UpdateAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The reply to an Update. Rejected or completed: with its outcome, or None when the history has it.
 
-    Accepted: the outcome comes later.
+    Accepted: the outcome comes later. ``run_id`` is the run that answers: the one that it was sent to, or one that has
+    continued it since.
     """
 
     stage: UpdateStage
     outcome: UpdateOutcome | None = None
+    run_id: str = ""
 
 
 def outcome_reply(run_id: str, update_id: str) -> str:

@@ -37,7 +37,10 @@ from durable.history.events import (
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
+from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
+from durable.history.local_activities import request as request_local
 from durable.history.messages import (
+    ActivityOutcome,
     CancelRequest,
     ErrandsDue,
     Message,
@@ -124,8 +127,11 @@ class Received(Struct, frozen=True, kw_only=True):
     queries: list[Query]
     updates: list[UpdateRequest]
     """The new ones, each id once; events when the code accepts them, and no trace of them when it rejects them all."""
+    local: Sequence[ActivityOutcome] = ()
+    """How local activities ended; events when the code has recorded them, and no trace of what it did not wait for."""
     speculative: bool = False
-    """Nothing but updates makes it a task: if all are rejected, it has never been one."""
+    """Nothing but updates and local activities makes it a task: if the code takes note of none, it has never been one.
+    """
     asking: dict[str, list[str]]
     """By update id, the requests that want the first answer to it."""
     answered: list[tuple[str, UpdateAnswer]]
@@ -221,6 +227,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     asking: dict[str, list[str]] = {}
     answered: list[tuple[str, UpdateAnswer]] = []
     reminders: list[ErrandsDue] = []
+    local: list[ActivityOutcome] = []
     due, retries = False, 0
     seen = Seen(state)
     for each in incoming:
@@ -230,6 +237,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
                 queries.append(message)
         elif isinstance(message, WorkflowTaskDue):
             due, retries = True, max(retries, message.attempt)
+            local += message.held if state.is_open else ()
         elif isinstance(message, ErrandsDue):
             reminders.append(message)
         elif isinstance(message, Update):
@@ -239,7 +247,9 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
                 asking.setdefault(request.meta.update_id, []).append(request.request_id)
             elif known is not None:
                 stage = UpdateStage.COMPLETED if known.completed else UpdateStage.ACCEPTED
-                answered.append((request.request_id, UpdateAnswer(stage=stage)))
+                answered.append((request.request_id, UpdateAnswer(stage=stage, run_id=run_id)))
+        elif isinstance(message, ActivityOutcome) and is_local(message.scheduled_event_id):
+            local += [message] if state.is_open else ()
         elif state.is_open:
             became = message_events(seen, message, at_us)
             seen.last_us = at_us if became else seen.last_us
@@ -249,7 +259,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
     is_pending = bool(state.task_scheduled or state.task_failed or _delayed(state))
     # Who asks is answered by code that has begun, if it is to begin at once, though its message is not there yet.
     asked = bool(queries and state.task_scheduled)
-    task = state.is_open and bool(events or updates or asked or (due and is_pending))
+    task = state.is_open and bool(events or updates or local or asked or (due and is_pending))
     return Received(
         state=state,
         after=after,
@@ -262,6 +272,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
         task_events=_task_events(after, at_us, owner) if task else [],
         queries=queries,
         updates=list(updates.values()),
+        local=local,
         asking=asking,
         answered=answered,
         speculative=not (events or is_pending),
@@ -279,11 +290,13 @@ def complete(
     rejections: Mapping[str, Failure] = NOTHING,
     successor_id: str = "",
     build_id: str = "",
+    local: LocalRequests = NO_REQUESTS,
 ) -> Step:
     """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one.
 
     ``rejections`` are the updates that it rejects, by their ids. ``successor_id`` is the id of the next run, if the
-    code continues as new. ``build_id`` is that of the worker's code.
+    code continues as new. ``build_id`` is that of the worker's code. ``local`` is what it asks of local activities; a
+    run that closes leaves them alone.
     """
     is_task = received.task and not (received.speculative and not commands)
     events = [*received.events, *received.task_events] if is_task else []
@@ -304,6 +317,8 @@ def complete(
             COMMANDS[type(command)](draft, command)
     first_command = len(events) - len(commands)
     closed = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
+    if closed is None:
+        request_local(draft, local)
     status = CLOSED_BY[type(closed)] if closed is not None else RunStatus.RUNNING
     state = fold(received.after, events[len(received.events) :])
     told: list[tuple[str, QueryAnswer | UpdateAnswer]] = [
@@ -414,7 +429,7 @@ def park(
     A run that is parked already gets no second WorkflowTaskFailed. The pending retry stays; one that is consumed is
     followed by the next, twice as far away, 10 minutes at most. Nobody owns a parked run: the next worker that tries
     it may have the code that fits. One whose code ``kills`` its workers is tried later, and apart from others that
-    died with it.
+    died with it. The outcomes of local activities, which are no events, wait in a retry of their own.
     """
     admitted = _admitted(received)
     events = [*received.events, *admitted]
@@ -438,12 +453,13 @@ def park(
                     identity=received.owner,
                 )
             )
-        if not received.state.task_failed or received.retries:
+        if not received.state.task_failed or received.retries or received.local:
             retries = max(received.retries, SUSPECTS_FIRST_RETRY) if kills else received.retries
             delay_us = min(PARKED_RETRY_MAX_US, PARKED_RETRY_FIRST_US << min(retries, 30))
             if kills:
                 delay_us += delay_us * crc32(received.run_id.encode()) >> 32
-            messages.append(codec.pack(WorkflowTaskDue(attempt=retries + 1), now_us + delay_us))
+            retry = WorkflowTaskDue(attempt=retries + 1, held=list(received.local))
+            messages.append(codec.pack(retry, now_us + delay_us))
     parked = failure.message.split("\n", 1)[0] if received.task or received.state.task_failed else None
     state = fold(received.state, events)
     reminders, over = errands.reminders(received.state, state, received.reminders, now_us)
@@ -526,14 +542,18 @@ def _update_answers(
 ) -> list[tuple[str, UpdateAnswer]]:
     """What is told of updates: the first answer to those who ask, the outcome to those who wait for it."""
     answers = {
-        update_id: UpdateAnswer(stage=UpdateStage.REJECTED, outcome=UpdateOutcome(failure=failure))
+        update_id: UpdateAnswer(
+            stage=UpdateStage.REJECTED, outcome=UpdateOutcome(failure=failure), run_id=received.run_id
+        )
         for update_id, failure in rejections.items()
     }
     for command in commands:
         if isinstance(command, AcceptUpdate):
-            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.ACCEPTED)
+            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.ACCEPTED, run_id=received.run_id)
         elif isinstance(command, CompleteUpdate):
-            answers[command.update_id] = UpdateAnswer(stage=UpdateStage.COMPLETED, outcome=command.outcome)
+            answers[command.update_id] = UpdateAnswer(
+                stage=UpdateStage.COMPLETED, outcome=command.outcome, run_id=received.run_id
+            )
     told: list[tuple[str, UpdateAnswer]] = []
     for update_id, answer in answers.items():
         told += [(request_id, answer) for request_id in received.asking.get(update_id, ())]

@@ -130,6 +130,8 @@ class Recorder:
                 for event in events:
                     if isinstance(event, ActivityTaskScheduled):
                         self._types[run_id, event.id] = event.activity_type
+                for task in write.tasks:  # local activities have no event
+                    self._types[run_id, task.scheduled_event_id] = task.spec.activity_type
                 words = [self._words(run_id, event) for event in events if not isinstance(event, _OF_EVERY_TASK)]
                 told = ", ".join(words) or "a workflow task that asks for nothing"
                 last = batch.first_id + batch.count - 1

@@ -18,7 +18,9 @@ from durable.common import RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
+from durable.history.local_activities import is_local
 from durable.history.messages import ActivityOutcome
+from durable.history.standalone import is_standalone
 from durable.history.transition import (
     ActivityTask,
     Outcome,
@@ -83,6 +85,8 @@ class Attempt(ActivityContext):
         return self._details
 
     def heartbeat(self, details: Sequence[Any]) -> None:
+        if is_local(self.task.scheduled_event_id):
+            return
         if self.is_sync:
             # The loop takes it when it can; a broken conversion is the attempt's failure all the same.
             payloads = self.converter.to_payloads(details)
@@ -278,6 +282,7 @@ def _duration(us: int) -> timedelta | None:
 
 def _info(activities: Activities, task: ActivityTask) -> Info:
     spec = task.spec
+    standalone = is_standalone(spec.workflow_type)
     return Info(
         activity_id=spec.activity_id,
         activity_type=spec.activity_type,
@@ -285,7 +290,7 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         current_attempt_scheduled_time=moment(task.due_us),
         heartbeat_details=activities.converter.from_payloads(task.progress.heartbeat_details),
         heartbeat_timeout=_duration(spec.heartbeat_timeout_us),
-        is_local=False,
+        is_local=is_local(task.scheduled_event_id),
         namespace=activities.namespace,
         schedule_to_close_timeout=_duration(spec.schedule_to_close_timeout_us),
         scheduled_time=moment(spec.scheduled_us),
@@ -293,8 +298,9 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         started_time=moment(task.started_us),
         task_queue=task.task_queue,
         task_token=msgspec.msgpack.encode(attempts.token(task)),
-        workflow_id=spec.workflow_id,
-        workflow_run_id=task.run_id,
-        workflow_type=spec.workflow_type,
+        workflow_id=None if standalone else spec.workflow_id,
+        workflow_run_id=None if standalone else task.run_id,
+        workflow_type=None if standalone else spec.workflow_type,
         retry_policy=RetryPolicy.from_history(spec.retry_policy),
+        activity_run_id=task.run_id if standalone else None,
     )

@@ -18,6 +18,7 @@ from durable.history.commands import Command
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted, WorkflowTaskFailed
 from durable.worker import stacks
 from durable.worker.lines import is_user_code
+from durable.worker.local_activities import LocalActivityFuture
 from durable.worker.pending import ActivityFuture
 from durable.worker.rebuild import RecordedTask, recorded_tasks, repeat
 from durable.worker.replay import Environment, Moment, Run
@@ -214,6 +215,8 @@ class DebuggedRun(Run):
         if children is not None:
             waiting = [self._named(child) or "a future" for child in children if not child.done()]
             return f"{len(waiting)} of {len(children)} gathered: {', '.join(waiting)}"
+        if isinstance(future, LocalActivityFuture):
+            return f"local activity {future.call.activity_type!r} (activity id {future.activity_id})"
         if isinstance(future, ActivityFuture):
             return f"activity {future.call.activity_type!r} (event {future.scheduled_event_id})"
         if isinstance(future, asyncio.Task):

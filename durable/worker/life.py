@@ -20,6 +20,7 @@ from durable.history.errors import HistoryError
 from durable.history.host import Host
 from durable.history.messages import ActivityOutcome
 from durable.history.rules import StartRequest
+from durable.history.standalone import hidden
 from durable.history.state import State
 from durable.history.transition import (
     ActivityTask,
@@ -81,6 +82,7 @@ class Life:
                 converter=client.data_converter,
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
                 build_id=settings.build_id,
+                missing_activity=lambda name: None if name in registry.activities else registry.missing_activity(name),
             ),
             self.worker_id,
             database.store.now_us,
@@ -117,13 +119,17 @@ class Life:
             client, self._runs.answer, lambda run_id: self._tasks.start_soon(self._errands.work, run_id)
         )
         queues = (settings.task_queue,)
+        self._workflow_queues = (
+            *(queues if registry.has_workflows else ()),
+            *((hidden(settings.task_queue),) if registry.activities else ()),
+        )
         self._poller = Poller(
             database,
             self._runs,
             self._activities,
             worker_id=self.worker_id,
             namespace=client.namespace,
-            workflow_queues=queues if registry.has_workflows else (),
+            workflow_queues=self._workflow_queues,
             activity_queues=queues if registry.activities else (),
             dead=self._die,
         )
@@ -154,7 +160,7 @@ class Life:
         self._database.starters.append(self)
         self._lease.begin()
         try:
-            await store.unpark(self._namespace, (self._settings.task_queue,), self.worker_id)
+            await store.unpark(self._namespace, self._workflow_queues, self.worker_id)
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self._runs.work)
@@ -189,7 +195,7 @@ class Life:
         return (
             self._accepting
             and request.namespace == self._namespace
-            and request.task_queue == self._settings.task_queue
+            and request.task_queue in self._workflow_queues
             and not request.start_delay_us
             and request.message is None
             and request.conflict_policy in (IdConflictPolicy.UNSPECIFIED, IdConflictPolicy.FAIL)

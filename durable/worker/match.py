@@ -50,6 +50,7 @@ from durable.history.events import (
     WorkflowPropertiesModified,
 )
 from durable.worker.exactly import differing
+from durable.worker.local_activities import data_of
 from durable.worker.patches import patch_of
 
 
@@ -179,7 +180,12 @@ def _same(command: Command, event: CommandEvent) -> bool:
 def _note(mark: RecordMarker | MarkerRecorded) -> str:
     """What a marker is about."""
     patch = patch_of(mark)
-    return mark.marker_name if patch is None else f"patch {patch.id!r}"
+    if patch is not None:
+        return f"patch {patch.id!r}"
+    local = data_of(mark)
+    if local is not None:
+        return f"the outcome of local activity {local.activity_type!r} (activity id {local.activity_id})"
+    return mark.marker_name
 
 
 def _event_text(event: HistoryEvent) -> str:

@@ -19,6 +19,7 @@ from durable.history.events import (
 )
 from durable.history.state import State, fold
 from durable.history.values import UpdateRequest
+from durable.worker.local_activities import outcomes_in
 from durable.worker.match import match
 from durable.worker.patches import patches_asked, patches_in, without_unasked
 from durable.worker.replay import JOBS, Environment, Moment, Run
@@ -110,7 +111,14 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     version = task.completed.worker_version
     moment = Moment(task.started.time_us, task.started.id, version.build_id if version is not None else "")
     patches = patches_in(task.answers)
-    activation = run.activate(task.read, moment, replaying=True, updates=task.updates, patches=patches)
+    activation = run.activate(
+        task.read,
+        moment,
+        replaying=True,
+        updates=task.updates,
+        patches=patches,
+        recorded_local=outcomes_in(task.answers),
+    )
     if isinstance(activation.error, DeadlockError):
         raise activation.error
     if activation.error is not None:

@@ -10,7 +10,9 @@ from typing import Any
 from msgspec import Struct
 
 from durable.activity import ActivityDefinition
+from durable.history.standalone import is_standalone
 from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.standalone import DEFINITION as STANDALONE
 
 
 class RegisteredActivity(Struct, frozen=True):
@@ -54,7 +56,9 @@ class Registry:
         return bool(self.workflows) or self.dynamic_workflow is not None
 
     def workflow(self, workflow_type: str) -> WorkflowDefinition | None:
-        """The workflow that takes this type, if any does."""
+        """The workflow that takes this type, if any does; the engine's own is on every worker."""
+        if is_standalone(workflow_type):
+            return STANDALONE
         return self.workflows.get(workflow_type) or self.dynamic_workflow
 
     @property

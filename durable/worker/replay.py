@@ -64,11 +64,13 @@ from durable.history.events import (
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAdmitted,
 )
-from durable.history.messages import Query, QueryAnswer
+from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
+from durable.history.messages import ActivityOutcome, Query, QueryAnswer
 from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest, WorkflowExecution
 from durable.worker import introspection
 from durable.worker.handling import Handled, warn_unfinished
 from durable.worker.lines import is_user_code, where
+from durable.worker.local_activities import BackOff, LocalActivities, LocalOutcome, marker_of, settle
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowFuture, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import Call, Handlers
@@ -104,12 +106,14 @@ class Moment(Struct, frozen=True):
 class Activation(Struct, frozen=True):
     """What the code asks for; or, in ``error``, why the workflow task failed (then the run is spoilt).
 
-    ``rejections`` are the updates that it takes no notice of, by their ids, and why.
+    ``rejections`` are the updates that it takes no notice of, by their ids, and why. ``local`` is what it asks of local
+    activities.
     """
 
     commands: list[Command]
     error: BaseException | None = None
     rejections: dict[str, Failure] = {}
+    local: LocalRequests = NO_REQUESTS
 
 
 class LogLine(Struct, frozen=True):
@@ -121,12 +125,16 @@ class LogLine(Struct, frozen=True):
 
 class Environment(Struct, frozen=True, kw_only=True):
     """What runs share: how values are converted, which exceptions fail a workflow besides Temporal's, and the build of
-    the worker's code."""
+    the worker's code.
+
+    ``missing_activity`` says what is wrong with a local activity's name, if anything.
+    """
 
     namespace: str
     converter: DataConverter
     failure_exception_types: tuple[type[BaseException], ...] = ()
     build_id: str = ""
+    missing_activity: Callable[[str], str | None] = lambda name: None
 
 
 class Run(WorkflowContext):
@@ -182,6 +190,7 @@ class Run(WorkflowContext):
         self._activities: dict[int, ActivityFuture] = {}
         self._children: dict[int, ChildFuture] = {}
         self._requests: dict[int, RequestFuture] = {}
+        self.local = LocalActivities(self)
         self._timers: dict[int, Timer] = {}
         self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
@@ -200,17 +209,23 @@ class Run(WorkflowContext):
         replaying: bool,
         updates: Sequence[UpdateRequest] = (),
         patches: Collection[str] = (),
+        local: Sequence[ActivityOutcome] = (),
+        recorded_local: Sequence[LocalOutcome] = (),
     ) -> Activation:
         """Let the code go on with these events until it waits again; Temporal's order: signals first, then the rest.
 
-        ``updates`` are new ones; on a replay, those that were accepted. If they are all that there is, and all are
-        rejected, nothing has happened. ``patches`` are those that the recorded task has asked for.
+        ``updates`` are new ones; on a replay, those that were accepted. Outcomes of local activities come last, one by
+        one: new ones (``local``), on a replay those that the task has recorded (``recorded_local``). If updates and
+        these are all that there is, and the code takes note of none, nothing has happened. ``patches`` are those that
+        the recorded task has asked for.
         """
+        self.local.begin()
+        told = recorded_local if replaying else self.local.heard(local, moment.now_us)
         self._recorded_patches = patches
         self._asked = []
         self._rejections = {}
         judged = False
-        if updates and not events and not replaying:
+        if (updates or local) and not (events or told or replaying):
             updates, judged = self._without_rejected(updates)
             if not updates:
                 return Activation([], None, self._rejections)
@@ -243,13 +258,15 @@ class Run(WorkflowContext):
                     if apply is not None:
                         apply(self, event)
                 self._run_dry()
+                for outcome in told:
+                    self._hear(outcome)
                 self._ask_cancels()
                 if self._closing and not replaying:
                     warn_unfinished(self._handled)
             except BaseException as error:  # SystemExit in workflow code is no reason to stop the worker
                 self._escaped(error)
         commands = [entry[0].command for entry in self._asked if entry is not None]
-        return Activation(commands, self._error, self._rejections)
+        return Activation(commands, self._error, self._rejections, self.local.requests)
 
     def asked(self) -> list[Asked]:
         """The commands of the last activation, with the lines that asked for them."""
@@ -410,6 +427,25 @@ class Run(WorkflowContext):
         handle.activity = future
         return handle
 
+    def start_local_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
+        self._must_write("schedule local activity")
+        if (why := self._environment.missing_activity(call.activity_type)) is not None:
+            raise ValueError(why)
+
+        async def outcome() -> Any:
+            handle.stepped = True
+            while True:
+                try:
+                    return self._decoded(await handle.activity, call)
+                except BackOff as again:
+                    await asyncio.sleep(again.backoff_us / 1_000_000)
+                    handle.activity = self.local.schedule(call, self._loop)
+
+        future = self.local.schedule(call, self._loop)
+        handle = PendingActivityHandle(outcome(), loop=self._loop, name=f"local-activity-{future.activity_id}")
+        handle.activity = future
+        return handle
+
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
         return self._result(self._schedule(call))
 
@@ -540,7 +576,10 @@ class Run(WorkflowContext):
         """Ask for the cancellations of one go, by age: anyio cancels nested scopes in no fixed order."""
         cancels, self._cancels = sorted(self._cancels), []
         for event_id in cancels:
-            self._ask(RequestCancelActivityTask(scheduled_event_id=event_id))
+            if is_local(event_id):
+                self._ask(self.local.cancelled_marker(event_id))
+            else:
+                self._ask(RequestCancelActivityTask(scheduled_event_id=event_id))
 
     def _must_write(self, what: str) -> None:
         if self._read_only:
@@ -548,10 +587,9 @@ class Run(WorkflowContext):
 
     def _schedule(self, call: ActivityCall) -> ActivityFuture:
         self._must_write("schedule activity")
-        self._activity_count += 1
         future = ActivityFuture(loop=self._loop)
         future.run, future.call = self, call
-        future.activity_id = call.activity_id or str(self._activity_count)
+        future.activity_id = call.activity_id or str(self.next_activity_number())
         command = ScheduleActivityTask(
             activity_id=future.activity_id,
             activity_type=call.activity_type,
@@ -565,6 +603,11 @@ class Run(WorkflowContext):
         )
         future.index = self._ask(command, future)
         return future
+
+    def next_activity_number(self) -> int:
+        """Activities, local or not, are numbered in the order in which the code asks for them."""
+        self._activity_count += 1
+        return self._activity_count
 
     async def _result(self, future: ActivityFuture) -> Any:
         return self._decoded(await future, future.call)
@@ -614,6 +657,10 @@ class Run(WorkflowContext):
             future.cancel_asked = True
             # Not at once: as in Temporal, what the code asks for before it waits again comes first, its end included.
             self._loop.call_soon(lambda: self._cancels.append(future.scheduled_event_id))
+
+    def record_cancelled(self, task_key: int) -> None:
+        """The code has cancelled a local activity, which is its outcome."""
+        self._cancels.append(task_key)
 
     def take_back(self, index: int) -> None:
         """A command that was asked for in this activation, and is not to be sent."""
@@ -816,6 +863,17 @@ class Run(WorkflowContext):
         self, event: SignalExternalWorkflowExecutionFailed | RequestCancelExternalWorkflowExecutionFailed
     ) -> None:
         self._requests.pop(event.initiated_event_id).nobody()
+
+    def _hear(self, outcome: LocalOutcome) -> None:
+        """The code hears how a local activity ended, and goes on; in Temporal's histories its time does so too."""
+        if self._closing or (future := self.local.take(outcome.seq)) is None:
+            return
+        if outcome.complete_us > self._moment.now_us:
+            self._moment = Moment(outcome.complete_us, self._moment.started_event_id)
+            self._loop.set_time_us(outcome.complete_us)
+        self._ask(marker_of(future, outcome))
+        settle(future, outcome)
+        self._run_dry()
 
     def _on_activity(self, event: Outcome) -> None:
         future = self._activities.pop(event.scheduled_event_id, None)

@@ -296,7 +296,8 @@ class Runs:
             entry.waiting = False
             self._look_again()
         if transition.status is not RunStatus.RUNNING:
-            self._activities.cancel_run(entry.run_id, list(state.activities))
+            local = stepped.rebuilt.run.local.task_keys if stepped.rebuilt is not None else []
+            self._activities.cancel_run(entry.run_id, [*state.activities, *local])
             self._forget(entry)
         elif stepped.rebuilt is None:
             self._forget(entry)

@@ -11,6 +11,7 @@ from durable.converter.failure import message_of, stack_of
 from durable.history import codec, rules
 from durable.history.commands import Command, ContinueAsNewWorkflowExecution
 from durable.history.errors import CorruptHistory, IllegalTransition
+from durable.history.local_activities import NO_REQUESTS
 from durable.history.messages import QueryAnswer
 from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State, fold
@@ -118,7 +119,7 @@ class Stepping:
     def _first(self, job: Job, start: StartRequest) -> Stepped:
         received = self._receive(job, State())
         definition = self._registry.workflow(job.workflow_type)
-        assert definition is not None
+        assert definition is not None  # else the worker would not have taken it
         started = received.events[0]
         run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         return self._go_on(job, received, Rebuilt(run, State(), []))
@@ -145,14 +146,20 @@ class Stepping:
         commands: list[Command] = []
         rejections: dict[str, Failure] = {}
         undelivered = rebuilt.undelivered
+        local = NO_REQUESTS
         if received.task:
             moment = Moment(received.now_us, received.task_events[-1].id, self._environment.build_id)
             activation = run.activate(
-                [*undelivered, *received.events], moment, replaying=False, updates=received.updates
+                [*undelivered, *received.events],
+                moment,
+                replaying=False,
+                updates=received.updates,
+                local=received.local,
             )
             if activation.error is not None:
                 return self._parked(job, received, activation.error, run)
             commands, rejections, undelivered = activation.commands, activation.rejections, []
+            local = activation.local
         answers = [(query.id, run.query(query)) for query in received.queries]
         continues = bool(commands) and isinstance(commands[-1], ContinueAsNewWorkflowExecution)
         step = rules.complete(
@@ -164,6 +171,7 @@ class Stepping:
             rejections=rejections,
             successor_id=self._new_id() if continues else "",
             build_id=self._environment.build_id,
+            local=local,
         )
         run.bind(step.command_events)
         return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))

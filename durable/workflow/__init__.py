@@ -47,6 +47,15 @@ from durable.workflow.info import (
     is_failure_exception,
     unsafe,
 )
+from durable.workflow.local_calls import (
+    LocalActivityConfig,
+    execute_local_activity,
+    execute_local_activity_class,
+    execute_local_activity_method,
+    start_local_activity,
+    start_local_activity_class,
+    start_local_activity_method,
+)
 from durable.workflow.logger import LoggerAdapter, logger
 from durable.workflow.receiving import receive
 from durable.workflow.saga import Saga, saga
@@ -65,6 +74,7 @@ __all__ = [
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "NondeterminismError",
     "ParentClosePolicy",
@@ -85,6 +95,9 @@ __all__ = [
     "dynamic_config",
     "execute_activity",
     "execute_child_workflow",
+    "execute_local_activity",
+    "execute_local_activity_class",
+    "execute_local_activity_method",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
@@ -116,6 +129,9 @@ __all__ = [
     "sleep",
     "start_activity",
     "start_child_workflow",
+    "start_local_activity",
+    "start_local_activity_class",
+    "start_local_activity_method",
     "time",
     "time_ns",
     "unsafe",

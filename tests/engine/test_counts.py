@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +31,11 @@ async def none() -> None:
 async def sequential(steps: int) -> None:
     for number in range(steps):
         await step(number)
+
+
+@workflow.defn
+async def local() -> None:
+    await workflow.execute_local_activity(step, 1, start_to_close_timeout=timedelta(seconds=10))
 
 
 @workflow.defn
@@ -72,6 +78,12 @@ async def test_a_workflow_of_one_activity_costs_two_commits_and_few_statements(
         spent = await cost(client, lambda id: client.execute_workflow(sequential, 1, id=id))
     assert spent.commits == 2
     assert spent.statements <= STATEMENTS_MAX[store]
+
+
+async def test_a_workflow_of_one_local_activity_costs_two_commits(client: Client, make_worker: MakeWorker) -> None:
+    async with make_worker(local, step):
+        spent = await cost(client, lambda id: client.execute_workflow(local, id=id))
+    assert spent.commits == 2
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -32,17 +32,19 @@ from durable.history.values import Failure, Payload, RetryPolicy, RetryState
 from tests.history.examples import events, failures, instants_us, payload_lists, payloads, structs, texts
 
 outcomes = st.one_of([structs(kind) for kind in (Completed, Failed, TimedOut, Canceled)])
+activity_outcomes = st.builds(
+    ActivityOutcome,
+    scheduled_event_id=st.integers(-1000, 2**63 - 1),
+    outcome=outcomes,
+    started_us=instants_us,
+    attempt=st.integers(0, 1000),
+    identity=texts,
+    last_failure=st.none() | failures,
+)
 messages: st.SearchStrategy[Message] = st.one_of(
-    *[structs(kind) for kind in (WorkflowTaskDue, TimerDue, Signal, CancelRequest, Query)],
-    st.builds(
-        ActivityOutcome,
-        scheduled_event_id=st.integers(1, 2**63 - 1),
-        outcome=outcomes,
-        started_us=instants_us,
-        attempt=st.integers(0, 1000),
-        identity=texts,
-        last_failure=st.none() | failures,
-    ),
+    *[structs(kind) for kind in (TimerDue, Signal, CancelRequest, Query)],
+    st.builds(WorkflowTaskDue, attempt=st.integers(0, 1000), held=st.lists(activity_outcomes, max_size=2)),
+    activity_outcomes,
 )
 
 RECORDED_BY_0_1_0 = (

@@ -7,6 +7,8 @@ A step is a list, its kind first. ``key`` numbers the activities of a program:
 - ``["bad", key]``: an activity that fails for good; ``"failed"``
 - ``["slow", key, value]``: its first attempt outlasts its timeout; ``value``
 - ``["beat", key, beats]``: an activity with heartbeats; how many
+- ``["local", key, value, failures, ms]``: as ``act``, a local activity
+- ``["shed", ms, key, waits]``: as ``drop``, a local activity
 - ``["nap", ms]``: a timer; ``ms``
 - ``["wait", n]``: until n signals are there; those, in order
 - ``["until", n, ms]``: as ``wait``, but not for ever: were they there?
@@ -77,6 +79,8 @@ LEAVES = {
     "bad": 2,
     "slow": 1,
     "beat": 1,
+    "local": 6,
+    "shed": 1,
     "nap": 4,
     "wait": 4,
     "until": 1,
@@ -120,7 +124,7 @@ class Author:
         kinds = LEAVES | dict.fromkeys(CONTAINERS, 2 if depth else 0)
         kind = chance.choices(list(kinds), list(kinds.values()))[0]
         match kind:
-            case "act":
+            case "act" | "local":
                 return [kind, self._key(), chance.randrange(100), chance.choice([0, 0, 0, 1, 2]), chance.randrange(300)]
             case "once" | "slow":
                 return [kind, self._key(), chance.randrange(100)]
@@ -141,7 +145,7 @@ class Author:
                 return [kind, chance.choice([1, 50, 400, 1500]), self._key()]
             case "over" | "nobody":
                 return [kind, chance.choice([50, 400]), self._key()]
-            case "drop":
+            case "drop" | "shed":
                 return [kind, chance.choice([0, 20, 400]), self._key(), chance.random() < 0.5]
             case "race":
                 return [kind, chance.choice([0, 100, 200]), self._key(), chance.randrange(100)]
@@ -170,7 +174,7 @@ class Author:
 def expected(step: Step) -> Any:
     """What a step answers, whatever goes wrong underneath."""
     match step:
-        case ["act", _, value, _, _] | ["slow", _, value] | ["beat", _, value]:
+        case ["act" | "local", _, value, _, _] | ["slow", _, value] | ["beat", _, value]:
             return value
         case ["once", _, value]:
             return {"one of": [value, "lost"]}
@@ -188,7 +192,7 @@ def expected(step: Step) -> Any:
             return "late"
         case ["over" | "nobody", *_]:
             return "timed out"
-        case ["drop", *_]:
+        case ["drop" | "shed", *_]:
             return "dropped"
         case ["race", _, _, value]:
             return {"one of": [value, "the timer"]}
@@ -283,6 +287,8 @@ class Interpreter:
         self._read.append(number)
         if number % 2:
             await act(HANDLER_KEY + number, 0, 0, 50)
+        else:
+            await local(HANDLER_KEY + number, 0, 0, 50)
 
     @workflow.signal
     def poke(self) -> None:
@@ -307,6 +313,8 @@ class Interpreter:
         match step:
             case ["act", key, value, failures, ms]:
                 return await act(key, value, failures, ms)
+            case ["local", key, value, failures, ms]:
+                return await local(key, value, failures, ms)
             case ["once", key, value]:
                 return await self._once(key, value)
             case ["bad", key]:
@@ -341,8 +349,8 @@ class Interpreter:
                 return await self._later(ms, key)
             case ["over" | "nobody" as kind, ms, key]:
                 return await self._timed_out(kind, ms, key)
-            case ["drop", ms, key, waits]:
-                return await self._drop(ms, key, waits)
+            case ["drop" | "shed" as kind, ms, key, waits]:
+                return await self._drop(kind, ms, key, waits)
             case ["race", ms, key, value]:
                 return await self._race(ms, key, value)
             case ["pipe", keys]:
@@ -444,13 +452,12 @@ class Interpreter:
             raise
         return "an activity that does not end has ended"
 
-    async def _drop(self, ms: int, key: int, waits: bool) -> str:
+    async def _drop(self, how: str, ms: int, key: int, waits: bool) -> str:
         kind = workflow.ActivityCancellationType.TRY_CANCEL
         if waits:
             kind = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-        handle = workflow.start_activity(
-            hang, key, start_to_close_timeout=timedelta(hours=1), retry_policy=ONCE, cancellation_type=kind
-        )
+        start = workflow.start_activity if how == "drop" else workflow.start_local_activity
+        handle = start(hang, key, start_to_close_timeout=timedelta(hours=1), retry_policy=ONCE, cancellation_type=kind)
         await asyncio.sleep(ms / 1000)
         handle.cancel()
         try:
@@ -519,6 +526,13 @@ async def _poke(who: str) -> bool:
     except ApplicationError:
         return False
     return True
+
+
+async def local(key: int, value: int, failures: int, ms: int) -> int:
+    """`act` as a local activity."""
+    return await workflow.execute_local_activity(
+        act, args=[key, value, failures, ms], start_to_close_timeout=timedelta(seconds=10), retry_policy=QUICKLY
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from durable.history.events import (
     ClosingEvent,
     ExternalWorkflowExecutionSignaled,
     HistoryEvent,
+    MarkerRecorded,
     SignalExternalWorkflowExecutionFailed,
     TimerFired,
     TimerStarted,
@@ -32,10 +33,21 @@ from durable.history.events import (
     WorkflowTaskStarted,
     successor_of,
 )
-from durable.history.messages import ActivityOutcome, CancelRequest, ErrandsDue, Message, Query, Signal, TimerDue
+from durable.history.local_activities import is_local
+from durable.history.messages import (
+    ActivityOutcome,
+    CancelRequest,
+    ErrandsDue,
+    Message,
+    Query,
+    Signal,
+    TimerDue,
+    WorkflowTaskDue,
+)
 from durable.history.rules import DEATHS_MAX
 from durable.history.state import KnownUpdate, State, fold
-from durable.history.values import RunStatus
+from durable.history.values import CanceledFailureInfo, Failure, RunStatus
+from durable.worker.local_activities import data_of
 
 OUTCOMES = (ActivityTaskCompleted, ActivityTaskFailed, ActivityTaskTimedOut, ActivityTaskCanceled)
 TASK_ENDS = (WorkflowTaskCompleted, WorkflowTaskFailed)
@@ -331,14 +343,33 @@ class Watcher:
                 raise Violation(f"{run} is closed, and has left {tasks} {left}")
             return
         outcomes = [message.scheduled_event_id for message in inbox if isinstance(message, ActivityOutcome)]
-        if sorted([*tasks, *outcomes]) != sorted(state.activities):
+        begun = [key for key in [*tasks, *outcomes] if not is_local(key)]
+        if sorted(begun) != sorted(state.activities):
             raise Violation(f"{run}: activities {[*tasks]} and outcomes {outcomes}, pending {[*state.activities]}")
+        held = [
+            each.scheduled_event_id
+            for message in inbox
+            if isinstance(message, WorkflowTaskDue)
+            for each in message.held
+        ]
+        local = [key for key in [*tasks, *outcomes, *held] if is_local(key)]
+        if len(set(local)) != len(local) or not set(local).isdisjoint(-seq for seq in self._recorded(run.run_id)):
+            raise Violation(
+                f"{run}: local activities {local} are there twice, or recorded: {self._recorded(run.run_id)}"
+            )
         for event_id, row in tasks.items():
             if row.owner is not None and row.owner not in alive and not row.lost:
                 raise Violation(f"activity {event_id} of {run} belongs to somebody who is not alive: {row}")
         timers = [message.started_event_id for message in inbox if isinstance(message, TimerDue)]
         if sorted(timers) != sorted(state.timers):
             raise Violation(f"{run}: timers {timers} are set, {[*state.timers]} pending")
+
+    def _recorded(self, run_id: str) -> list[int]:
+        """The local activities whose outcome is in the history, unless the code has cancelled them: then a task may be
+        there that does not know it yet."""
+        events = [event for event in self.events.get(run_id, ()) if isinstance(event, MarkerRecorded)]
+        told = [(data_of(event), event.failure) for event in events]
+        return [data.seq for data, failure in told if data is not None and not _is_cancelled(failure)]
 
     def _check_messages(self, seen: Seen) -> None:
         """I3: what has left an inbox is in the history."""
@@ -419,6 +450,8 @@ class Watcher:
         for event_id in scheduled:
             self._must(outcomes[event_id] <= 1, f"activity {event_id} of {run_id} has {outcomes[event_id]} outcomes")
         self._must(set(outcomes) <= set(scheduled), f"run {run_id} has outcomes of what it never scheduled")
+        recorded = self._recorded(run_id)
+        self._must(len(set(recorded)) == len(recorded), f"a local activity of {run_id} is recorded twice: {recorded}")
         terminated = [event for event in events if isinstance(event, WorkflowExecutionTerminated)]
         self._must(len(terminated) <= 1, f"run {run_id} was terminated twice")
 
@@ -445,6 +478,11 @@ class Watcher:
     def _must(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise Violation(otherwise)
+
+
+def _is_cancelled(failure: Failure | None) -> bool:
+    cause = failure.cause if failure is not None else None
+    return cause is not None and isinstance(cause.info, CanceledFailureInfo)
 
 
 OF_THIS_PROCESS = (("durable_workers", "pid"), ("durable_workers", "host"))

@@ -623,7 +623,7 @@ def _acts(steps: list[Step]) -> list[int]:
     keys: list[int] = []
     for step in steps:
         match step:
-            case ["act" | "slow" | "beat", key, *_]:
+            case ["act" | "local" | "slow" | "beat", key, *_]:
                 keys.append(key)
             case ["saga", done, _]:
                 keys += done + [-key for key in done]

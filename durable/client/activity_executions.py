@@ -1,0 +1,320 @@
+"""What a client can learn of the activities that were started by themselves: one in detail, lists, counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable.client.description import moment
+from durable.client.filter import parse
+from durable.client.listing import _run_id  # pyright: ignore[reportPrivateUsage]
+from durable.common import RetryPolicy
+from durable.history import codec
+from durable.history.events import (
+    ActivityTaskStarted,
+    HistoryEvent,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionFailed,
+    WorkflowExecutionStarted,
+)
+from durable.history.standalone import is_standalone, shown
+from durable.history.transition import ActivityTask, RunInfo
+from durable.history.values import ActivityFailureInfo, Failure, Payload, RunStatus, TimeoutFailureInfo
+from durable.service import RPCError, RPCStatusCode
+from durable.workflow import standalone
+from durable.workflow.standalone import StandaloneActivity
+
+if TYPE_CHECKING:
+    from durable.client.client import Client
+
+
+class ActivityExecutionStatus(IntEnum):
+    """How an activity that was started by itself stands. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    TIMED_OUT = 6
+
+
+class PendingActivityState(IntEnum):
+    """What a running activity is at. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    SCHEDULED = 1
+    STARTED = 2
+    CANCEL_REQUESTED = 3
+    PAUSED = 4
+    PAUSE_REQUESTED = 5
+
+
+@dataclass(frozen=True)
+class ActivityExecution:
+    """An activity as a list shows it. Times are aware, UTC."""
+
+    activity_id: str
+    activity_run_id: str | None
+    activity_type: str
+    namespace: str
+    task_queue: str
+    status: ActivityExecutionStatus
+    schedule_time: datetime
+    close_time: datetime | None
+
+    @property
+    def execution_duration(self) -> timedelta | None:
+        """From its start to its end; None when it is not over."""
+        return None if self.close_time is None else self.close_time - self.schedule_time
+
+    @staticmethod
+    def fields(run: RunInfo, timed_out: bool) -> dict[str, Any]:
+        status = ActivityExecutionStatus[run.status.name]
+        return {
+            "activity_id": shown(run.workflow_id),
+            "activity_run_id": run.run_id,
+            "activity_type": shown(run.workflow_type),
+            "namespace": run.namespace,
+            "task_queue": shown(run.task_queue),
+            "status": ActivityExecutionStatus.TIMED_OUT if timed_out else status,
+            "schedule_time": moment(run.started_us),
+            "close_time": None if run.closed_us is None else moment(run.closed_us),
+        }
+
+
+@dataclass(frozen=True)
+class ActivityExecutionDescription(ActivityExecution):
+    """An activity in detail. ``run_state`` and what comes next are None of one that is over."""
+
+    attempt: int
+    """The one under way, or the last; 1 of one that has not begun."""
+    run_state: PendingActivityState | None
+    canceled_reason: str | None
+    last_failure: BaseException | None
+    """Why the attempt before failed; of one that is over, why it failed."""
+    last_started_time: datetime | None
+    last_worker_identity: str | None
+    next_attempt_schedule_time: datetime | None
+    current_retry_interval: timedelta | None
+    expiration_time: datetime | None
+    """When its schedule-to-close timeout ends it."""
+    raw_heartbeat_details: Sequence[Payload]
+    raw_input: Sequence[Payload]
+    retry_policy: RetryPolicy
+    start_delay: timedelta | None
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+
+
+@dataclass(frozen=True)
+class ActivityExecutionCountAggregationGroup:
+    """So many activities share these values."""
+
+    count: int
+    group_values: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class ActivityExecutionCount:
+    """How many activities there are; ``groups``, if the query asks for them, say how many of each kind."""
+
+    count: int
+    groups: Sequence[ActivityExecutionCountAggregationGroup]
+
+
+ATTRIBUTES: dict[str, Callable[[ActivityExecution], Hashable]] = {
+    "ActivityId": lambda each: each.activity_id,
+    "ActivityType": lambda each: each.activity_type,
+    "ExecutionStatus": lambda each: RunStatus[each.status.name],
+    "RunId": lambda each: each.activity_run_id,
+    "TaskQueue": lambda each: each.task_queue,
+}
+_GROUPED = "GROUP BY ExecutionStatus"
+
+
+class ActivityExecutionAsyncIterator:
+    """Activities, newest first: ``async for each in client.list_activities(…)``. Only one page is in memory."""
+
+    def __init__(
+        self, client: Client, query: str, *, limit: int | None, page_size: int, next_page_token: bytes | None
+    ) -> None:
+        if page_size < 1:
+            raise ValueError(f"a page has 1 activity or more, not {page_size}")
+        self._client = client
+        self._conditions = parse(query, ATTRIBUTES.keys()).conditions
+        self._left = limit
+        self._page_size = page_size
+        self._next = _run_id(next_page_token) if next_page_token else None
+        self._page: Sequence[ActivityExecution] | None = None
+        self._index = 0
+
+    @property
+    def current_page(self) -> Sequence[ActivityExecution] | None:
+        """The page under way; None before the first one is fetched."""
+        return self._page
+
+    @property
+    def current_page_index(self) -> int:
+        """The place in the page of the activity that comes next."""
+        return self._index
+
+    @property
+    def next_page_token(self) -> bytes | None:
+        """Where the next page begins, for `Client.list_activities`; None when there is none."""
+        return None if self._next is None else self._next.encode()
+
+    async def fetch_next_page(self, *, page_size: int | None = None) -> None:
+        """Make the next page the current one."""
+        size, store = page_size or self._page_size, self._client.database.store
+        page: list[ActivityExecution] = []
+        before = self._next
+        while len(page) < size:
+            found = await store.list_runs(self._client.namespace, limit=self._page_size, before=before)
+            runs = [run for run in found if is_standalone(run.workflow_type)]
+            endings = await store.endings([run.run_id for run in runs if run.status is RunStatus.FAILED])
+            passing = [each for run in runs if self._passes(each := _listed(run, endings.get(run.run_id)))]
+            wanted = size - len(page)
+            page.extend(passing[:wanted])
+            if len(passing) > wanted:
+                before = page[-1].activity_run_id
+            elif len(found) < self._page_size:
+                before = None
+                break
+            else:
+                before = found[-1].run_id
+        self._page, self._index, self._next = page, 0, before
+
+    def _passes(self, each: ActivityExecution) -> bool:
+        return all(ATTRIBUTES[asked.attribute](each) in asked.values for asked in self._conditions)
+
+    def __aiter__(self) -> ActivityExecutionAsyncIterator:
+        return self
+
+    async def __anext__(self) -> ActivityExecution:
+        if self._left is not None and self._left <= 0:
+            raise StopAsyncIteration
+        while self._page is None or self._index >= len(self._page):
+            if self._page is not None and self._next is None:
+                raise StopAsyncIteration
+            await self.fetch_next_page(page_size=None if self._left is None else min(self._left, self._page_size))
+        self._index += 1
+        if self._left is not None:
+            self._left -= 1
+        return self._page[self._index - 1]
+
+
+async def count(client: Client, query: str) -> ActivityExecutionCount:
+    """By walking them; ``query`` may end with GROUP BY ExecutionStatus."""
+    text = query.rstrip()
+    grouped = text.casefold().endswith(_GROUPED.casefold())
+    asked = text[: -len(_GROUPED)] if grouped else text
+    every = ActivityExecutionAsyncIterator(client, asked, limit=None, page_size=1000, next_page_token=None)
+    by_status = Counter([each.status async for each in every])
+    groups = [
+        ActivityExecutionCountAggregationGroup(number, [status.name.title().replace("_", "")])
+        for status, number in sorted(by_status.items())
+    ]
+    return ActivityExecutionCount(by_status.total(), groups if grouped else [])
+
+
+async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription:
+    """One activity, from its run, its task and its history."""
+    store = client.database.store
+    events = codec.decode_history(await store.history(run.run_id))
+    task = next(iter(await store.tasks(run.run_id)), None) if run.status is RunStatus.RUNNING else None
+    started = events[0]
+    assert isinstance(started, WorkflowExecutionStarted)
+    asked = _asked(client, started)
+    failure = task.progress.last_failure if task is not None else _failure(events)
+    attempts = [event for event in events if isinstance(event, ActivityTaskStarted)]
+    begun = task.started_us if task is not None and task.attempt else (attempts[-1].time_us if attempts else 0)
+    pause = _pause(task)
+    return ActivityExecutionDescription(
+        **ActivityExecution.fields(run, _timed_out(events)),
+        attempt=max(1, task.attempt if task is not None else attempts[-1].attempt if attempts else 1),
+        run_state=_state(run, task, events),
+        canceled_reason=_reason(events),
+        last_failure=None if failure is None else client.data_converter.from_failure(failure),
+        last_started_time=moment(begun) if begun else None,
+        last_worker_identity=task.owner if task is not None else (attempts[-1].identity if attempts else None),
+        next_attempt_schedule_time=moment(task.due_us) if task is not None and pause is not None else None,
+        current_retry_interval=pause,
+        expiration_time=_expiration(started, asked),
+        raw_heartbeat_details=task.progress.heartbeat_details if task is not None else (),
+        raw_input=asked.input,
+        retry_policy=RetryPolicy.from_history(asked.retry_policy),
+        start_delay=_duration(started.first_workflow_task_backoff_us),
+        schedule_to_close_timeout=_duration(asked.schedule_to_close_timeout_us),
+        schedule_to_start_timeout=_duration(asked.schedule_to_start_timeout_us),
+        start_to_close_timeout=_duration(asked.start_to_close_timeout_us),
+        heartbeat_timeout=_duration(asked.heartbeat_timeout_us),
+    )
+
+
+def _listed(run: RunInfo, ending: bytes | None) -> ActivityExecution:
+    timed_out = ending is not None and _timed_out(codec.decode_events(ending))
+    return ActivityExecution(**ActivityExecution.fields(run, timed_out))
+
+
+def _asked(client: Client, started: WorkflowExecutionStarted) -> StandaloneActivity:
+    (fields,) = client.data_converter.from_payloads(started.input, [bytes])
+    try:
+        return standalone.asked(fields)
+    except msgspec.MsgspecError as error:
+        raise RPCError(
+            f"activity {shown(started.workflow_id)!r} was started with what this version can't read: {error}",
+            RPCStatusCode.INTERNAL,
+        ) from error
+
+
+def _failure(events: Sequence[HistoryEvent]) -> Failure | None:
+    """Why it failed: the activity's own failure."""
+    ended = events[-1]
+    if not isinstance(ended, WorkflowExecutionFailed):
+        return None
+    failure = ended.failure
+    return failure.cause if isinstance(failure.info, ActivityFailureInfo) else failure
+
+
+def _timed_out(events: Sequence[HistoryEvent]) -> bool:
+    failure = _failure(events)
+    return failure is not None and isinstance(failure.info, TimeoutFailureInfo)
+
+
+def _reason(events: Sequence[HistoryEvent]) -> str | None:
+    return next((each.cause for each in events if isinstance(each, WorkflowExecutionCancelRequested)), None)
+
+
+def _state(run: RunInfo, task: ActivityTask | None, events: Sequence[HistoryEvent]) -> PendingActivityState | None:
+    if run.status is not RunStatus.RUNNING:
+        return None
+    if _reason(events) is not None:
+        return PendingActivityState.CANCEL_REQUESTED
+    return PendingActivityState.STARTED if task is not None and task.owner else PendingActivityState.SCHEDULED
+
+
+def _pause(task: ActivityTask | None) -> timedelta | None:
+    """How long it waits between two attempts; None when it does not."""
+    if task is None or task.owner is not None or task.attempt == 0:
+        return None
+    return timedelta(microseconds=task.spec.retry_policy.interval_us(task.attempt))
+
+
+def _expiration(started: WorkflowExecutionStarted, asked: StandaloneActivity) -> datetime | None:
+    timeout_us = asked.schedule_to_close_timeout_us
+    begins_us = started.time_us + started.first_workflow_task_backoff_us
+    return moment(begins_us + timeout_us) if timeout_us else None
+
+
+def _duration(us: int) -> timedelta | None:
+    return timedelta(microseconds=us) if us else None

@@ -1,0 +1,24 @@
+"""Activities that clients start by themselves: each is a run of the engine's own workflow, under names apart.
+
+Workflow id, workflow type and task queue of such a run are the activity's id, its type and its queue behind a prefix.
+The queue is apart so that a worker which has activities and no workflows can look after these runs and no others.
+"""
+
+from __future__ import annotations
+
+PREFIX = "__temporal_activity:"
+
+
+def hidden(name: str) -> str:
+    """An activity's id, type or queue as the run has it."""
+    return PREFIX + name
+
+
+def shown(name: str) -> str:
+    """The activity's own again."""
+    return name.removeprefix(PREFIX)
+
+
+def is_standalone(workflow_type: str) -> bool:
+    """Is a run of this type an activity that a client has started?"""
+    return workflow_type.startswith(PREFIX)
