@@ -26,7 +26,7 @@ class Bank:
 
     def __init__(self) -> None:
         self.accounts = {"ada": 10_000, "ben": 0}
-        self._booked: set[tuple[str, str]] = set()
+        self._booked: set[tuple[str | None, str]] = set()
         self._failures = 2
 
     @activity.defn(
