@@ -187,6 +187,12 @@ class Watcher:
             found.append(successor_of(ended))
         return found
 
+    def has_not_begun(self, run_id: str) -> bool:
+        """Was a run, or the last one that continues it, ended before any of its code could run?"""
+        self.look()
+        events = self.events[self.chain(run_id)[-1]]
+        return isinstance(events[-1], ClosingEvent) and not any(isinstance(e, WorkflowTaskCompleted) for e in events)
+
     def _last(self, run_id: str) -> State:
         return self.states[self.chain(run_id)[-1]]
 

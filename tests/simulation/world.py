@@ -329,6 +329,8 @@ class Process(SimHost):
                 self._world.note("unanswered query")
                 continue
             except WorkflowQueryFailedError as error:
+                if "has not begun" in str(error) and self._world.watcher.has_not_begun(errand.run_id):
+                    return
                 # So many workers have died with the run that it is taken for what kills them, and tried again later.
                 if not str(error).startswith("WorkersDied"):
                     raise
