@@ -7,17 +7,23 @@ import functools
 import inspect
 import logging
 import threading
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Any, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
 
-from durable.common import RetryPolicy
+from durable.common import Priority, RawValue, RetryPolicy
 from durable.context import ActivityCall, ActivityContext, WorkflowContext, current_activity, maybe_workflow
 from durable.history import values
+from durable.metrics import MetricMeter
 from durable.signature import Signature
+
+if TYPE_CHECKING:
+    from durable.client import Client
+    from durable.converter import DataConverter, PayloadConverter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +56,11 @@ class ActivityOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ActivityDefinition:
-    """An activity as worker and workflow know it: ``fn`` is the function as it was written."""
+    """An activity as worker and workflow know it: ``fn`` is the function as it was written.
+
+    ``is_method``: it takes an object, or a class, first. ``is_class``: it is the ``__call__`` of a decorated class.
+    A dynamic one takes every name that nothing else takes; its own is "".
+    """
 
     name: str
     fn: Callable[..., Any]
@@ -59,10 +69,21 @@ class ActivityDefinition:
     is_method: bool
     options: ActivityOptions = field(default_factory=lambda: ActivityOptions())
     no_thread_cancel_exception: bool = False
+    dynamic: bool = False
+    is_class: bool = False
+
+    def arguments(
+        self, converter: DataConverter, payloads: Sequence[values.Payload]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """What to call the function with. Raises TypeError when it can't be called so, or a value can't be read."""
+        if self.dynamic:
+            return [[RawValue(payload) for payload in payloads]], {}
+        return self.signature.decode(converter, payloads)
 
     @staticmethod
     def of(reference: object) -> ActivityDefinition | None:
-        """The definition behind a decorated function or (bound or unbound) method; None when there is none."""
+        """The definition behind a decorated function, (bound or unbound) method, callable class or object of one; None
+        when there is none."""
         found = getattr(reference, _DEFINITION, None)
         return found if isinstance(found, ActivityDefinition) else None
 
@@ -75,6 +96,12 @@ class ActivityDefinition:
             raise ValueError(f"{name} is not an activity: decorate it with @activity.defn")
         return found
 
+    def named(self) -> ActivityDefinition:
+        """This one, for a call; ValueError for a dynamic one, which has no name of its own to be called by."""
+        if self.dynamic:
+            raise ValueError(f"{_name(self.fn)} is a dynamic activity: call it by the name that it is to run under")
+        return self
+
 
 @overload
 def defn(fn: F, /) -> F: ...
@@ -85,6 +112,7 @@ def defn(
     *,
     name: str | None = None,
     no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
     task_queue: str | None = None,
     schedule_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
@@ -96,49 +124,101 @@ def defn(
 
 
 def defn(
-    fn: Any = None, /, *, name: str | None = None, no_thread_cancel_exception: bool = False, **options: Any
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
+    **options: Any,
 ) -> Any:
-    """An activity: a function or method, async or sync, whose effects are outside the workflow.
+    """An activity: a function, a method or a class with ``__call__``, async or sync, whose effects are outside the
+    workflow.
 
     Called inside a workflow it *is* the durable call: recorded, run by a worker, retried, its result replayed (a sync
-    one returns an awaitable there). Called anywhere else it is the plain function.
+    one returns an awaitable there). Called anywhere else it is the plain function. A method is registered bound to its
+    object (``activities=[service.charge]``), a class as an object of it.
 
     ``name`` is what the database and other programs know it by; the default is the function's own name. The other
     options are the defaults of each call. Without any timeout an attempt may take as long as it likes: a worker's
     death is noticed all the same. ``retry_policy`` None is `RetryPolicy()`: 1 s, doubled, without limit.
     ``no_thread_cancel_exception``: a sync activity that is cancelled gets no exception, only `is_cancelled`.
+    ``dynamic``: it runs what is called by a name that no activity of the worker has; it takes the arguments as one
+    ``Sequence[RawValue]``, and finds the name in ``info().activity_type``.
+
+    Raises TypeError for what can't be called or has no name, ValueError for what is decorated already, RuntimeError
+    for a dynamic one with a name.
     """
+    if dynamic and name is not None:
+        raise RuntimeError("Cannot provide name and dynamic boolean")
+    unknown = set(options) - set(ActivityOptions.__annotations__)
+    if unknown:
+        raise TypeError(f"@activity.defn has no option {', '.join(sorted(unknown))}")
+    call_options: ActivityOptions = {key: value for key, value in options.items() if value is not None}  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    policy = call_options.get("retry_policy")
+    if policy is not None:
+        policy._validate()  # pyright: ignore[reportPrivateUsage]
 
     def decorate(target: Any) -> Any:
-        if not callable(target) or inspect.isclass(target):
-            raise TypeError(f"Activity {_name(target)} must be a function or a method")
-        if hasattr(target, _DEFINITION):
+        is_class = inspect.isclass(target)
+        if _DEFINITION in getattr(target, "__dict__", {}):
             raise ValueError(f"{_name(target)} is an activity already")
-        parameters = list(inspect.signature(target).parameters.values())
-        is_method = (
-            bool(parameters) and parameters[0].name == "self" and parameters[0].annotation is inspect.Parameter.empty
-        )
-        call_options: ActivityOptions = {key: value for key, value in options.items() if value is not None}  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-        unknown = set(options) - set(ActivityOptions.__annotations__)
-        if unknown:
-            raise TypeError(f"@activity.defn has no option {', '.join(sorted(unknown))}")
-        policy = call_options.get("retry_policy")
-        if policy is not None:
-            policy._validate()  # pyright: ignore[reportPrivateUsage]
+        call: Any = _call_of(target) if is_class else target
+        if not callable(call):
+            what = "has no __call__ method" if is_class else "can't be called"
+            raise TypeError(f"Activity {_name(target)} {what}")
+        own_name = name or getattr(target, "__name__", None)
+        if own_name is None:
+            raise TypeError(f"Activity {_name(target)} has no name: give it one, as in @activity.defn(name=...)")
+        is_method = is_class or _takes_self(call)
+        if dynamic:
+            _check_dynamic(target, call, is_method)
         definition = ActivityDefinition(
-            name=name or target.__name__,
-            fn=target,
-            signature=Signature.of(target, skip_first=is_method),
-            is_async=inspect.iscoroutinefunction(target),
+            name="" if dynamic else own_name,
+            fn=call,
+            signature=Signature.of(call, skip_first=is_method),
+            is_async=inspect.iscoroutinefunction(call),
             is_method=is_method,
             options=call_options,
             no_thread_cancel_exception=no_thread_cancel_exception,
+            dynamic=dynamic,
+            is_class=is_class,
         )
         wrapper = _async_call(definition) if definition.is_async else _sync_call(definition)
         setattr(wrapper, _DEFINITION, definition)
-        return wrapper
+        if not is_class:
+            return wrapper
+        target.__call__ = wrapper
+        setattr(target, _DEFINITION, definition)
+        return target
 
     return decorate if fn is None else decorate(fn)
+
+
+def _call_of(target: type) -> Any:
+    """The ``__call__`` of a class's objects as it was written, or None; that of a decorated base is a wrapper."""
+    call = next((vars(each)["__call__"] for each in target.__mro__ if "__call__" in vars(each)), None)
+    found = getattr(call, _DEFINITION, None)
+    return found.fn if isinstance(found, ActivityDefinition) else call
+
+
+def _takes_self(fn: Callable[..., Any]) -> bool:
+    first = next(iter(inspect.signature(fn).parameters.values()), None)
+    if first is None or first.name not in ("self", "cls"):
+        return False
+    return first.annotation is first.empty or str(first.annotation) in ("Self", "typing.Self")
+
+
+def _check_dynamic(target: object, call: Callable[..., Any], is_method: bool) -> None:
+    parameters = list(inspect.signature(call).parameters)[is_method:]
+    hints = Signature.of(call, skip_first=is_method).positional_hints
+    if len(parameters) != 1 or [_sequence_of(hint) for hint in hints] != [RawValue]:
+        raise TypeError(f"Dynamic activity {_name(target)} must take one parameter, of type Sequence[RawValue]")
+
+
+def _sequence_of(hint: Any) -> Any:
+    """What it is a ``Sequence`` of; None for another type."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Sequence else None
 
 
 def _async_call(definition: ActivityDefinition) -> Callable[..., Any]:
@@ -172,7 +252,7 @@ def _durable_call(
 ) -> ActivityCall:
     values = args[1:] if definition.is_method else args
     return activity_call(
-        definition.name,
+        definition.named().name,
         definition.signature.encode(run.converter, values, kwargs),
         definition.signature.return_hint,
         **definition.options,
@@ -291,8 +371,10 @@ class Info:
     task_queue: str
     task_token: bytes
     workflow_id: str | None
+    workflow_namespace: str | None
     workflow_run_id: str | None
     workflow_type: str | None
+    priority: Priority
     retry_policy: RetryPolicy | None
     activity_run_id: str | None = None
     """The run of an activity that a client started by itself; None for one of a workflow's."""
@@ -336,9 +418,46 @@ def heartbeat(*details: Any) -> None:
     """Tell that the attempt lives; ``details`` are what the next attempt finds in ``info().heartbeat_details``.
 
     Throttled to 80 % of the heartbeat timeout (60 s at most; 30 s without one); the latest details always arrive
-    before the attempt's outcome. Never blocks.
+    before the attempt's outcome. Never blocks. Details that can't be converted cancel the attempt, which then fails
+    with the reason.
     """
     _context().heartbeat(details)
+
+
+def client() -> Client:
+    """The worker's client, for an activity that starts, signals or asks workflows.
+
+    Only in ``async def`` activities, whose event loop is the client's; RuntimeError in others.
+    """
+    found = _context().client()
+    if found is None:
+        raise RuntimeError(
+            "No client available. The client is only available in `async def` activities; a sync activity, in a thread "
+            "or a process, is not on the client's event loop. In a test, give ActivityEnvironment a client."
+        )
+    return found
+
+
+def payload_converter() -> PayloadConverter:
+    """What converts the activity's arguments, result and heartbeat details."""
+    return _context().payload_converter
+
+
+def metric_meter() -> MetricMeter:
+    """A meter whose instruments carry the attempt's namespace, task queue and activity type. RuntimeError in a process
+    activity. The worker's own measures nothing; a test's is `ActivityEnvironment.metric_meter`."""
+    context = _context()
+    found = context.metric_meter()
+    if found is None:
+        raise RuntimeError("The metric meter is not available in a process activity: measure where the worker runs")
+    attempt = context.info()
+    return found.with_additional_attributes(
+        {
+            "namespace": attempt.namespace,
+            "task_queue": attempt.task_queue,
+            "activity_type": attempt.activity_type,
+        }
+    )
 
 
 def is_cancelled() -> bool:

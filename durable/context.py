@@ -23,7 +23,9 @@ from durable.history.values import Payload
 
 if TYPE_CHECKING:
     from durable import activity, workflow
-    from durable.converter import DataConverter
+    from durable.client import Client
+    from durable.converter import DataConverter, PayloadConverter
+    from durable.metrics import MetricMeter
     from durable.workflow.definition import WorkflowDefinition
     from durable.workflow.handlers import HandlerDefinition, Kind
 
@@ -159,7 +161,7 @@ class WorkflowContext(ABC):
 class ActivityContext(ABC):
     """What an attempt that is under way answers to its own code."""
 
-    converter: DataConverter
+    payload_converter: PayloadConverter
 
     @abstractmethod
     def info(self) -> activity.Info: ...
@@ -167,6 +169,14 @@ class ActivityContext(ABC):
     @abstractmethod
     def heartbeat(self, details: Sequence[Any]) -> None:
         """Tell that the attempt lives, from the thread that runs it."""
+
+    @abstractmethod
+    def client(self) -> Client | None:
+        """The worker's client; None where the code is not on its event loop."""
+
+    @abstractmethod
+    def metric_meter(self) -> MetricMeter | None:
+        """None where the code is in a process of its own."""
 
     @property
     @abstractmethod

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from durable.activity import ActivityDefinition
 from durable.cli.refusal import CommandRefused
@@ -52,7 +52,8 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
     for module in modules:
         any_found = False
         for name, value in list(vars(module).items()):
-            if not issubclass(type(value), (FunctionType, MethodType, type)):
+            kind = cast("type[object]", type(value))
+            if not issubclass(kind, (FunctionType, MethodType, type)) and ActivityDefinition.of(kind) is None:
                 continue  # other objects may answer to any attribute, or fail when they are asked
             place = f"{module.__name__}.{name}"
             workflow = WorkflowDefinition.of(value)

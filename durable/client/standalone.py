@@ -345,7 +345,7 @@ class ActivityClient:
 def _call(
     client: Client, activity: Any, values: tuple[Any, ...], result_type: Any, options: ActivityOptions
 ) -> ActivityCall:
-    definition = None if isinstance(activity, str) else ActivityDefinition.must_be(activity)
+    definition = None if isinstance(activity, str) else ActivityDefinition.must_be(activity).named()
     names = (
         "schedule_to_close_timeout",
         "schedule_to_start_timeout",

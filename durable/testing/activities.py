@@ -13,24 +13,34 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from durable.activity import ActivityCancellationDetails, ActivityDefinition, Flag, Info
-from durable.common import RetryPolicy
+from durable.client import Client
+from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter import DataConverter
+from durable.metrics import MetricMeter
 from durable.worker.attempt_thread import AttemptThread
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_CANCEL_REQUESTED = ActivityCancellationDetails(cancel_requested=True)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ActivityEnvironment:
-    """A world for one activity: set ``info`` and ``on_heartbeat``, then `run` a function, decorated or not."""
+    """A world for one activity: set what it is to find here, then `run` a function, decorated or not.
 
-    def __init__(self, *, data_converter: DataConverter = DataConverter.default) -> None:
+    ``info`` is changed with `dataclasses.replace`; ``on_heartbeat`` is called with the details of each heartbeat;
+    ``payload_converter`` and ``metric_meter`` are what the functions of these names give. ``client`` is what an async
+    activity gets from `activity.client`.
+    """
+
+    def __init__(self, client: Client | None = None, *, data_converter: DataConverter = DataConverter.default) -> None:
         self.info = self.default_info()
         self.on_heartbeat: Callable[..., None] = lambda *details: None
-        self.data_converter = data_converter
+        self.payload_converter = data_converter.payload_converter
+        self.metric_meter = MetricMeter.noop
+        self._client = client
         self._running: list[_Context] = []
         self._cancelled: ActivityCancellationDetails | None = None
         self._shut_down = False
@@ -54,17 +64,21 @@ class ActivityEnvironment:
             task_queue="test",
             task_token=b"test",
             workflow_id="test",
+            workflow_namespace="default",
             workflow_run_id="test-run",
             workflow_type="test",
+            priority=Priority.default,
             retry_policy=RetryPolicy(),
         )
 
-    def cancel(self, cancellation_details: ActivityCancellationDetails | None = None) -> None:
-        """Ask what runs here to end, as a worker would: an exception in the coroutine, or in the calling thread.
-
-        By default because its cancellation was requested.
+    def cancel(
+        self,
+        cancellation_details: ActivityCancellationDetails = _CANCEL_REQUESTED,
+    ) -> None:
+        """Ask what runs here to end, as a worker would: an exception in the coroutine, or in the thread that called
+        `run`, unless its ``@activity.defn`` says ``no_thread_cancel_exception``. What is run later is asked at once.
         """
-        self._cancelled = cancellation_details or ActivityCancellationDetails(cancel_requested=True)
+        self._cancelled = cancellation_details
         for context in list(self._running):
             context.cancel(self._cancelled)
 
@@ -77,13 +91,15 @@ class ActivityEnvironment:
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn`` as an attempt would: the result of a sync function, or a coroutine to await."""
         definition = ActivityDefinition.of(fn)
-        call = definition.fn if definition is not None and not definition.is_method else fn
-        context = _Context(self)
+        call: Any = definition.fn if definition is not None and not definition.is_method else fn
+        is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+        context = _Context(self, self._client if is_async else None)
         if definition is not None and self.info.activity_type == "unknown":
             context.attempt = dataclasses.replace(self.info, activity_type=definition.name)
-        if inspect.iscoroutinefunction(call):
+        if is_async:
             return self._run_async(context, call, args, kwargs)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-        return contextvars.copy_context().run(self._run_sync, context, lambda: call(*args, **kwargs))  # type: ignore[no-any-return]
+        raises = definition is None or not definition.no_thread_cancel_exception
+        return contextvars.copy_context().run(self._run_sync, context, lambda: call(*args, **kwargs), raises)  # type: ignore[no-any-return]
 
     async def _run_async(
         self, context: _Context, call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
@@ -97,10 +113,10 @@ class ActivityEnvironment:
             self._catch_up(context)
             return await context.task
 
-    def _run_sync(self, context: _Context, call: Callable[[], Any]) -> Any:
+    def _run_sync(self, context: _Context, call: Callable[[], Any], raises: bool) -> Any:
         current_activity.set(context)
         with self._present(context):
-            context.thread = AttemptThread(raises=True)
+            context.thread = AttemptThread(raises=raises)
             self._catch_up(context)
             return context.thread.run(call)
 
@@ -122,8 +138,10 @@ class ActivityEnvironment:
 class _Context(ActivityContext):
     """What the function sees."""
 
-    def __init__(self, environment: ActivityEnvironment) -> None:
-        self.converter = environment.data_converter
+    def __init__(self, environment: ActivityEnvironment, client: Client | None) -> None:
+        self.payload_converter = environment.payload_converter
+        self._client = client
+        self._metric_meter = environment.metric_meter
         self.attempt = environment.info
         self.task: asyncio.Task[Any] | None = None
         self.thread: AttemptThread | None = None
@@ -138,6 +156,12 @@ class _Context(ActivityContext):
 
     def heartbeat(self, details: Sequence[Any]) -> None:
         self._on_heartbeat(*details)
+
+    def client(self) -> Client | None:
+        return self._client
+
+    def metric_meter(self) -> MetricMeter | None:
+        return self._metric_meter
 
     @property
     def cancelled(self) -> Flag:

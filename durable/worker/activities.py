@@ -1,16 +1,16 @@
-"""Runs attempts of activities, async ones on the loop, sync ones in threads: their time, heartbeat and cancelling."""
+"""Runs attempts of activities, async ones on the loop, sync ones in threads or processes, as slots and rates allow."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TypeVar, TypeVarTuple
 
 from durable.activity import ActivityCancellationDetails, Flag
+from durable.client import Client
 from durable.converter import DataConverter
 from durable.history import attempts
 from durable.history.database import Database
@@ -25,13 +25,19 @@ from durable.history.transition import (
     Retry,
 )
 from durable.worker.attempt import Attempt, Key
+from durable.worker.processes import Processes, has_threads
+from durable.worker.rate import Rate
 from durable.worker.registry import Registry
+from durable.worker.shared_state import SharedStateManager
 
 logger = logging.getLogger("durable.worker")
 
 REPORT_AGAIN_AFTER = 0.5
 LAST_WORDS = 2.0
 """Seconds that a cancelled activity gets to clean up when its worker stops."""
+
+A = TypeVarTuple("A")
+R = TypeVar("R")
 
 Finished = Callable[[ActivityTask, ActivityOutcome], None]
 
@@ -40,28 +46,33 @@ class Activities:
     """The attempts of one life of a worker. ``finished`` takes what ended for good; retries go to the store from here.
 
     ``slots`` is how many attempts run at once, ``threads`` how many of them may be sync; ``freed`` is called when one
-    ends while all were taken.
+    ends while all were taken, and when time allows one more. ``broken`` is called when sync ones can't run any more.
+    ``rates`` are how many may begin in a second, each of them a limit; ``eager``: this worker takes what its own runs
+    schedule as its own at once.
     """
 
     def __init__(
         self,
-        database: Database,
+        client: Client,
         registry: Registry,
-        converter: DataConverter,
         *,
-        namespace: str,
         worker_id: str,
         identity: str,
         task_queue: str,
         slots: int,
         executor: Executor | None,
         threads: int,
+        shared_state: SharedStateManager | None,
+        rates: Sequence[float],
+        eager: bool,
         finished: Finished,
         freed: Callable[[], None],
+        broken: Callable[[BrokenExecutor], None],
     ) -> None:
-        self.database = database
-        self.converter = converter
-        self.namespace = namespace
+        self.client = client
+        self.database: Database = client.database
+        self.converter: DataConverter = client.data_converter
+        self.namespace = client.namespace
         self.identity = identity
         self.shutdown = Flag()
         self._registry = registry
@@ -71,8 +82,14 @@ class Activities:
         self._threads = threads if registry.has_sync_activities else 0
         self._own_pool = ThreadPoolExecutor(threads, "durable-activity") if executor is None and self._threads else None
         self._executor = executor or self._own_pool
+        in_processes = shared_state is not None and not has_threads(executor)
+        self.processes = Processes(shared_state, self.shutdown) if shared_state is not None and in_processes else None
+        self._rates = [Rate(each) for each in rates]
+        self._next_turn: asyncio.TimerHandle | None = None
+        self._eager = eager
         self._finished = finished
         self._freed = freed
+        self._broken = broken
         self._attempts: dict[Key, Attempt] = {}
         self._missing: set[AttemptToken] = set()
         # Attempts that are this worker's though none of them runs: about to begin, or over and the store not told.
@@ -82,6 +99,9 @@ class Activities:
         self._dropped = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._reports = 0
+        self._reported = asyncio.Event()
+        self._reported.set()
 
     @property
     def at_work(self) -> int:
@@ -97,21 +117,45 @@ class Activities:
 
     @property
     def _free_slots(self) -> int:
-        return self._slots - len(self._attempts) - self._reserved
+        """Those of which the rates allow to make use now."""
+        now = asyncio.get_running_loop().time() if self._rates else 0.0
+        return min([self._slots - len(self._attempts) - self._reserved, *(rate.free(now) for rate in self._rates)])
+
+    def _count(self) -> None:
+        """One more begins. If no other may for now, because of a rate, look for work when one may again."""
+        if not self._rates:
+            return
+        now = asyncio.get_running_loop().time()
+        for rate in self._rates:
+            rate.take(now)
+        if self._next_turn is None:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> bool:
+        loop = asyncio.get_running_loop()
+        wait = max(rate.wait(loop.time()) for rate in self._rates)
+        self._next_turn = loop.call_later(wait, self._turn) if wait else None
+        return bool(wait)
+
+    def _turn(self) -> None:
+        if not self._wait_for_turn():  # loops call a moment too soon, for their clocks are coarse
+            self._freed()
 
     def _is_sync(self, task: ActivityTask) -> bool:
-        found = self._registry.activities.get(task.spec.activity_type)
+        found = self._registry.activity(task.spec.activity_type)
         return found is not None and not found.definition.is_async
 
     def reserve(self, task: ActivityTask) -> ActivityTask | None:
         """A task that is about to be scheduled, as this worker's own from the beginning; None when it can't take it."""
         if (
-            task.task_queue != self._task_queue
+            not self._eager
+            or task.task_queue != self._task_queue
             or self.shutdown.is_set()
-            or task.spec.activity_type not in self._registry.activities
+            or self._registry.activity(task.spec.activity_type) is None
             or (self.free if self._is_sync(task) else self._free_slots) <= 0
         ):
             return None
+        self._count()
         self._reserved += 1
         self._sync_taken += self._is_sync(task)
         begun = attempts.begun(task, self._worker_id, self.database.store.now_us())
@@ -131,6 +175,7 @@ class Activities:
         if task.cancel_requested:
             self.refuse(task)
         else:
+            self._count()
             self.begin(task)
 
     def begin(self, task: ActivityTask) -> None:
@@ -141,7 +186,7 @@ class Activities:
             now_us = self.database.store.now_us()
             self.report(ActivityReport(token=attempts.token(task), what=attempts.handed_back(task, now_us)))
             return
-        found = self._registry.activities.get(task.spec.activity_type)
+        found = self._registry.activity(task.spec.activity_type)
         attempt = Attempt(self, task, found)
         self._attempts[attempt.key] = attempt
         self._idle.clear()
@@ -192,6 +237,8 @@ class Activities:
         Code that does not end when it is cancelled is left behind; its task is handed back all the same.
         """
         self.shutdown.set()
+        if self.processes is not None:
+            self.processes.stop()
         await self._all_over(grace)
         for attempt in list(self._attempts.values()):
             attempt.cancel(ActivityCancellationDetails(worker_shutdown=True))
@@ -203,13 +250,14 @@ class Activities:
                 "its code may still be at work here",
                 *(attempt.task.spec.activity_type, attempt.task.spec.workflow_id, LAST_WORDS),
             )
-        self._close_pool()
+        # What is released before the store has heard of its end goes on without the details of its last heartbeat.
+        await _within(LAST_WORDS, self._reported)
+        self._close()
 
     async def _all_over(self, within: float) -> None:
         """Wait until no attempt is under way, but no longer than that."""
         if self._attempts and within > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), within)
+            await _within(within, self._idle)
 
     def drop(self) -> None:
         """The worker was declared dead: what it runs belongs to others. Cancel all, report nothing, begin nothing."""
@@ -217,9 +265,11 @@ class Activities:
         for attempt in list(self._attempts.values()):
             attempt.disown()
             attempt.cancel(ActivityCancellationDetails(not_found=True))
-        self._close_pool()
+        self._close()
 
-    def _close_pool(self) -> None:
+    def _close(self) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         if self._own_pool is not None:
             self._own_pool.shutdown(wait=False)
 
@@ -246,11 +296,19 @@ class Activities:
         loop = asyncio.get_running_loop()
         if not isinstance(report.what, Beat):
             self._absent.add(report.token)
+        self._reports += 1
+        self._reported.clear()
+
+        def over() -> None:
+            self._reports -= 1
+            if not self._reports:
+                self._reported.set()
 
         def answered(outcome: Outcome | Exception) -> None:
             if isinstance(outcome, HistoryError):
                 loop.call_later(REPORT_AGAIN_AFTER, submit)
                 return
+            over()
             self.told(report.token)
             if isinstance(outcome, Exception):
                 logger.error("reporting on an activity failed: %r", outcome)
@@ -261,12 +319,25 @@ class Activities:
             try:
                 self.database.submit(report, answered)
             except RuntimeError:
+                over()
                 logger.debug("the client is closed; what is not reported is tried again by another worker")
 
         submit()
 
-    def run_in_thread(self, context: contextvars.Context, work: Callable[[], Any]) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, lambda: context.run(work))
+    async def run_in_pool(self, work: Callable[[*A], R], *args: *A) -> R:
+        """What ``work`` returns, in a thread or a process of the pool. One whose processes die is broken for good."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+        except BrokenExecutor as error:
+            if getattr(self._executor, "_broken", True):  # else it is of a pool of the activity's own
+                self._broken(error)
+            raise
 
     def missing(self, name: str) -> str:
         return self._registry.missing_activity(name)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for it, but no longer than that."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

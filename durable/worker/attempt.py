@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import msgspec
 
 from durable.activity import ActivityCancellationDetails, Flag, Info
 from durable.client.description import moment
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
@@ -27,10 +28,13 @@ from durable.history.transition import (
     Refused,
     Retry,
 )
+from durable.metrics import MetricMeter
 from durable.worker.attempt_thread import AttemptThread
+from durable.worker.processes import AttemptProcess
 from durable.worker.registry import RegisteredActivity
 
 if TYPE_CHECKING:
+    from durable.client import Client
     from durable.worker.activities import Activities
 
 logger = logging.getLogger("durable.worker")
@@ -50,6 +54,7 @@ class Attempt(ActivityContext):
         self.task = task
         self.key: Key = (task.run_id, task.scheduled_event_id)
         self.converter = activities.converter
+        self.payload_converter = activities.converter.payload_converter
         self.is_sync = found is not None and not found.definition.is_async
         self._activities = activities
         self._found = found
@@ -63,7 +68,9 @@ class Attempt(ActivityContext):
         self._beat_due: asyncio.TimerHandle | None = None
         self._heartbeat_error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         self._thread: AttemptThread | None = None
+        self._process: AttemptProcess | None = None
         self.sleeps = False
 
     # -- what the code may ask (ActivityContext)
@@ -87,12 +94,18 @@ class Attempt(ActivityContext):
     def heartbeat(self, details: Sequence[Any]) -> None:
         if is_local(self.task.scheduled_event_id):
             return
-        if self.is_sync:
-            # The loop takes it when it can; a broken conversion is the attempt's failure all the same.
+        try:
             payloads = self.converter.to_payloads(details)
-            self._loop.call_soon_threadsafe(self._beat, payloads)
+        except Exception as error:
+            self._on_loop(self._heartbeat_failed, error)
         else:
-            self._beat(self.converter.to_payloads(details))
+            self._on_loop(self._beat, payloads)
+
+    def client(self) -> Client | None:
+        return None if self.is_sync else self._activities.client
+
+    def metric_meter(self) -> MetricMeter | None:
+        return MetricMeter.noop
 
     def shield_thread_cancel(self) -> AbstractContextManager[None]:
         return self._thread.shield() if self._thread is not None else _nothing()
@@ -119,6 +132,8 @@ class Attempt(ActivityContext):
         self._cancelled.set()
         if self._thread is not None:
             self._thread.cancel()
+        elif self._process is not None:
+            self._process.cancel()
         elif self._work is not None and not self.is_sync:
             self._work.cancel("Activity cancelled")
 
@@ -149,13 +164,16 @@ class Attempt(ActivityContext):
         if self._found is None:
             raise ApplicationError(self._activities.missing(self.task.spec.activity_type), type="NotFoundError")
         definition = self._found.definition
-        args, kwargs = definition.signature.decode(self.converter, self.task.spec.input)
+        args, kwargs = definition.arguments(self.converter, self.task.spec.input)
         if definition.is_async:
             return await self._found.fn(*args, **kwargs)
+        if self._activities.processes is not None:
+            self._process = AttemptProcess(self._activities, self._activities.processes)
+            return await self._process.run(self._found.reference, args, kwargs, self.info(), self._beat)
         thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
         call = self._found.fn
-        return await self._activities.run_in_thread(
-            contextvars.copy_context(), lambda: thread.run(lambda: call(*args, **kwargs))
+        return await self._activities.run_in_pool(
+            contextvars.copy_context().run, lambda: thread.run(lambda: _to_its_end(call, args, kwargs))
         )
 
     def _completed(self, result: Any) -> ActivityOutcome:
@@ -165,7 +183,7 @@ class Attempt(ActivityContext):
         details = self._details
         now_us = self._activities.database.store.now_us()
         cancelled = isinstance(error, asyncio.CancelledError | CancelledError)
-        if self._heartbeat_error is not None:
+        if self._heartbeat_error is not None and cancelled:
             error, cancelled = self._heartbeat_error, False
         if cancelled and details is not None:
             if details.worker_shutdown and self.task.spec.retry_policy.maximum_attempts != 1:
@@ -231,6 +249,19 @@ class Attempt(ActivityContext):
 
     # -- heartbeat
 
+    def _on_loop(self, tell: Callable[[Any], None], what: Any) -> None:
+        """From whichever thread: a sync activity's own, or one that an async activity has work done in."""
+        if threading.get_ident() == self._loop_thread:
+            tell(what)
+        else:
+            self._loop.call_soon_threadsafe(tell, what)
+
+    def _heartbeat_failed(self, error: Exception) -> None:
+        """Nobody will learn how far the attempt is: it is cancelled, and fails."""
+        if not self._cancelled.is_set():
+            self._heartbeat_error = error
+        self.cancel(ActivityCancellationDetails())
+
     def _beat(self, payloads: list[Any]) -> None:
         """Keep the details; send them now, or when the interval since the last ones is over."""
         progress = msgspec.structs.replace(self.task.progress, heartbeat_details=payloads)
@@ -259,6 +290,15 @@ class Attempt(ActivityContext):
             self.cancel(ActivityCancellationDetails(not_found=True))
         elif outcome.cancel_requested:
             self.cancel(ActivityCancellationDetails(cancel_requested=True))
+
+
+def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """In a thread: what futures and loops don't take for an error is one. The one would end the program, the other
+    never arrive."""
+    try:
+        return call(*args, **kwargs)
+    except (SystemExit, StopIteration) as error:
+        raise ApplicationError(str(error), type=type(error).__name__) from error
 
 
 @contextmanager
@@ -299,8 +339,10 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         task_queue=task.task_queue,
         task_token=msgspec.msgpack.encode(attempts.token(task)),
         workflow_id=None if standalone else spec.workflow_id,
+        workflow_namespace=None if standalone else activities.namespace,
         workflow_run_id=None if standalone else task.run_id,
         workflow_type=None if standalone else spec.workflow_type,
+        priority=Priority.default,
         retry_policy=RetryPolicy.from_history(spec.retry_policy),
         activity_run_id=task.run_id if standalone else None,
     )

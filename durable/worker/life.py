@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 
 import anyio
 from msgspec import Struct
@@ -37,6 +37,7 @@ from durable.worker.poller import Poller
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
 from durable.worker.runs import Runs
+from durable.worker.shared_state import SharedStateManager
 from durable.worker.step import Job, Stepped, Stepping
 from durable.worker.watchdog import Stepper
 
@@ -55,6 +56,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_concurrent_activities: int
     activity_executor: Executor | None
     activity_threads: int
+    activity_rates: tuple[float, ...]
+    eager_activities: bool
+    shared_state_manager: SharedStateManager | None
     graceful_shutdown_timeout: float
     workflow_failure_exception_types: tuple[type[BaseException], ...]
     deadlock_timeout: float | None
@@ -64,11 +68,17 @@ class Settings(Struct, frozen=True, kw_only=True):
 class Life:
     """``live`` until ``end`` is called (then all is handed back), or until others have declared the worker dead.
 
-    ``ready`` is called once it is registered and takes work.
+    ``ready`` is called once it is registered and takes work, ``failing`` with the error that it is about to end with.
     """
 
     def __init__(
-        self, client: Client, registry: Registry, settings: Settings, host: Host, ready: Callable[[], None]
+        self,
+        client: Client,
+        registry: Registry,
+        settings: Settings,
+        host: Host,
+        ready: Callable[[], None],
+        failing: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         database = client.database
         self._database: Database = database
@@ -82,7 +92,7 @@ class Life:
                 converter=client.data_converter,
                 failure_exception_types=(*client.failure_exception_types, *settings.workflow_failure_exception_types),
                 build_id=settings.build_id,
-                missing_activity=lambda name: None if name in registry.activities else registry.missing_activity(name),
+                missing_activity=registry.why_missing,
             ),
             self.worker_id,
             database.store.now_us,
@@ -90,18 +100,20 @@ class Life:
         )
         self._stepper: Stepper[Job, Stepped] = Stepper(host, stepping.step, stepping.stuck, settings.deadlock_timeout)
         self._activities = Activities(
-            database,
+            client,
             registry,
-            client.data_converter,
-            namespace=client.namespace,
             worker_id=self.worker_id,
             identity=settings.identity,
             task_queue=settings.task_queue,
             slots=settings.max_concurrent_activities,
             executor=settings.activity_executor,
             threads=settings.activity_threads,
+            shared_state=settings.shared_state_manager,
+            rates=settings.activity_rates,
+            eager=settings.eager_activities,
             finished=self._finished,
             freed=lambda: self._poller.due(0),
+            broken=self._fail,
         )
         self._runs = Runs(
             database,
@@ -121,7 +133,7 @@ class Life:
         queues = (settings.task_queue,)
         self._workflow_queues = (
             *(queues if registry.has_workflows else ()),
-            *((hidden(settings.task_queue),) if registry.activities else ()),
+            *((hidden(settings.task_queue),) if registry.all_activities else ()),
         )
         self._poller = Poller(
             database,
@@ -130,7 +142,7 @@ class Life:
             worker_id=self.worker_id,
             namespace=client.namespace,
             workflow_queues=self._workflow_queues,
-            activity_queues=queues if registry.activities else (),
+            activity_queues=queues if registry.all_activities else (),
             dead=self._die,
         )
         self._info = WorkerInfo(
@@ -145,6 +157,8 @@ class Life:
         self._ready = ready
         self._accepting = False
         self._dead = False
+        self._failing = failing
+        self._failure: BaseException | None = None
         self._over = asyncio.Event()
         self._strangers: set[AttemptToken] = set()
 
@@ -153,7 +167,10 @@ class Life:
         self._over.set()
 
     async def live(self) -> bool:
-        """Work. True when it was ended, False when the worker was declared dead (begin a new life then)."""
+        """Work. True when it was ended, False when the worker was declared dead (begin a new life then).
+
+        RuntimeError when it can't go on.
+        """
         store = self._database.store
         await store.register(self._info)
         stop_listening = self._database.listen(self._poller.due)
@@ -172,6 +189,8 @@ class Life:
                 await self._over.wait()
                 self._accepting = False
                 polling.cancel()
+                if self._failure is not None:
+                    await self._failing(self._failure)
                 if self._dead:
                     self._activities.drop()
                 else:
@@ -187,6 +206,8 @@ class Life:
                 await self._lease.end()
                 await self._hand_back()
             self._stepper.close()
+        if self._failure is not None:
+            raise self._failure
         return not self._dead
 
     # -- a start's first workflow task (Starter)
@@ -272,6 +293,14 @@ class Life:
 
     def _run_errands(self, run_id: str, state: State, errands: Sequence[Errand]) -> None:
         self._errands.run(run_id, state, errands)
+
+    def _fail(self, cause: BrokenExecutor) -> None:
+        """Sync activities can't run any more: the program must know, and another worker take over."""
+        if self._failure is None:
+            logger.error("the pool of activity_executor is broken, so the worker ends: %s", cause)
+            self._failure = RuntimeError("Activity worker failed")
+            self._failure.__cause__ = cause
+            self._over.set()
 
     def _die(self) -> None:
         if not self._over.is_set():

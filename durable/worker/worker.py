@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from types import TracebackType
@@ -15,11 +16,15 @@ from durable.client import Client
 from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.errors import HistoryError
 from durable.history.values import unstorable
+from durable.worker import processes
 from durable.worker.life import Life, Settings
 from durable.worker.registry import Registry
+from durable.worker.shared_state import SharedStateManager
 
 logger = logging.getLogger("durable.worker")
 
+ACTIVITY_SLOTS = 1000
+"""So many activities run at once unless ``max_concurrent_activities`` says otherwise."""
 LEASE = timedelta(seconds=5)
 PAUSE = 1.0
 DEADLOCK_TIMEOUT = 2.0
@@ -35,6 +40,15 @@ class Worker:
     ``build_id`` names the build of the code: it is recorded with each workflow task that the worker completes, and is
     what `workflow.Info.get_current_build_id` tells. ``max_cached_workflows`` runs stay in memory; others are rebuilt
     from their history when something happens to them.
+
+    Sync activities run in threads; with an ``activity_executor`` of another kind, a ``ProcessPoolExecutor``, in its
+    processes, which needs a ``shared_state_manager``. ``max_concurrent_activities`` (1,000) run at once, and no more
+    begin in a second than ``max_activities_per_second``. ``max_task_queue_activities_per_second`` is the same: each
+    worker of the queue keeps to it by itself. With ``disable_eager_activity_execution`` what its own workflows schedule
+    goes through the queue, where other workers may take it.
+
+    ``on_fatal_error`` is awaited with the error that ends the worker, before it stops: RuntimeError("Activity worker
+    failed"), which `run` raises too, when the death of a process has broken the pool.
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
     if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
     later is left behind, and runs anew elsewhere all the same. ``debug_mode`` (or the environment variable
@@ -52,7 +66,13 @@ class Worker:
         build_id: str | None = None,
         identity: str | None = None,
         max_cached_workflows: int = 10_000,
-        max_concurrent_activities: int = 1000,
+        max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
+        disable_eager_activity_execution: bool = False,
+        shared_state_manager: SharedStateManager | None = None,
+        on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         debug_mode: bool = False,
@@ -63,20 +83,38 @@ class Worker:
             raise ValueError("task_queue can't be empty")
         if (why := unstorable("a task queue", task_queue)) is not None:
             raise ValueError(why)
-        if max_concurrent_activities < 1 or activity_threads < 1 or max_cached_workflows < 0:
+        slots = ACTIVITY_SLOTS if max_concurrent_activities is None else max_concurrent_activities
+        if slots < 1 or activity_threads < 1 or max_cached_workflows < 0:
             raise ValueError(
                 "max_concurrent_activities and activity_threads are 1 or more, max_cached_workflows 0 or more"
             )
+        rates = (max_activities_per_second, max_task_queue_activities_per_second)
+        if any(rate is not None and not rate > 0 for rate in rates):
+            raise ValueError("max_activities_per_second and max_task_queue_activities_per_second are more than 0")
         self._client = client
         self._registry = Registry(workflows, activities)
+        self._on_fatal_error = on_fatal_error
+        if activity_executor is not None:
+            activity_threads = getattr(activity_executor, "_max_workers", slots)
+            if activities and activity_threads < (max_concurrent_activities or 0):
+                warnings.warn(
+                    f"Worker max_concurrent_activities is {max_concurrent_activities} but activity_executor's "
+                    f"max_workers is only {activity_threads}: no more sync activities than that run at once",
+                    stacklevel=2,
+                )
+        if not processes.has_threads(activity_executor):
+            processes.check(self._registry.all_activities, shared_state_manager)
         self._settings = Settings(
             task_queue=task_queue,
             build_id=build_id or "",
             identity=identity or client.identity,
             max_cached_workflows=max_cached_workflows,
-            max_concurrent_activities=max_concurrent_activities,
+            max_concurrent_activities=slots,
             activity_executor=activity_executor,
             activity_threads=activity_threads,
+            activity_rates=tuple(rate for rate in rates if rate is not None),
+            eager_activities=not disable_eager_activity_execution,
+            shared_state_manager=shared_state_manager,
             graceful_shutdown_timeout=graceful_shutdown_timeout.total_seconds(),
             workflow_failure_exception_types=tuple(workflow_failure_exception_types),
             deadlock_timeout=None if debug_mode or os.environ.get("TEMPORAL_DEBUG") else DEADLOCK_TIMEOUT,
@@ -114,7 +152,7 @@ class Worker:
         ended = False
         try:
             while not (ended or self._stopping):
-                self._life = Life(self._client, self._registry, self._settings, host, self._ready.set)
+                self._life = Life(self._client, self._registry, self._settings, host, self._ready.set, self._failing)
                 try:
                     ended = await self._live(self._life)
                 except HistoryError as error:
@@ -135,6 +173,13 @@ class Worker:
             life.end()
             await asyncio.wait([living])
             raise
+
+    async def _failing(self, error: BaseException) -> None:
+        if self._on_fatal_error is not None:
+            try:
+                await self._on_fatal_error(error)
+            except Exception:
+                logger.exception("on_fatal_error failed; the worker stops all the same")
 
     async def shutdown(self) -> None:
         """Stop taking work, let activities end within the grace period, hand back the rest, and wait for all that."""

@@ -57,6 +57,12 @@ from durable.workflow.local_calls import (
     start_local_activity_method,
 )
 from durable.workflow.logger import LoggerAdapter, logger
+from durable.workflow.method_calls import (
+    execute_activity_class,
+    execute_activity_method,
+    start_activity_class,
+    start_activity_method,
+)
 from durable.workflow.receiving import receive
 from durable.workflow.saga import Saga, saga
 from durable.workflow.versioning import VersioningIntent, deprecate_patch, patched
@@ -94,6 +100,8 @@ __all__ = [
     "deprecate_patch",
     "dynamic_config",
     "execute_activity",
+    "execute_activity_class",
+    "execute_activity_method",
     "execute_child_workflow",
     "execute_local_activity",
     "execute_local_activity_class",
@@ -128,6 +136,8 @@ __all__ = [
     "signal",
     "sleep",
     "start_activity",
+    "start_activity_class",
+    "start_activity_method",
     "start_child_workflow",
     "start_local_activity",
     "start_local_activity_class",

@@ -11,6 +11,7 @@ from durable.activity import ActivityCancellationType, ActivityDefinition, activ
 from durable.common import RetryPolicy
 from durable.context import ActivityCall, this_workflow
 
+A = TypeVar("A")
 R = TypeVar("R")
 
 UNSET: Any = object()
@@ -36,6 +37,7 @@ class ActivityConfig(TypedDict, total=False):
     retry_policy: RetryPolicy | None
     cancellation_type: ActivityCancellationType
     activity_id: str | None
+    versioning_intent: Any
     summary: str | None
 
 
@@ -49,18 +51,32 @@ def arguments(arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
 
 
 @overload
+def start_activity(activity: Callable[[], Awaitable[R]], **options: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+
+
+@overload
+def start_activity(activity: Callable[[], R], **options: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+
+
+@overload
 def start_activity(
-    activity: Callable[..., Awaitable[R]],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    **options: Unpack[ActivityConfig],
+    activity: Callable[[A], Awaitable[R]], arg: A, **options: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+
+
+@overload
+def start_activity(activity: Callable[[A], R], arg: A, **options: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+
+
+@overload
+def start_activity(
+    activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 
 
 @overload
 def start_activity(
-    activity: Callable[..., R], arg: Any = ..., *, args: Sequence[Any] = ..., **options: Unpack[ActivityConfig]
+    activity: Callable[..., R], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 
 
@@ -95,14 +111,16 @@ def start_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     activity_id: str | None = None,
+    versioning_intent: Any = None,
     summary: str | None = None,
 ) -> ActivityHandle[Any]:
-    """Schedule an activity, given as its decorated function or by name, and go on; await the handle for its result.
+    """Schedule an activity, given as what is decorated or by name, and go on; await the handle for its result.
 
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
-    result to when only the name is known. ``summary`` is taken for compatibility; it is not stored.
+    result to when only the name is known. ``summary`` and ``versioning_intent`` are taken for compatibility; neither is
+    stored.
     """
     given = {
         "task_queue": task_queue,
@@ -115,22 +133,34 @@ def start_activity(
         "activity_id": activity_id,
     }
     options = {key: value for key, value in given.items() if value is not None}
-    return this_workflow().start_activity(_call(activity, arguments(arg, args), result_type, options))
+    return this_workflow().start_activity(call_of(activity, arguments(arg, args), result_type, options))
+
+
+@overload
+async def execute_activity(activity: Callable[[], Awaitable[R]], **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
+async def execute_activity(activity: Callable[[], R], **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
+async def execute_activity(activity: Callable[[A], Awaitable[R]], arg: A, **options: Unpack[ActivityConfig]) -> R: ...
+
+
+@overload
+async def execute_activity(activity: Callable[[A], R], arg: A, **options: Unpack[ActivityConfig]) -> R: ...
 
 
 @overload
 async def execute_activity(
-    activity: Callable[..., Awaitable[R]],
-    arg: Any = ...,
-    *,
-    args: Sequence[Any] = ...,
-    **options: Unpack[ActivityConfig],
+    activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> R: ...
 
 
 @overload
 async def execute_activity(
-    activity: Callable[..., R], arg: Any = ..., *, args: Sequence[Any] = ..., **options: Unpack[ActivityConfig]
+    activity: Callable[..., R], *, args: Sequence[Any], **options: Unpack[ActivityConfig]
 ) -> R: ...
 
 
@@ -163,18 +193,25 @@ async def execute_activity(
     return await start_activity(activity, arg, args=args, result_type=result_type, **options)
 
 
-def _call(activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any]) -> ActivityCall:
+def call_of(activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any]) -> ActivityCall:
+    """The call of an activity that workflow code names by its function, or by its name."""
     run = this_workflow()
-    definition = None if isinstance(activity, str) else ActivityDefinition.must_be(activity)
-    if definition is not None:
-        options = {**definition.options, **options}
-    if "start_to_close_timeout" not in options and "schedule_to_close_timeout" not in options:
-        raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")
-    if definition is None:
+    if isinstance(activity, str):
+        _check_timeout(options)
         return activity_call(activity, run.converter.to_payloads(args), result_type, **options)
+    if not callable(activity):
+        raise TypeError(f"An activity is called by its decorated function or by its name, not by {activity!r}")
+    definition = ActivityDefinition.must_be(activity).named()
+    options = {**definition.options, **options}
+    _check_timeout(options)
     return activity_call(
         definition.name,
         definition.signature.encode(run.converter, args, {}),
         result_type or definition.signature.return_hint,
         **options,
     )
+
+
+def _check_timeout(options: dict[str, Any]) -> None:
+    if "start_to_close_timeout" not in options and "schedule_to_close_timeout" not in options:
+        raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")

@@ -12,8 +12,8 @@ from durable.context import this_workflow
 from durable.workflow.calls import (
     UNSET,
     ActivityHandle,
-    _call,  # pyright: ignore[reportPrivateUsage]
     arguments,
+    call_of,
 )
 
 R = TypeVar("R")
@@ -105,7 +105,7 @@ def start_local_activity(
         "activity_id": activity_id,
     }
     options = {key: value for key, value in given.items() if value is not None}
-    return this_workflow().start_local_activity(_call(activity, arguments(arg, args), result_type, options))
+    return this_workflow().start_local_activity(call_of(activity, arguments(arg, args), result_type, options))
 
 
 @overload
