@@ -47,7 +47,7 @@ class Approval:
     @workflow.run
     async def run(self, expense: Expense) -> str:
         for to, text in LETTERS:
-            await workflow.execute_activity(Post.write, args=[to, f"{expense.purpose}, {text}"])
+            await workflow.execute_activity_method(Post.write, args=[to, f"{expense.purpose}, {text}"])
             try:
                 await workflow.wait_condition(lambda: self._decision is not None, timeout=expense.patience_seconds)
             except TimeoutError:

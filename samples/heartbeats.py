@@ -42,7 +42,7 @@ class Library:
 class CopyLibrary:
     @workflow.run
     async def run(self, count: int) -> str:
-        return await workflow.execute_activity(
+        return await workflow.execute_activity_method(
             Library.copy_tapes,
             count,
             start_to_close_timeout=timedelta(hours=8),  # a whole night, if need be, but …

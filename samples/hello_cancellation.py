@@ -47,7 +47,7 @@ class RenderFilm:
     async def run(self, film: str, scenes: list[str]) -> list[str]:
         try:
             return [
-                await workflow.execute_activity(
+                await workflow.execute_activity_method(
                     Farm.render,
                     scene,
                     start_to_close_timeout=timedelta(hours=1),
@@ -60,7 +60,9 @@ class RenderFilm:
         except (asyncio.CancelledError, ActivityError) as error:
             if is_cancelled_exception(error):
                 # A cancel request is raised once; what is called from here on runs as ever.
-                await workflow.execute_activity(Farm.delete_frames, film, start_to_close_timeout=timedelta(seconds=10))
+                await workflow.execute_activity_method(
+                    Farm.delete_frames, film, start_to_close_timeout=timedelta(seconds=10)
+                )
             raise
 
 
@@ -70,14 +72,14 @@ class RenderTrailer:
 
     @workflow.run
     async def run(self) -> str:
-        battle = workflow.start_activity(
+        battle = workflow.start_activity_method(
             Farm.render,
             "sea battle",
             start_to_close_timeout=timedelta(hours=1),
             heartbeat_timeout=timedelta(seconds=5),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
-        kiss = await workflow.execute_activity(Farm.render, "kiss", start_to_close_timeout=timedelta(hours=1))
+        kiss = await workflow.execute_activity_method(Farm.render, "kiss", start_to_close_timeout=timedelta(hours=1))
         battle.cancel()  # too long for a trailer
         try:
             return await battle

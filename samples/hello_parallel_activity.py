@@ -42,7 +42,7 @@ class CheapestFlight:
     async def run(self, airlines: list[str]) -> str:
         prices = await asyncio.gather(
             *[
-                workflow.execute_activity(Airlines.ask_price, airline, start_to_close_timeout=TIMEOUT)
+                workflow.execute_activity_method(Airlines.ask_price, airline, start_to_close_timeout=TIMEOUT)
                 for airline in airlines
             ]
         )
@@ -57,7 +57,7 @@ class FirstAnswer:
     @workflow.run
     async def run(self, airlines: list[str]) -> str:
         questions = {
-            workflow.start_activity(Airlines.ask_price, airline, start_to_close_timeout=TIMEOUT): airline
+            workflow.start_activity_method(Airlines.ask_price, airline, start_to_close_timeout=TIMEOUT): airline
             for airline in airlines
         }
         answered, others = await workflow.wait(questions, return_when=asyncio.FIRST_COMPLETED)
@@ -79,7 +79,9 @@ class TwoAtATime:
 
         async def ask(airline: str) -> int:
             async with lines:
-                return await workflow.execute_activity(Airlines.ask_price, airline, start_to_close_timeout=TIMEOUT)
+                return await workflow.execute_activity_method(
+                    Airlines.ask_price, airline, start_to_close_timeout=TIMEOUT
+                )
 
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(ask(airline)) for airline in airlines]

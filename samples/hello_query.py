@@ -46,7 +46,7 @@ class CopyArchive:
     @workflow.run
     async def run(self, reels: list[str]) -> int:
         for reel in reels:
-            await workflow.execute_activity(Machine.copy, reel, start_to_close_timeout=timedelta(minutes=5))
+            await workflow.execute_activity_method(Machine.copy, reel, start_to_close_timeout=timedelta(minutes=5))
             self._copied.append(reel)
         return len(self._copied)
 

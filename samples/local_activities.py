@@ -41,7 +41,7 @@ class BookParcels:
     async def run(self, parcels: list[str]) -> str:
         grams = 0
         for parcel in parcels:
-            grams += await workflow.execute_local_activity(
+            grams += await workflow.execute_local_activity_method(
                 Counter.weigh,
                 parcel,
                 start_to_close_timeout=timedelta(seconds=5),
@@ -49,7 +49,7 @@ class BookParcels:
                 retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10)),
                 local_retry_threshold=timedelta(seconds=1),
             )
-        return await workflow.execute_activity(
+        return await workflow.execute_activity_method(
             Counter.hand_over, args=[len(parcels), grams], start_to_close_timeout=timedelta(minutes=1)
         )
 

@@ -52,7 +52,7 @@ class Laboratory:
 class Frequently:
     @workflow.run
     async def run(self, sample: str) -> str:
-        return await workflow.execute_activity(
+        return await workflow.execute_activity_method(
             Laboratory.ask_until_ready,
             sample,
             start_to_close_timeout=timedelta(hours=1),
@@ -64,7 +64,7 @@ class Frequently:
 class Infrequently:
     @workflow.run
     async def run(self, sample: str) -> str:
-        return await workflow.execute_activity(
+        return await workflow.execute_activity_method(
             Laboratory.ask_or_fail,
             sample,
             start_to_close_timeout=timedelta(seconds=10),
@@ -80,7 +80,7 @@ class Periodically:
         """What one asks, or how long one waits, may change from time to time: then the workflow is the loop."""
         pause = 0.01
         for _ in range(3):
-            result = await workflow.execute_activity(
+            result = await workflow.execute_activity_method(
                 Laboratory.ask, sample, start_to_close_timeout=timedelta(seconds=10)
             )
             if result is not None:

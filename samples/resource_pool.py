@@ -85,9 +85,9 @@ class MakePot:
     async def run(self, wheel: str, kilns: str) -> str:
         pot = workflow.info().workflow_id
         async with self.borrowed(wheel):
-            await workflow.execute_activity(Studio.throw, pot, start_to_close_timeout=timedelta(minutes=1))
+            await workflow.execute_activity_method(Studio.throw, pot, start_to_close_timeout=timedelta(minutes=1))
         async with self.borrowed(kilns) as kiln:
-            await workflow.execute_activity(Studio.fire, pot, start_to_close_timeout=timedelta(minutes=1))
+            await workflow.execute_activity_method(Studio.fire, pot, start_to_close_timeout=timedelta(minutes=1))
         return kiln
 
     @workflow.signal

@@ -48,7 +48,7 @@ class Darkroom:
 class Develop:
     @workflow.run
     async def run(self, photo: int, batch_id: str) -> None:
-        await workflow.execute_activity(Darkroom.develop, photo, start_to_close_timeout=timedelta(minutes=5))
+        await workflow.execute_activity_method(Darkroom.develop, photo, start_to_close_timeout=timedelta(minutes=5))
         # By the id alone: the run that has started this child may be over.
         await workflow.get_external_workflow_handle_for(DevelopAll.run, batch_id).signal(DevelopAll.done, photo)
 
