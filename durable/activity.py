@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, overload
 
 from durable.common import Priority, RawValue, RetryPolicy
 from durable.context import ActivityCall, ActivityContext, WorkflowContext, current_activity, maybe_workflow
@@ -272,6 +272,7 @@ def activity_call(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    priority: Priority = Priority.default,
 ) -> ActivityCall:
     """A call with its options checked, as the context takes it."""
     if (why := values.unstorable("a task queue", task_queue or "")) is not None:
@@ -290,6 +291,7 @@ def activity_call(
         heartbeat_timeout_us=_us("heartbeat_timeout", heartbeat_timeout),
         retry_policy=_DEFAULT_POLICY if retry_policy is None else retry_policy.to_history(),
         cancellation_type=cancellation_type,
+        priority=priority.to_history(),
     )
 
 
@@ -458,6 +460,23 @@ def metric_meter() -> MetricMeter:
             "activity_type": attempt.activity_type,
         }
     )
+
+
+class CompleteAsyncError(BaseException):
+    """What `raise_complete_async` raises. Not to be caught, and no failure."""
+
+
+_CompleteAsyncError = CompleteAsyncError  # Temporal's name for it
+
+
+def raise_complete_async() -> NoReturn:
+    """End the code of this attempt, and not the attempt: its outcome comes later, from wherever, by
+    `Client.get_async_activity_handle`.
+
+    Its timeouts go on, a heartbeat timeout too; the worker may stop or die, which does the attempt no harm any more.
+    """
+    _context()
+    raise CompleteAsyncError
 
 
 def is_cancelled() -> bool:

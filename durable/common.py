@@ -125,7 +125,10 @@ class RawValue:
 
 @dataclass(frozen=True)
 class Priority:
-    """Who goes first within a task queue: 1 before 2 before 3. Raises TypeError or ValueError for other keys."""
+    """Who goes first within a task queue: 1 before 2 before 3. Raises TypeError or ValueError for other keys.
+
+    There are five levels; greater keys count as 5, and none as 3. Fairness is recorded, and changes nothing.
+    """
 
     priority_key: int | None = None
     fairness_key: str | None = None
@@ -141,6 +144,26 @@ class Priority:
             raise TypeError(f"priority_key must be an integer, not {key!r}")
         if key < 1:
             raise ValueError(f"priority_key must be 1 or more, not {key}")
+
+    def to_history(self) -> values.Priority | None:
+        """As events carry it; None when it says nothing."""
+        if self == Priority.default:
+            return None
+        return values.Priority(
+            priority_key=self.priority_key or 0,
+            fairness_key=self.fairness_key or "",
+            fairness_weight=float(self.fairness_weight or 0.0),
+        )
+
+    @classmethod
+    def from_history(cls, priority: values.Priority | None) -> Priority:
+        if priority is None:
+            return cls.default
+        return cls(
+            priority_key=priority.priority_key or None,
+            fairness_key=priority.fairness_key or None,
+            fairness_weight=priority.fairness_weight or None,
+        )
 
 
 Priority.default = Priority()

@@ -44,6 +44,7 @@ class ActivityCall(Struct, frozen=True, kw_only=True):
     heartbeat_timeout_us: int = 0
     retry_policy: values.RetryPolicy = values.RetryPolicy()
     cancellation_type: int = 0
+    priority: values.Priority | None = None
 
 
 class ChildCall(Struct, frozen=True, kw_only=True):

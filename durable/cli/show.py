@@ -90,7 +90,10 @@ def history(found: WorkflowHistory) -> None:
 
 
 def as_json(value: object) -> None:
-    """A value, a description or a list of them as JSON: names in camelCase, times in ISO 8601, bytes in base64."""
+    """A value, a description or a list of them as JSON: names in camelCase, times in ISO 8601, bytes in base64.
+
+    What a ``repr`` leaves out is not there.
+    """
     print(visible.as_json(_plain(value)))
 
 
@@ -134,6 +137,10 @@ def _note(run: WorkflowExecution) -> str:
 
 def _activity(activity: PendingActivityInfo) -> tuple[str | None, ...]:
     state = f"running since {_time(activity.started)}" if activity.started else f"due {_time(activity.due)}"
+    if activity.started and activity.worker is None:
+        state += ", outcome from outside"
+    if activity.paused:
+        state += ", paused"
     if activity.cancel_requested:
         state += ", asked to end"
     return (
@@ -200,7 +207,7 @@ def _cut(told: str, most: int) -> str:
 
 def _plain(found: Any) -> Any:
     if is_dataclass(found) and not isinstance(found, type):
-        return {_camel(each.name): _plain(getattr(found, each.name)) for each in fields(found)}
+        return {_camel(each.name): _plain(getattr(found, each.name)) for each in fields(found) if each.repr}
     match found:
         case Enum():
             return found.name

@@ -7,8 +7,8 @@ from durable.client.activity_executions import (
     ActivityExecutionCountAggregationGroup,
     ActivityExecutionDescription,
     ActivityExecutionStatus,
-    PendingActivityState,
 )
+from durable.client.async_activity import AsyncActivityHandle
 from durable.client.client import Client
 from durable.client.description import (
     PendingActivityInfo,
@@ -20,6 +20,7 @@ from durable.client.description import (
 )
 from durable.client.errors import (
     ActivityFailureError,
+    AsyncActivityCancelledError,
     RPCTimeoutOrCancelledError,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
@@ -29,6 +30,8 @@ from durable.client.errors import (
 )
 from durable.client.handle import WorkflowHandle
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.pending import AsyncActivityIDReference
+from durable.client.raw_description import PendingActivityState
 from durable.client.standalone import ActivityHandle
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation
@@ -43,6 +46,9 @@ __all__ = [
     "ActivityExecutionStatus",
     "ActivityFailureError",
     "ActivityHandle",
+    "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
+    "AsyncActivityIDReference",
     "Client",
     "PendingActivityInfo",
     "PendingActivityState",

@@ -14,6 +14,7 @@ import msgspec
 from durable.client.description import moment
 from durable.client.filter import parse
 from durable.client.listing import _run_id  # pyright: ignore[reportPrivateUsage]
+from durable.client.raw_description import PendingActivityState
 from durable.common import RetryPolicy
 from durable.history import codec
 from durable.history.events import (
@@ -44,17 +45,6 @@ class ActivityExecutionStatus(IntEnum):
     CANCELED = 4
     TERMINATED = 5
     TIMED_OUT = 6
-
-
-class PendingActivityState(IntEnum):
-    """What a running activity is at. Values are Temporal's."""
-
-    UNSPECIFIED = 0
-    SCHEDULED = 1
-    STARTED = 2
-    CANCEL_REQUESTED = 3
-    PAUSED = 4
-    PAUSE_REQUESTED = 5
 
 
 @dataclass(frozen=True)
@@ -300,7 +290,10 @@ def _state(run: RunInfo, task: ActivityTask | None, events: Sequence[HistoryEven
         return None
     if _reason(events) is not None:
         return PendingActivityState.CANCEL_REQUESTED
-    return PendingActivityState.STARTED if task is not None and task.owner else PendingActivityState.SCHEDULED
+    is_begun = task is not None and task.owner is not None
+    if task is not None and task.control.pause is not None:
+        return PendingActivityState.PAUSE_REQUESTED if is_begun else PendingActivityState.PAUSED
+    return PendingActivityState.STARTED if is_begun else PendingActivityState.SCHEDULED
 
 
 def _pause(task: ActivityTask | None) -> timedelta | None:

@@ -12,14 +12,16 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 import msgspec
 
 from durable.client import updates
+from durable.client.async_activity import AsyncActivityHandle
 from durable.client.description import WorkflowExecutionStatus
 from durable.client.filter import parse
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.pending import AsyncActivityIDReference
 from durable.client.standalone import ActivityClient
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
-from durable.common import DEFAULT_TASK_QUEUE, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import DEFAULT_TASK_QUEUE, Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import rules
@@ -51,6 +53,7 @@ class StartOptions(TypedDict, total=False):
     id_reuse_policy: WorkflowIDReusePolicy
     id_conflict_policy: WorkflowIDConflictPolicy
     start_delay: timedelta | None
+    priority: Priority
     request_id: str | None
     start_signal: str | None
     start_signal_args: Sequence[Any]
@@ -147,6 +150,7 @@ class Client(ActivityClient):
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
         start_delay: timedelta | None = None,
+        priority: Priority = Priority.default,
         request_id: str | None = None,
         start_signal: str | None = None,
         start_signal_args: Sequence[Any] = (),
@@ -156,7 +160,8 @@ class Client(ActivityClient):
         ``id`` is unique among the open workflows of the namespace: the policies say what happens when it is in use
         (by default `WorkflowAlreadyStartedError`). The same ``request_id`` starts it once, however often it is sent.
         ``arg`` is its one argument, or ``args`` all of them, and ``kwargs`` more by name; they must be convertible
-        (`ConversionError`). Its code runs on a worker of ``task_queue``, from ``start_delay`` on.
+        (`ConversionError`). Its code runs on a worker of ``task_queue``, from ``start_delay`` on. ``priority`` is that
+        of its activities that say nothing else.
 
         With ``start_signal`` the workflow is started with a signal in its inbox; one that is running is only signalled.
         """
@@ -171,6 +176,7 @@ class Client(ActivityClient):
             id_reuse_policy=id_reuse_policy,
             id_conflict_policy=id_conflict_policy,
             start_delay=start_delay,
+            priority=priority,
             request_id=request_id,
         )
         if start_signal is not None:
@@ -191,6 +197,7 @@ class Client(ActivityClient):
         id_reuse_policy: WorkflowIDReusePolicy,
         id_conflict_policy: WorkflowIDConflictPolicy,
         start_delay: timedelta | None,
+        priority: Priority,
         request_id: str | None,
     ) -> tuple[StartRequest, Any]:
         """What `start_workflow` asks for, checked; and the type of the result. For the client's own modules."""
@@ -217,6 +224,7 @@ class Client(ActivityClient):
             identity=self.identity,
             task_timeout_us=_us(task_timeout) or 10_000_000,
             start_delay_us=_us(start_delay),
+            priority=priority.to_history(),
             reuse_policy=IdReusePolicy(id_reuse_policy),
             conflict_policy=IdConflictPolicy(id_conflict_policy),
         )
@@ -274,6 +282,28 @@ class Client(ActivityClient):
             first_execution_run_id=first_execution_run_id,
             result_type=WorkflowDefinition.must_be(workflow).signature.return_hint,
         )
+
+    def get_async_activity_handle(
+        self,
+        *,
+        workflow_id: str | None = None,
+        run_id: str | None = None,
+        activity_id: str | None = None,
+        task_token: bytes | None = None,
+    ) -> AsyncActivityHandle:
+        """A handle to heartbeat for an activity and to end it, from any process; nothing is asked or checked.
+
+        Either ``task_token``, which an attempt finds in ``activity.info().task_token`` and which names it alone; or
+        ``workflow_id`` and ``activity_id``, and ``run_id`` if it is not the latest run. ValueError otherwise.
+        """
+        ids = (workflow_id, run_id, activity_id)
+        if task_token is not None:
+            if any(each is not None for each in ids):
+                raise ValueError("Cannot have task_token with workflow_id, run_id or activity_id")
+            return AsyncActivityHandle(self, task_token)
+        if not workflow_id or not activity_id:
+            raise ValueError("Must have task_token, or workflow_id and activity_id")
+        return AsyncActivityHandle(self, AsyncActivityIDReference(workflow_id, run_id, activity_id))
 
     async def execute_update_with_start_workflow(
         self,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from durable.history import export
+from durable.history import attempts, export
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.messages import MessageKind
 from durable.history.transition import ActivityTask, RunInfo
 from durable.history.values import RunStatus
+
+if TYPE_CHECKING:
+    from durable.client.raw_description import RawWorkflowDescription
 
 WorkflowExecutionStatus = RunStatus
 
@@ -25,7 +28,10 @@ def moment(us: int) -> datetime:
 
 @dataclass(frozen=True)
 class PendingActivityInfo:
-    """An activity that is not over. ``started`` None: waiting to be (re)tried, not before ``due``."""
+    """An activity that is not over. ``started`` None: waiting to be (re)tried, not before ``due``, nor while paused.
+
+    ``worker`` None though it has started: its outcome will come from outside.
+    """
 
     activity_id: str
     activity_type: str
@@ -35,6 +41,7 @@ class PendingActivityInfo:
     worker: str | None
     last_failure: str | None
     cancel_requested: bool
+    paused: bool
 
     @staticmethod
     def of(task: ActivityTask) -> PendingActivityInfo:
@@ -45,9 +52,10 @@ class PendingActivityInfo:
             attempt=task.attempt,
             due=moment(task.due_us),
             started=moment(task.started_us) if task.owner is not None else None,
-            worker=task.owner,
+            worker=attempts.worker(task),
             last_failure=failure.message if failure is not None else None,
             cancel_requested=task.cancel_requested,
+            paused=task.control.pause is not None,
         )
 
 
@@ -100,6 +108,8 @@ class WorkflowExecutionDescription(WorkflowExecution):
     history_bytes: int
     pending_activities: Sequence[PendingActivityInfo]
     pending_messages: Sequence[PendingMessageInfo]
+    raw_description: RawWorkflowDescription = field(repr=False)
+    """The same in the names of Temporal's messages, as far as programs read it: its pending activities."""
 
 
 @dataclass(frozen=True)

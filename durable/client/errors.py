@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.activity import ActivityCancellationDetails
 from durable.exceptions import TemporalError
 from durable.service import RPCError, RPCStatusCode
 
@@ -77,6 +78,14 @@ class WorkflowUpdateRPCTimeoutOrCancelledError(RPCTimeoutOrCancelledError):
 
     def __init__(self) -> None:
         super().__init__("Timeout or cancellation while waiting for an update; the update itself goes on")
+
+
+class AsyncActivityCancelledError(TemporalError):
+    """The activity that a heartbeat was sent for was asked to end, or was paused or reset: ``details`` tells which."""
+
+    def __init__(self, details: ActivityCancellationDetails | None = None) -> None:
+        super().__init__("Activity cancelled")
+        self.details = details
 
 
 def already_completed(workflow_id: str) -> RPCError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from durable import exceptions
-from durable.client import updates
+from durable.client import activity_control, updates
 from durable.client.description import (
     PendingActivityInfo,
     PendingMessageInfo,
@@ -26,6 +26,8 @@ from durable.client.errors import (
     WorkflowQueryFailedError,
     already_completed,
 )
+from durable.client.pending import AsyncActivityIDReference, within
+from durable.client.raw_description import RawPendingActivityInfo, RawWorkflowDescription
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.exceptions import CancelledError, TerminatedError, TimeoutType
 from durable.history import codec, rules
@@ -248,7 +250,63 @@ class WorkflowHandle(Generic[R]):
         """
         await self._within(self._terminate(args, reason or ""), rpc_timeout, "its end")
 
+    async def pause_activity(self, activity_id: str, *, reason: str = "", rpc_timeout: timedelta | None = None) -> None:
+        """Let no attempt of an activity begin until it is unpaused. ``reason`` is shown by `describe`.
+
+        The attempt under way learns of it by its next heartbeat, as of a cancellation
+        (``activity.cancellation_details().paused``); if its code ends with that, another attempt follows. Timeouts go
+        on, but for schedule-to-start. Nothing happens if the activity was asked to end. `RPCError` NOT_FOUND when the
+        activity is over, or never was.
+        """
+        await within(activity_control.pause(self._client, self._activity(activity_id), reason), rpc_timeout)
+
+    async def unpause_activity(
+        self,
+        activity_id: str,
+        *,
+        reset_attempts: bool = False,
+        reset_heartbeat: bool = False,
+        jitter: timedelta | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Let attempts of an activity begin again: at once if the wait for the next one is over, or when it is.
+
+        ``reset_attempts``: it begins at attempt 1. ``reset_heartbeat``: it finds no heartbeat details. ``jitter``: not
+        at once, but at a moment by chance within this time. `RPCError` NOT_FOUND as `pause_activity`.
+        """
+        unpaused = activity_control.unpause(
+            self._client,
+            self._activity(activity_id),
+            reset_attempts=reset_attempts,
+            reset_heartbeat=reset_heartbeat,
+            jitter=jitter,
+        )
+        await within(unpaused, rpc_timeout)
+
+    async def reset_activity(
+        self,
+        activity_id: str,
+        *,
+        keep_paused: bool = False,
+        reset_heartbeat: bool = False,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Let an activity begin at attempt 1 again, at once; one that is paused is unpaused unless ``keep_paused``.
+
+        While an attempt is under way that is once it has failed, whatever its policy says, unless the failure forbids
+        another one; it learns of it by its next heartbeat (``activity.cancellation_details().reset``). A result counts
+        all the same. ``reset_heartbeat``: the next attempt finds no heartbeat details. `RPCError` NOT_FOUND as
+        `pause_activity`.
+        """
+        reset = activity_control.reset(
+            self._client, self._activity(activity_id), keep_paused=keep_paused, reset_heartbeat=reset_heartbeat
+        )
+        await within(reset, rpc_timeout)
+
     # -- the inside
+
+    def _activity(self, activity_id: str) -> AsyncActivityIDReference:
+        return AsyncActivityIDReference(self._id, self._run_id, activity_id)
 
     async def _closing_event(self, follow_runs: bool) -> ClosingEvent:
         # A start knows its run; one that a caller names may not be there, and would be waited for in vain.
@@ -307,15 +365,17 @@ class WorkflowHandle(Generic[R]):
     async def _describe(self) -> WorkflowExecutionDescription:
         run = await self._run()
         store = self._client.database.store
+        tasks = await store.tasks(run.run_id)
         return WorkflowExecutionDescription(
             **WorkflowExecution.fields(run),
             worker=run.owner,
             history_bytes=run.history_bytes,
-            pending_activities=[PendingActivityInfo.of(task) for task in await store.tasks(run.run_id)],
+            pending_activities=[PendingActivityInfo.of(task) for task in tasks],
             pending_messages=[
                 PendingMessageInfo(kind=stored.kind, name=_message_name(stored), due=moment(stored.due_us))
                 for stored in await store.inbox(run.run_id)
             ],
+            raw_description=RawWorkflowDescription([RawPendingActivityInfo.of(task) for task in tasks]),
         )
 
     async def _update(self, update: updates.Prepared) -> WorkflowUpdateHandle[Any]:

@@ -13,7 +13,7 @@ from durable.client import updates
 from durable.client.errors import already_completed
 from durable.client.handle import WorkflowHandle
 from durable.client.updates import Prepared, WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.common import DEFAULT_TASK_QUEUE, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import DEFAULT_TASK_QUEUE, Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.messages import Message, Signal, Update
@@ -48,6 +48,7 @@ class WithStartWorkflowOperation(Generic[R]):
         task_timeout: timedelta | None = None,
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         start_delay: timedelta | None = None,
+        priority: Priority = Priority.default,
     ) -> None:
         if id_conflict_policy is WorkflowIDConflictPolicy.UNSPECIFIED:
             raise ValueError("WorkflowIDConflictPolicy is required")
@@ -61,6 +62,7 @@ class WithStartWorkflowOperation(Generic[R]):
             "id_reuse_policy": id_reuse_policy,
             "id_conflict_policy": id_conflict_policy,
             "start_delay": start_delay,
+            "priority": priority,
             "kwargs": None,
             "request_id": None,
         }

@@ -79,6 +79,7 @@ class Draft:
         self.task_timeout_us = (
             started.task_timeout_us if isinstance(started, State) else started.workflow_task_timeout_us
         )
+        self.priority = started.priority
         self.task_completed_id = 0
         self.accepted_updates = {id: update.accepted_event_id for id, update in state.updates.items()}
         self.messages: list[NewMessage] = []
@@ -102,6 +103,7 @@ class Draft:
 
 def _schedule_activity(draft: Draft, command: ScheduleActivityTask) -> None:
     fields = {name: getattr(command, name) for name in ActivityFields.__struct_fields__}
+    fields["priority"] = attempts.inherited(command.priority, draft.priority)
     event_id = draft.answer(ActivityTaskScheduled, task_queue=command.task_queue, **fields)
     spec = ActivitySpec(
         workflow_id=draft.workflow_id, workflow_type=draft.workflow_type, scheduled_us=draft.now_us, **fields

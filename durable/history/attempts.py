@@ -6,17 +6,37 @@ import msgspec
 
 from durable.history import codec
 from durable.history.messages import ActivityOutcome, Canceled, Completed, Failed, TimedOut
-from durable.history.transition import ActivityProgress, ActivityReport, ActivityTask, AttemptToken, Beat, Retry
+from durable.history.transition import (
+    OUTSIDE,
+    ActivityControl,
+    ActivityPause,
+    ActivityProgress,
+    ActivityReport,
+    ActivitySpec,
+    ActivityTask,
+    AttemptToken,
+    Beat,
+    Detach,
+    Retry,
+    Steer,
+)
 from durable.history.values import (
     ApplicationFailureInfo,
     CanceledFailureInfo,
     Failure,
     Payload,
+    Priority,
     RetryState,
     ServerFailureInfo,
     TimeoutFailureInfo,
     TimeoutType,
 )
+
+PRIORITIES = (1, 2, 3, 4, 5)
+"""How the rows of tasks that wait are told apart: those with priority 1 are taken first."""
+DEFAULT_PRIORITY = 3
+PAUSED = 0
+"""The priority of paused ones: no claim looks there."""
 
 LOST_RETRY_FIRST_US = 1_000_000
 LOST_RETRY_MAX_US = 600_000_000
@@ -35,11 +55,53 @@ def token(task: ActivityTask) -> AttemptToken:
     )
 
 
+def worker(task: ActivityTask) -> str | None:
+    """The worker that runs the attempt under way; None when there is none, or its outcome comes from outside."""
+    return None if task.owner == OUTSIDE else task.owner
+
+
+def task_token(task: ActivityTask) -> bytes:
+    """What names the attempt under way to whoever knows nothing else of it, and to nobody once it is over.
+
+    Its owner is no part of that: the attempt goes on when its worker lets go of it.
+    """
+    return msgspec.msgpack.encode((task.run_id, task.scheduled_event_id, task.attempt, task.started_us))
+
+
+def run_of(task_token: bytes) -> str:
+    """The id of the run whose attempt a task token names. ValueError for bytes that are no such token."""
+    try:
+        return msgspec.msgpack.decode(task_token, type=tuple[str, int, int, int])[0]
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"this is no task token of an activity: {error}") from error
+
+
+def priority(spec: ActivitySpec, control: ActivityControl) -> int:
+    """That of a task's row, by its priority key: 1 … 5, greater keys being 5 and none 3; or `PAUSED`."""
+    if control.pause is not None:
+        return PAUSED
+    return min(spec.priority.priority_key if spec.priority else 0, PRIORITIES[-1]) or DEFAULT_PRIORITY
+
+
+def inherited(own: Priority | None, of_workflow: Priority | None) -> Priority | None:
+    """An activity's priority: what it does not say itself is as its workflow has it."""
+    if own is None or of_workflow is None:
+        return own or of_workflow
+    return Priority(
+        priority_key=own.priority_key or of_workflow.priority_key,
+        fairness_key=own.fairness_key or of_workflow.fairness_key,
+        fairness_weight=own.fairness_weight or of_workflow.fairness_weight,
+    )
+
+
 def waiting_deadline_us(task: ActivityTask) -> int | None:
-    """When an unclaimed task's wait is over: the earlier of schedule-to-start and schedule-to-close."""
+    """When an unclaimed task's wait is over: the earlier of schedule-to-start and schedule-to-close.
+
+    A paused one waits for no start.
+    """
     spec = task.spec
     ends = [spec.scheduled_us + spec.schedule_to_close_timeout_us] if spec.schedule_to_close_timeout_us else []
-    if spec.schedule_to_start_timeout_us:
+    if spec.schedule_to_start_timeout_us and task.control.pause is None:
         ends.append(task.due_us + spec.schedule_to_start_timeout_us)
     return min(ends, default=None)
 
@@ -72,6 +134,11 @@ def beat(task: ActivityTask, details: list[Payload], now_us: int) -> ActivityRep
     return ActivityReport(token=token(task), what=Beat(deadline_us=deadline_us(task, now_us), progress=progress))
 
 
+def detached(task: ActivityTask, now_us: int) -> Detach:
+    """The attempt's code has ended, and its outcome will come from outside. It lives until one of its timeouts."""
+    return Detach(deadline_us=deadline_us(task, now_us), progress=task.progress)
+
+
 def completed(task: ActivityTask, result: list[Payload], identity: str) -> ActivityOutcome:
     return _outcome(task, Completed(result=result), identity)
 
@@ -88,6 +155,11 @@ def failed(task: ActivityTask, failure: Failure, identity: str, now_us: int) -> 
     return _outcome(task, Failed(failure=failure, retry_state=state), identity)
 
 
+def interrupted(task: ActivityTask, failure: Failure, now_us: int) -> Retry:
+    """An attempt ended in ``failure`` because it was paused or reset: it is never the last one."""
+    return _retry(task, failure, now_us + task.spec.retry_policy.interval_us(task.attempt))
+
+
 def expired(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry | None:
     """What a passed deadline means for a task; None when no timeout of its own has run out and it is not lost.
 
@@ -99,7 +171,8 @@ def expired(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry | None:
     if spec.schedule_to_close_timeout_us and now_us >= spec.scheduled_us + spec.schedule_to_close_timeout_us:
         return _timed_out(task, TimeoutType.SCHEDULE_TO_CLOSE, RetryState.TIMEOUT)
     if task.owner is None:
-        if spec.schedule_to_start_timeout_us and now_us >= task.due_us + spec.schedule_to_start_timeout_us:
+        waits = spec.schedule_to_start_timeout_us and task.control.pause is None
+        if waits and now_us >= task.due_us + spec.schedule_to_start_timeout_us:
             return _timed_out(task, TimeoutType.SCHEDULE_TO_START, RetryState.NON_RETRYABLE_FAILURE)
         return None
     if spec.start_to_close_timeout_us and now_us >= task.started_us + spec.start_to_close_timeout_us:
@@ -132,11 +205,78 @@ def handed_back(task: ActivityTask, now_us: int) -> Retry:
     )
 
 
-def report(task: ActivityTask, what: ActivityOutcome | Retry, now_us: int) -> ActivityReport:
-    """The write that tells the store."""
-    return ActivityReport(
-        token=token(task), what=codec.pack(what, now_us) if isinstance(what, ActivityOutcome) else what
+def restarted(again: Retry, control: ActivityControl) -> Retry:
+    """The next attempt, as an activity has it that was reset: it is the first one again."""
+    progress = again.progress
+    if control.reset_heartbeat:
+        progress = msgspec.structs.replace(progress, heartbeat_details=[])
+    if control.reset:
+        progress = msgspec.structs.replace(progress, losses=0)
+    return msgspec.structs.replace(again, attempt=0 if control.reset else again.attempt, progress=progress)
+
+
+def report(task: ActivityTask, what: ActivityOutcome | Retry | Detach, now_us: int) -> ActivityReport:
+    """The write that tells the store. What failed for good is tried again all the same if it is reset by then."""
+    if not isinstance(what, ActivityOutcome):
+        return ActivityReport(token=token(task), what=what)
+    ended, if_reset = what.outcome, None
+    if isinstance(ended, Failed | TimedOut) and ended.retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
+        if_reset = _retry(task, ended.failure, now_us)
+    return ActivityReport(token=token(task), what=codec.pack(what, now_us), if_reset=if_reset)
+
+
+def overdue(task: ActivityTask, now_us: int) -> ActivityReport | None:
+    """What to tell the store of a task whose deadline has passed; None when nothing."""
+    what = expired(task, now_us)
+    if what is not None:
+        return report(task, what, now_us)
+    # It was paused while an attempt was under way, whose worker did not know it.
+    is_paused = task.owner is None and task.control.pause is not None
+    return _steered(task, task.control, None) if is_paused and waiting_deadline_us(task) != task.deadline_us else None
+
+
+# What is asked of an activity from outside. -----------------------------------------------------------------------
+
+
+def paused(task: ActivityTask, pause: ActivityPause) -> ActivityReport:
+    """No attempt begins any more; the one under way learns of it by its heartbeat, and may end as it likes."""
+    return _steered(task, msgspec.structs.replace(task.control, pause=pause), None)
+
+
+def unpaused(task: ActivityTask, due_us: int, *, reset_attempts: bool, reset_heartbeat: bool) -> ActivityReport:
+    """Attempts may begin again, the next one when its time has come, but not before ``due_us``."""
+    control = _also_reset(msgspec.structs.replace(task.control, pause=None), reset_attempts, reset_heartbeat)
+    return _steered(task, control, max(task.due_us, due_us))
+
+
+def reset(task: ActivityTask, now_us: int, *, keep_paused: bool, reset_heartbeat: bool) -> ActivityReport:
+    """Begin at attempt 1 again: at once, or when the attempt under way has ended without success."""
+    pause = task.control.pause if keep_paused else None
+    control = _also_reset(msgspec.structs.replace(task.control, pause=pause), True, reset_heartbeat)
+    return _steered(task, control, now_us)
+
+
+def _also_reset(control: ActivityControl, attempts: bool, heartbeat: bool) -> ActivityControl:
+    return msgspec.structs.replace(
+        control, reset=control.reset or attempts, reset_heartbeat=control.reset_heartbeat or heartbeat
     )
+
+
+def _steered(task: ActivityTask, control: ActivityControl, due_us: int | None) -> ActivityReport:
+    """``due_us`` is when a waiting task's next attempt may begin; None: as it is."""
+    again = None
+    if task.owner is None:
+        due_us = task.due_us if due_us is None else due_us
+        moved = msgspec.structs.replace(task, due_us=due_us, control=control)
+        again = Retry(
+            due_us=due_us, deadline_us=waiting_deadline_us(moved), progress=task.progress, attempt=task.attempt
+        )
+    return ActivityReport(
+        token=token(task), what=Steer(control=control, priority=priority(task.spec, control), again=again)
+    )
+
+
+# The inside. ------------------------------------------------------------------------------------------------------
 
 
 def _attempt_timed_out(
@@ -197,6 +337,10 @@ def _retry_state(task: ActivityTask, failure: Failure, now_us: int, pause_us: in
     if task.spec.schedule_to_close_timeout_us:
         if due_us >= task.spec.scheduled_us + task.spec.schedule_to_close_timeout_us:
             return RetryState.TIMEOUT
+    return _retry(task, failure, due_us)
+
+
+def _retry(task: ActivityTask, failure: Failure, due_us: int) -> Retry:
     progress = ActivityProgress(heartbeat_details=task.progress.heartbeat_details, last_failure=failure)
     waiting = msgspec.structs.replace(task, owner=None, due_us=due_us)
     return Retry(due_us=due_us, deadline_us=waiting_deadline_us(waiting), progress=progress, attempt=task.attempt)

@@ -14,7 +14,7 @@ import msgspec
 from durable.history.errors import CorruptHistory
 from durable.history.events import HistoryEvent
 from durable.history.messages import KIND_OF, Message, QueryAnswer, UpdateAnswer
-from durable.history.transition import ActivityProgress, ActivitySpec, EventBatch, NewMessage
+from durable.history.transition import ActivityControl, ActivityProgress, ActivitySpec, EventBatch, NewMessage
 
 T = TypeVar("T")
 
@@ -25,6 +25,7 @@ _events = msgspec.msgpack.Decoder(list[HistoryEvent])
 _message: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _spec = msgspec.msgpack.Decoder(ActivitySpec)
 _progress = msgspec.msgpack.Decoder(ActivityProgress)
+_control = msgspec.msgpack.Decoder(ActivityControl)
 _answer = msgspec.msgpack.Decoder(QueryAnswer)
 _update_answer = msgspec.msgpack.Decoder(UpdateAnswer)
 
@@ -66,6 +67,15 @@ def decode_spec(data: bytes) -> ActivitySpec:
 
 def decode_progress(data: bytes) -> ActivityProgress:
     return _decode(_progress, data, "activity progress")
+
+
+def encode_control(control: ActivityControl) -> bytes | None:
+    """None where nothing is asked, as of nearly all activities."""
+    return None if control == ActivityControl() else encode(control)
+
+
+def decode_control(data: bytes | None) -> ActivityControl:
+    return ActivityControl() if data is None else _decode(_control, data, "activity control")
 
 
 def decode_answer(data: bytes) -> QueryAnswer:

@@ -26,8 +26,10 @@ from durable.history.transition import (
     ActivityReport,
     Beat,
     Committed,
+    Detach,
     Outcome,
     Send,
+    Steer,
     Transition,
     Write,
 )
@@ -70,6 +72,8 @@ class Database:
         self._closings: dict[str, list[asyncio.Future[ClosingEvent]]] = {}
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._replies: dict[str, list[asyncio.Future[bytes]]] = {}
+        self._outside: OrderedDict[tuple[str, int], None] = OrderedDict()
+        """Activities that were let go of through this, so that tests don't skip the time until somebody ends them."""
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
@@ -127,8 +131,9 @@ class Database:
         return self._committer.stalled_for
 
     def quiet_until(self) -> int | None:
-        """When the next thing falls due, if neither a commit nor a worker of this process is at work; else None."""
-        if not self._committer.is_idle:
+        """When the next thing falls due; None while something is at work: a commit, a worker of this process, or
+        somebody outside who is to end an activity."""
+        if not self._committer.is_idle or self._outside:
             return None
         moments = [starter.quiet_until() for starter in self.starters]
         known = [moment for moment in moments if moment is not None]
@@ -192,10 +197,25 @@ class Database:
             case Send():
                 self._due(write.message.due_us)
             case ActivityReport(what=what):
-                if not isinstance(what, Beat):
+                self._note_outside(write)
+                if isinstance(what, Detach | Steer) or write.if_reset is not None:
+                    self._due(0)
+                elif not isinstance(what, Beat):
                     self._due(what.due_us)
 
+    def _note_outside(self, report: ActivityReport) -> None:
+        key = (report.token.run_id, report.token.scheduled_event_id)
+        if isinstance(report.what, Detach):
+            self._outside[key] = None
+            if len(self._outside) > RECENT_MAX:  # another process may end them
+                self._outside.popitem(last=False)
+        elif not isinstance(report.what, Beat | Steer):
+            self._outside.pop(key, None)
+
     def _stepped(self, transition: Transition) -> None:
+        if transition.status is not RunStatus.RUNNING:
+            for key in [key for key in self._outside if key[0] == transition.run_id]:
+                del self._outside[key]
         if transition.status is not RunStatus.RUNNING and transition.events is not None:
             self._closed(transition.run_id, transition.events.data)
         if transition.start is not None and transition.start.replaces is not None:

@@ -185,6 +185,7 @@ class ActivityTaskScheduled(Event, frozen=True, kw_only=True, omit_defaults=True
     start_to_close_timeout_us: int = 0
     heartbeat_timeout_us: int = 0
     retry_policy: RetryPolicy = RetryPolicy()
+    priority: Priority | None = None
 
 
 class ActivityTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):

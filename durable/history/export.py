@@ -256,6 +256,12 @@ def _read_payloads(json: Any) -> list[Payload]:
     return [_read(Payload, payload) for payload in _list(_object(json).get("payloads") or [])]
 
 
+def _read_priority(json: Any) -> Priority | None:
+    """None for one that says nothing, as Temporal's server writes it of all that have none."""
+    read = _read(Priority, json)
+    return None if read == Priority() else read
+
+
 def _write_header(header: dict[str, Payload]) -> dict[str, Any]:
     return {"fields": {key: _write(payload) for key, payload in header.items()}}
 
@@ -416,7 +422,7 @@ _BY_TYPE: dict[Any, _Form] = {
     RetryPolicy | None: _Form(_write, partial(_read, RetryPolicy), None),
     WorkflowExecution: _Form(_write, partial(_read, WorkflowExecution)),
     WorkflowExecution | None: _Form(_write, partial(_read, WorkflowExecution), None),
-    Priority | None: _Form(_write, partial(_read, Priority), None),
+    Priority | None: _Form(_write, _read_priority, None),
     UpdateMeta: _Form(_write, partial(_read, UpdateMeta)),
     UpdateInput: _Form(_write, partial(_read, UpdateInput)),
     UpdateOutcome: _Form(_write, partial(_read, UpdateOutcome)),

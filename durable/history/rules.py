@@ -57,6 +57,7 @@ from durable.history.messages import (
 from durable.history.reading import Seen, message_events
 from durable.history.state import State, fold
 from durable.history.transition import (
+    ActivityTask,
     AttemptToken,
     NewMessage,
     NewRun,
@@ -69,6 +70,7 @@ from durable.history.values import (
     IdConflictPolicy,
     IdReusePolicy,
     Payload,
+    Priority,
     RunStatus,
     TaskFailedCause,
     UpdateOutcome,
@@ -99,12 +101,14 @@ CLOSED_BY: dict[type[ClosingCommand], RunStatus] = {
 
 
 class Incoming(Struct, frozen=True):
-    """A message to consume: from the inbox (``id``), or an outcome that never was there (the attempt's ``token``)."""
+    """A message to consume: from the inbox (``id``), or an outcome that never was there (the attempt's ``token``, and
+    its ``task``, to report on it if it can't be consumed)."""
 
     message: Message
     due_us: int
     id: int | None = None
     token: AttemptToken | None = None
+    task: ActivityTask | None = None
 
 
 class Received(Struct, frozen=True, kw_only=True):
@@ -169,6 +173,7 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     start_delay_us: int = 0
     reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
     conflict_policy: IdConflictPolicy = IdConflictPolicy.FAIL
+    priority: Priority | None = None
     replaces: Transition | None = None
     message: NewMessage | None = None
     """What the run is told with its start; a run that was there already is not told by it."""
@@ -384,6 +389,7 @@ def _successor(received: Received, state: State, ended: HistoryEvent) -> Transit
             parent_workflow_execution=begun.parent_workflow_execution,
             parent_initiated_event_id=begun.parent_initiated_event_id,
             root_workflow_execution=begun.root_workflow_execution,
+            priority=state.priority,
         )
     ]
     if not ended.backoff_start_interval_us:
@@ -615,6 +621,7 @@ def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowE
         parent_workflow_execution=request.parent,
         parent_initiated_event_id=request.parent_initiated_event_id,
         root_workflow_execution=request.root,
+        priority=request.priority,
     )
 
 

@@ -59,7 +59,7 @@ from durable.history.events import (
     WorkflowTaskStarted,
     WorkflowTaskTimedOut,
 )
-from durable.history.values import RunStatus
+from durable.history.values import Priority, RunStatus
 
 V = TypeVar("V")
 
@@ -115,6 +115,7 @@ class State(Struct, kw_only=True):
     workflow_type: str = ""
     task_queue: str = ""
     task_timeout_us: int = 0
+    priority: Priority | None = None
     first_execution_run_id: str = ""
     last_event_id: int = 0
     last_time_us: int = 0
@@ -172,6 +173,7 @@ def _started(s: State, e: WorkflowExecutionStarted) -> None:
     s.task_timeout_us, s.first_execution_run_id = e.workflow_task_timeout_us, e.first_execution_run_id
     s.request_ids = dict.fromkeys(e.consumed_request_ids)
     s.started = e
+    s.priority = e.priority
 
 
 def _closed(status: RunStatus) -> Callable[[State, ClosingEvent], None]:

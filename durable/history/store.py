@@ -24,8 +24,10 @@ takes one in so many as there are living workers, at least one; those who look a
 
 - its ``due_us`` has come, and
 - nobody owns it, and
+- it is not paused, and
 - the claimer is alive.
 
+Those with priority 1 are taken before those with 2, and so on; of the same priority, those that are due longest.
 Claiming sets owner, ``attempt + 1``, ``started_us`` and the deadline that `attempts.deadline_us` gives.
 
 **A worker is dead** when another one has declared it dead, which is final. Declaring needs that the operating system
@@ -33,6 +35,12 @@ says that its process is gone; or that its lease has run out, and the declarer's
 With the declaration, in one transaction, its runs lose their owner, those that had a message to read count
 one death more, and its attempts are ``lost`` and so overdue (``deadline_us`` = now; the owner stays, as part of the
 token): they may still end, but no heartbeat keeps them alive.
+
+**An attempt whose outcome comes from outside** belongs to nobody that could die or stop: its owner is `OUTSIDE`. It is
+overdue at its deadline as every other one.
+
+**An activity that is reset** while an attempt is under way is not ended by that attempt's failure, if the report says
+what happens instead (``if_reset``); and by no transition, for that can't say it.
 
 **Time** is ``now_us()``: the store's, the same for all who share it. A timer is due when its ``due_us`` ≤ now.
 

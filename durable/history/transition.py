@@ -60,12 +60,37 @@ class ActivityProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     losses: int = 0
 
 
+OUTSIDE = "outside"
+"""The owner of an attempt whose outcome comes from outside: no worker's id, so that none's death or stop touches it."""
+
+
+class ActivityPause(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Since when no attempt of an activity may begin, who asked for that, and why."""
+
+    time_us: int
+    identity: str = ""
+    reason: str = ""
+
+
+class ActivityControl(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked of an activity from outside.
+
+    ``reset``: when the attempt under way does not succeed, the next one is the first again; it finds no heartbeat
+    details if ``reset_heartbeat``.
+    """
+
+    pause: ActivityPause | None = None
+    reset: bool = False
+    reset_heartbeat: bool = False
+
+
 class ActivityTask(Struct, frozen=True, kw_only=True):
     """An activity that is not over: its row in ``activity_tasks``.
 
     (``run_id``, ``scheduled_event_id``) is its key; with ``owner`` and ``attempt`` it is the attempt's token.
     Unclaimed: ``owner`` None, ``attempt`` the number of attempts begun so far, ``due_us`` when the next may begin.
-    Claimed: ``attempt`` is the one under way, ``started_us`` when it began. ``deadline_us`` is the earliest moment at
+    Claimed: ``attempt`` is the one under way, ``started_us`` when it began; of one whose outcome comes from outside the
+    owner is `OUTSIDE`. ``deadline_us`` is the earliest moment at
     which a timeout ends the wait or the attempt; None when there is no timeout.
     """
 
@@ -83,6 +108,7 @@ class ActivityTask(Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     lost: bool = False
     """Its owner was declared dead: the attempt under way is over, and ``deadline_us`` has passed."""
+    control: ActivityControl = ActivityControl()
     unreadable: str = ""
     """Why its row can't be read; ``spec`` and ``progress`` then tell nothing, and every attempt fails with this."""
 
@@ -223,11 +249,33 @@ class Beat(Struct, frozen=True, kw_only=True):
     progress: ActivityProgress
 
 
+class Detach(Struct, frozen=True, kw_only=True):
+    """The attempt's code has ended, and its outcome comes from outside: the attempt goes on as nobody's."""
+
+    deadline_us: int | None
+    progress: ActivityProgress
+
+
+class Steer(Struct, frozen=True, kw_only=True):
+    """Somebody outside pauses, unpauses or resets the activity. Once its cancellation is asked for, that does nothing.
+
+    ``priority`` is its row's from now on (`attempts.priority`); ``again``, if it waits, is for what.
+    """
+
+    control: ActivityControl
+    priority: int
+    again: Retry | None = None
+
+
 class ActivityReport(Struct, frozen=True, kw_only=True):
-    """What happened to an attempt: over for good (a message, an ActivityOutcome), to be tried again, or alive."""
+    """What happened to an attempt: over for good (a message, an ActivityOutcome), to be tried again, alive, let go of.
+
+    Or what is asked of the activity. ``if_reset`` is what happens instead of its end, if it was reset meanwhile.
+    """
 
     token: AttemptToken
-    what: NewMessage | Retry | Beat
+    what: NewMessage | Retry | Beat | Detach | Steer
+    if_reset: Retry | None = None
 
 
 Write = Transition | Send | ActivityReport
@@ -246,7 +294,7 @@ class Refusal(Enum):
 
 
 class Committed(Struct, frozen=True, kw_only=True):
-    """It is written. For a start and a send ``run_id`` names the run; for reports ``cancel_requested`` is the task's.
+    """It is written. For a start and a send ``run_id`` names the run; for reports the flags are the task's.
 
     ``existing`` on a start: nothing was written because the run was there (same request id, or USE_EXISTING).
     """
@@ -254,6 +302,8 @@ class Committed(Struct, frozen=True, kw_only=True):
     run_id: str
     cancel_requested: bool = False
     existing: bool = False
+    paused: bool = False
+    reset: bool = False
 
 
 class Refused(Struct, frozen=True, kw_only=True):

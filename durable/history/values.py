@@ -180,6 +180,7 @@ class ActivityFields(Struct, frozen=True, kw_only=True):
     start_to_close_timeout_us: int = 0
     heartbeat_timeout_us: int = 0
     retry_policy: RetryPolicy = RetryPolicy()
+    priority: Priority | None = None
 
 
 class WorkerVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):

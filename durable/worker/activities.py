@@ -21,6 +21,7 @@ from durable.history.transition import (
     ActivityTask,
     AttemptToken,
     Beat,
+    Detach,
     Outcome,
     Retry,
 )
@@ -94,6 +95,8 @@ class Activities:
         self._missing: set[AttemptToken] = set()
         # Attempts that are this worker's though none of them runs: about to begin, or over and the store not told.
         self._absent: set[AttemptToken] = set()
+        # Those among them whose code has ended, and whose outcome will come from outside, once the store knows it.
+        self._leaving: set[AttemptToken] = set()
         self._reserved = 0
         self._sync_taken = 0
         self._dropped = False
@@ -207,6 +210,8 @@ class Activities:
     def told(self, token: AttemptToken) -> None:
         """The store knows how this attempt ended."""
         self._absent.discard(token)
+        self._leaving.discard(token)
+        self._note_idle()
 
     def cancel_requested(self, run_id: str, scheduled_event_id: int) -> None:
         """The workflow asks an attempt to end; if it is here, tell it."""
@@ -256,7 +261,7 @@ class Activities:
 
     async def _all_over(self, within: float) -> None:
         """Wait until no attempt is under way, but no longer than that."""
-        if self._attempts and within > 0:
+        if not self._idle.is_set() and within > 0:
             await _within(within, self._idle)
 
     def drop(self) -> None:
@@ -275,21 +280,26 @@ class Activities:
 
     # -- what attempts tell
 
-    def over(self, attempt: Attempt, what: ActivityOutcome | Retry | None) -> None:
-        """An attempt has ended; None: there is nothing to tell."""
+    def over(self, attempt: Attempt, what: ActivityOutcome | Retry | Detach | None) -> None:
+        """An attempt's code has ended; None: there is nothing to tell."""
         was_full = self.free == 0
         if self._attempts.pop(attempt.key, None) is None:
             return
         if was_full:
             self._freed()
         self._sync_taken -= attempt.is_sync
-        if not self._attempts:
-            self._idle.set()
+        if isinstance(what, Detach):
+            self._leaving.add(attempts.token(attempt.task))
+        self._note_idle()
         if isinstance(what, ActivityOutcome):
             self._absent.add(attempts.token(attempt.task))
             self._finished(attempt.task, what)
         elif what is not None:
             self.report(attempts.report(attempt.task, what, self.database.store.now_us()))
+
+    def _note_idle(self) -> None:
+        if not self._attempts and not self._leaving:
+            self._idle.set()
 
     def report(self, report: ActivityReport, done: Callable[[Outcome], None] | None = None) -> None:
         """Tell the store, until it answers."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from durable.activity import ActivityCancellationDetails, Flag, Info
+from durable.activity import ActivityCancellationDetails, CompleteAsyncError, Flag, Info
 from durable.client.description import moment
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
@@ -24,6 +24,7 @@ from durable.history.messages import ActivityOutcome
 from durable.history.standalone import is_standalone
 from durable.history.transition import (
     ActivityTask,
+    Detach,
     Outcome,
     Refused,
     Retry,
@@ -148,9 +149,11 @@ class Attempt(ActivityContext):
 
     async def _run(self) -> None:
         current_activity.set(self)
-        what: ActivityOutcome | Retry | None = None
+        what: ActivityOutcome | Retry | Detach | None = None
         try:
             what = self._completed(await self._call())
+        except CompleteAsyncError:
+            what = attempts.detached(self.task, self._activities.database.store.now_us())
         except asyncio.CancelledError as error:
             what = self._ended_by(error)
         except Exception as error:
@@ -193,6 +196,8 @@ class Attempt(ActivityContext):
             elif details.cancel_requested:
                 payloads = self.converter.to_payloads(error.details) if isinstance(error, CancelledError) else []
                 return attempts.canceled(self.task, payloads, self._activities.identity)
+            elif details.paused or details.reset:
+                return attempts.interrupted(self.task, self.converter.to_failure(_interruption(details)), now_us)
             else:
                 return None
         if isinstance(error, asyncio.CancelledError) and self._work is not None and self._work.cancelling():
@@ -212,7 +217,7 @@ class Attempt(ActivityContext):
         )
         return what
 
-    def _over(self, what: ActivityOutcome | Retry | None) -> None:
+    def _over(self, what: ActivityOutcome | Retry | Detach | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         if self._beat_due is not None:
@@ -288,8 +293,12 @@ class Attempt(ActivityContext):
         if isinstance(outcome, Refused):
             self.disown()
             self.cancel(ActivityCancellationDetails(not_found=True))
-        elif outcome.cancel_requested:
-            self.cancel(ActivityCancellationDetails(cancel_requested=True))
+        elif outcome.cancel_requested or outcome.paused or outcome.reset:
+            self.cancel(
+                ActivityCancellationDetails(
+                    cancel_requested=outcome.cancel_requested, paused=outcome.paused, reset=outcome.reset
+                )
+            )
 
 
 def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -316,6 +325,11 @@ def _is_benign(error: BaseException) -> bool:
     return isinstance(error, ApplicationError) and error.category == 1
 
 
+def _interruption(details: ActivityCancellationDetails) -> ApplicationError:
+    what, kind = ("paused", "ActivityPause") if details.paused else ("reset", "ActivityReset")
+    return ApplicationError(f"the activity was {what} from outside, and its code ended with that", type=kind)
+
+
 def _duration(us: int) -> timedelta | None:
     return timedelta(microseconds=us) if us else None
 
@@ -337,12 +351,12 @@ def _info(activities: Activities, task: ActivityTask) -> Info:
         start_to_close_timeout=_duration(spec.start_to_close_timeout_us),
         started_time=moment(task.started_us),
         task_queue=task.task_queue,
-        task_token=msgspec.msgpack.encode(attempts.token(task)),
+        task_token=attempts.task_token(task),
         workflow_id=None if standalone else spec.workflow_id,
         workflow_namespace=None if standalone else activities.namespace,
         workflow_run_id=None if standalone else task.run_id,
         workflow_type=None if standalone else spec.workflow_type,
-        priority=Priority.default,
+        priority=Priority.from_history(spec.priority),
         retry_policy=RetryPolicy.from_history(spec.retry_policy),
         activity_run_id=task.run_id if standalone else None,
     )

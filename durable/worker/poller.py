@@ -148,9 +148,9 @@ class Poller:
             self._activities.cancel_requested(token.run_id, token.scheduled_event_id)
         now_us = self._database.store.now_us()
         for task in claimed.overdue:
-            what = attempts.expired(task, now_us)
-            if what is not None:
-                self._activities.report(attempts.report(task, what, now_us))
+            report = attempts.overdue(task, now_us)
+            if report is not None:
+                self._activities.report(report)
         if self._left_us is not None:
             self.due(self._left_us + SHARED_FOR_US)
         if claimed.more:

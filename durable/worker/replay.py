@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from durable.activity import ActivityCancellationType
+from durable.common import Priority
 from durable.context import ActivityCall, ChildCall, WorkflowContext, stepping
 from durable.converter import DataConverter
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
@@ -359,6 +360,7 @@ class Run(WorkflowContext):
                 current_history_length=lambda: self._moment.started_event_id,
                 current_build_id=lambda: self._moment.build_id,
                 continued_run_id=started.continued_execution_run_id or None,
+                priority=Priority.from_history(started.priority),
             )
         return self._info
 
@@ -600,6 +602,7 @@ class Run(WorkflowContext):
             start_to_close_timeout_us=call.start_to_close_timeout_us,
             heartbeat_timeout_us=call.heartbeat_timeout_us,
             retry_policy=call.retry_policy,
+            priority=call.priority,
         )
         future.index = self._ask(command, future)
         return future

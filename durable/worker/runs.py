@@ -18,7 +18,6 @@ from durable.history.messages import ActivityOutcome, Message
 from durable.history.rules import Incoming, StartRequest
 from durable.history.state import State
 from durable.history.transition import (
-    ActivityReport,
     ActivityTask,
     ClaimedRun,
     Committed,
@@ -145,7 +144,7 @@ class Runs:
         """An activity of this worker is over: straight into its run's next step, or into the run's inbox."""
         now_us = self._database.store.now_us()
         entry = self._entries.get(task.run_id)
-        incoming = Incoming(outcome, now_us, token=attempts.token(task))
+        incoming = Incoming(outcome, now_us, token=attempts.token(task), task=task)
         if entry is None or (entry.rebuilt is None and not entry.busy):
             self._send(task.run_id, incoming)
             return
@@ -352,11 +351,12 @@ class Runs:
 
     def _send(self, run_id: str, incoming: Incoming) -> None:
         """What could not join a step becomes a message."""
-        message = codec.pack(incoming.message, incoming.due_us)
-        if incoming.token is not None:
-            self._activities.report(ActivityReport(token=incoming.token, what=message))
+        if incoming.task is not None:
+            assert isinstance(incoming.message, ActivityOutcome)
+            self._activities.report(attempts.report(incoming.task, incoming.message, incoming.due_us))
             return
         # If this is lost, the run's own reminder has the errand run again.
+        message = codec.pack(incoming.message, incoming.due_us)
         send = Send(namespace=self._namespace, workflow_id="", run_id=run_id, message=message)
         with suppress(RuntimeError):  # the client was closed under the worker
             self._database.submit(send, lambda _: None)

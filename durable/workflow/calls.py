@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from durable.activity import ActivityCancellationType, ActivityDefinition, activity_call
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, this_workflow
 
 A = TypeVar("A")
@@ -39,6 +39,7 @@ class ActivityConfig(TypedDict, total=False):
     activity_id: str | None
     versioning_intent: Any
     summary: str | None
+    priority: Priority
 
 
 def arguments(arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -113,6 +114,7 @@ def start_activity(
     activity_id: str | None = None,
     versioning_intent: Any = None,
     summary: str | None = None,
+    priority: Priority = Priority.default,
 ) -> ActivityHandle[Any]:
     """Schedule an activity, given as what is decorated or by name, and go on; await the handle for its result.
 
@@ -120,7 +122,8 @@ def start_activity(
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
     result to when only the name is known. ``summary`` and ``versioning_intent`` are taken for compatibility; neither is
-    stored.
+    stored. ``priority`` says who goes first where more activities wait than workers can begin; what it leaves open is
+    as the workflow has it.
     """
     given = {
         "task_queue": task_queue,
@@ -131,6 +134,7 @@ def start_activity(
         "retry_policy": retry_policy,
         "cancellation_type": cancellation_type,
         "activity_id": activity_id,
+        "priority": priority,
     }
     options = {key: value for key, value in given.items() if value is not None}
     return this_workflow().start_activity(call_of(activity, arguments(arg, args), result_type, options))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from durable.common import Priority
 from durable.context import maybe_workflow, this_workflow
 from durable.history.values import Payload
 
@@ -34,6 +35,8 @@ class Info:
     current_history_length: Callable[[], int] = field(repr=False, compare=False)
     continued_run_id: str | None = None
     """The run that this one continues."""
+    priority: Priority = Priority.default
+    """That of its activities that say nothing else."""
 
     current_build_id: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
 

@@ -146,7 +146,7 @@ async def test_work_that_nobody_takes_is_told_with_its_queue(made: Database) -> 
     made.run("UPDATE durable_inbox SET due_us = due_us - 180 * 1000000")
     made.run(
         "INSERT INTO durable_activity_tasks SELECT run_id, 5, namespace, 'mails', task_queue, started_us - 600000000, "
-        "NULL, NULL, 1, 0, cancelled, cancelled, '', '' FROM durable_runs, (SELECT 1 = 0 AS cancelled) AS no"
+        "NULL, NULL, 1, 0, cancelled, cancelled, '', '', 3, NULL FROM durable_runs, (SELECT 1 = 0 AS cancelled) AS no"
     )
 
     told = await found(made.url)
@@ -155,6 +155,16 @@ async def test_work_that_nobody_takes_is_told_with_its_queue(made: Database) -> 
     assert "runs of 'greetings' ('default'): 1, since 3 minutes" in told["task queues"].told
     assert "activities of 'mails' ('default'): 1, since 10 minutes" in told["task queues"].told
     assert told["workers"].grade is Grade.WARNING and "0 alive" in told["workers"].told
+
+
+async def test_an_activity_that_is_paused_is_no_work_that_nobody_takes(made: Database) -> None:
+    await started(made.url)
+    made.run(
+        "INSERT INTO durable_activity_tasks SELECT run_id, 5, namespace, 'mails', task_queue, started_us - 600000000, "
+        "NULL, NULL, 1, 0, cancelled, cancelled, '', '', 0, NULL FROM durable_runs, (SELECT 1 = 0 AS cancelled) AS no"
+    )
+
+    assert (await found(made.url))["task queues"].grade is Grade.OK
 
 
 async def test_work_that_is_only_just_due_is_no_trouble(made: Database) -> None:

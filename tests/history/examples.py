@@ -13,6 +13,7 @@ from durable.history.events import HistoryEvent
 from durable.history.values import (
     Failure,
     Payload,
+    Priority,
     RetryPolicy,
     UpdateInput,
     UpdateMeta,
@@ -42,6 +43,13 @@ retry_policies = st.builds(
     maximum_attempts=counts,
     non_retryable_error_types=st.lists(texts, max_size=2),
 )
+# A weight is a float of 32 bits in Temporal's messages.
+priorities = st.builds(
+    Priority,
+    priority_key=st.integers(1, 2**31 - 1),
+    fairness_key=texts,
+    fairness_weight=st.sampled_from([0.0, 0.5, 2.0]),
+)
 
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: texts,
@@ -53,6 +61,7 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     dict[str, Payload]: st.dictionaries(texts, payloads, max_size=2),
     RetryPolicy: retry_policies,
     RetryPolicy | None: st.none() | retry_policies,
+    Priority | None: st.none() | priorities,
 }
 
 
@@ -108,13 +117,6 @@ _BY_TYPE |= {
     UpdateRequest | None: st.none() | update_requests,
     UserMetadata | None: st.none()
     | st.builds(UserMetadata, summary=st.none() | payloads, details=st.none() | payloads),
-    values.Priority | None: st.none()
-    | st.builds(
-        values.Priority,
-        priority_key=counts,
-        fairness_key=texts,
-        fairness_weight=st.sampled_from([0.0, 0.5, 1.0, 2.25, 1000.0]),  # what protobuf's float prints exactly
-    ),
     WorkerVersion | None: st.none() | structs(WorkerVersion),
 }
 event_types: tuple[type[HistoryEvent], ...] = get_args(HistoryEvent)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from durable.history import attempts
+from durable.history.attempts import DEFAULT_PRIORITY, PAUSED
 from durable.history.messages import MessageKind
 from durable.history.store import Store
-from durable.history.transition import ActivityReport, Beat, Committed
+from durable.history.transition import OUTSIDE, ActivityReport, Beat, Committed
 from durable.history.values import RunStatus
 from tests.history.worlds import (
     BEGINNING_US,
@@ -45,7 +46,8 @@ RUN_COLUMNS = (
 def filling(first: int, last: int, blob: str) -> list[str]:
     """SQL for so many closed runs, as many that sleep for a month, as many that wait for an activity's next attempt.
 
-    All have histories. ``blob`` is how the database writes some bytes.
+    All have histories. And for as many activities that are paused, and that somebody outside will end. ``blob`` is how
+    the database writes some bytes.
     """
     numbers = f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {last})"
 
@@ -63,6 +65,14 @@ def filling(first: int, last: int, blob: str) -> list[str]:
             f"(SELECT 0 AS i UNION ALL SELECT 1 UNION ALL SELECT 2) AS p"
         )
 
+    def tasks(kind: str, due: str, owner: str, attempt: int, priority: int) -> str:
+        return (
+            f"{numbers} INSERT INTO durable_activity_tasks (run_id, scheduled_event_id, namespace, task_queue, "
+            "workflow_task_queue, due_us, deadline_us, owner, attempt, started_us, cancel_requested, lost, spec, "
+            f"progress, priority) SELECT '{kind} ' || i, 5, '{NAMESPACE}', '{QUEUE}', '{QUEUE}', {due}, "
+            f"{2 * later_us}, {owner}, {attempt}, 0, false, false, {blob}, {blob}, {priority} FROM n"
+        )
+
     later_us = BEGINNING_US + MONTH_US
     return [
         runs("closed", RunStatus.COMPLETED, "NULL", str(BEGINNING_US)),
@@ -71,10 +81,9 @@ def filling(first: int, last: int, blob: str) -> list[str]:
         *(histories(kind) for kind in ("closed", "asleep", "failing")),
         f"{numbers} INSERT INTO durable_inbox (namespace, task_queue, run_id, kind, key, due_us, body) "
         f"SELECT '{NAMESPACE}', '{QUEUE}', 'asleep ' || i, {int(MessageKind.TIMER)}, 5, {later_us} + i, {blob} FROM n",
-        f"{numbers} INSERT INTO durable_activity_tasks (run_id, scheduled_event_id, namespace, task_queue, "
-        "workflow_task_queue, due_us, deadline_us, owner, attempt, started_us, cancel_requested, lost, spec, progress) "
-        f"SELECT 'failing ' || i, 5, '{NAMESPACE}', '{QUEUE}', '{QUEUE}', {later_us} + i, {2 * later_us}, NULL, 3, 0, "
-        f"false, false, {blob}, {blob} FROM n",
+        tasks("failing", f"{later_us} + i", "NULL", 3, DEFAULT_PRIORITY),
+        tasks("paused", f"{BEGINNING_US} - i", "NULL", 3, PAUSED),
+        tasks("outside", f"{BEGINNING_US} - i", f"'{OUTSIDE}'", 3, DEFAULT_PRIORITY),
         f"{numbers} INSERT INTO durable_replies (id, body, expires_us) SELECT 'reply ' || i, {blob}, {later_us} FROM n",
     ]
 

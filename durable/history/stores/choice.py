@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -71,6 +72,11 @@ class Choice:
         """The busy runs, and those of which as many messages are taken as a claim takes: more may be there."""
         full = self._claim.max_messages_per_run
         return [*self.busy, *(each.run.run_id for each in runs if len(each.messages) >= full)]
+
+    def parts_of(self, found: Sequence[T], priority: Callable[[T], int], due_us: Callable[[T], int]) -> list[T]:
+        """As `part_of`, of each priority by itself: what is most urgent is nobody's to leave to others."""
+        levels = itertools.groupby(found, priority)
+        return [each for _, level in levels for each in self.part_of(list(level), due_us)]
 
     def _place(self) -> int:
         return sorted(self._alive).index(self._claim.worker_id)

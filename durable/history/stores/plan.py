@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from durable.history import admission, codec
+from durable.history import admission, attempts, codec
 from durable.history.messages import OUTLIVES
 from durable.history.transition import (
+    OUTSIDE,
+    ActivityControl,
     ActivityReport,
     ActivityTask,
     AttemptToken,
     Beat,
     Committed,
+    Detach,
     NewMessage,
     NewRun,
     Outcome,
@@ -27,6 +30,7 @@ from durable.history.transition import (
     Retry,
     RunInfo,
     Send,
+    Steer,
     Transition,
     Write,
 )
@@ -369,7 +373,22 @@ def task_row(task: ActivityTask, namespace: str) -> Row:
         task.lost,
         codec.encode(task.spec),
         codec.encode(task.progress),
+        attempts.priority(task.spec, task.control),
+        codec.encode_control(task.control),
     )
+
+
+def waiting_row(again: Retry, control: ActivityControl, key: TaskKey) -> Row:
+    """A task that waits for its next attempt; of what was asked of it only a pause remains."""
+    rest = ActivityControl(pause=control.pause)
+    progress = codec.encode(again.progress)
+    return (again.attempt, again.due_us, again.deadline_us, progress, codec.encode_control(rest), *key)
+
+
+def handed_back_row(task: ActivityTask, now_us: int) -> Row:
+    """A task that its worker gives back as it stops."""
+    again = attempts.restarted(attempts.handed_back(task, now_us), task.control)
+    return waiting_row(again, task.control, (task.run_id, task.scheduled_event_id))
 
 
 class HeldTask(msgspec.Struct, frozen=True):
@@ -381,6 +400,15 @@ class HeldTask(msgspec.Struct, frozen=True):
     lost: bool
     namespace: str
     workflow_task_queue: str
+    control: ActivityControl
+
+
+def finishable(held: dict[TaskKey, HeldTask]) -> dict[TaskKey, tuple[str | None, int]]:
+    """The attempts that a transition may end itself, as `Seen` has them.
+
+    How one ends whose activity is to be reset, its report knows, which also says what happens instead.
+    """
+    return {key: (task.owner, task.attempt) for key, task in held.items() if not task.control.reset}
 
 
 @dataclass(slots=True)
@@ -389,8 +417,12 @@ class ReportPlan:
 
     beats: list[Row] = field(default_factory=list[Row])
     """(deadline_us, progress, run_id, scheduled_event_id)"""
+    detached: list[Row] = field(default_factory=list[Row])
+    """(owner, deadline_us, progress, run_id, scheduled_event_id)"""
+    steered: list[Row] = field(default_factory=list[Row])
+    """(priority, control, run_id, scheduled_event_id)"""
     retries: list[Row] = field(default_factory=list[Row])
-    """(attempt, due_us, deadline_us, progress, run_id, scheduled_event_id)"""
+    """(attempt, due_us, deadline_us, progress, control, run_id, scheduled_event_id)"""
     finished: list[Row] = field(default_factory=list[Row])
     messages: list[Row] = field(default_factory=list[Row])
 
@@ -410,20 +442,50 @@ def _decide_report(report: ActivityReport, held: dict[TaskKey, HeldTask], now_us
     if task is None or (task.owner, task.attempt) != (token.owner, token.attempt):
         return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
     match report.what:
-        case Beat() if task.lost:
+        case Beat() | Detach() if task.lost:
             return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
         case Beat(deadline_us=deadline_us, progress=progress):
             plan.beats.append((deadline_us, codec.encode(progress), *key))
+        case Detach(deadline_us=deadline_us, progress=progress):
+            plan.detached.append((OUTSIDE, deadline_us, codec.encode(progress), *key))
+            held[key] = msgspec.structs.replace(task, owner=OUTSIDE)
+        case Steer() if task.cancel_requested:
+            pass
+        case Steer(control=control, priority=priority, again=again):
+            held[key] = task = msgspec.structs.replace(task, control=control)
+            plan.steered.append((priority, codec.encode_control(control), *key))
+            if again is not None:
+                _wait(held, key, attempts.restarted(again, control), plan)
+        case NewMessage() if report.if_reset is not None and task.control.reset:
+            _try_again(held, key, report.if_reset, now_us, plan)
         case Retry() as again:
-            # Whoever takes a task whose cancellation is asked for learns of it then: so that is at once.
-            due_us = min(again.due_us, now_us) if task.cancel_requested else again.due_us
-            plan.retries.append((again.attempt, due_us, again.deadline_us, codec.encode(again.progress), *key))
-            held[key] = msgspec.structs.replace(task, owner=None, attempt=again.attempt)
+            _try_again(held, key, again, now_us, plan)
         case NewMessage() as outcome:
             plan.finished.append(key)
             plan.messages.append(message_row(outcome, task.namespace, task.workflow_task_queue, token.run_id))
             del held[key]
-    return Committed(run_id=token.run_id, cancel_requested=task.cancel_requested)
+    return Committed(
+        run_id=token.run_id,
+        cancel_requested=task.cancel_requested,
+        paused=task.control.pause is not None,
+        reset=task.control.reset,
+    )
+
+
+def _try_again(held: dict[TaskKey, HeldTask], key: TaskKey, again: Retry, now_us: int, plan: ReportPlan) -> None:
+    """The attempt under way is over, and another one follows."""
+    task = held[key]
+    # Whoever takes a task whose cancellation is asked for learns of it then: so that is at once.
+    if task.cancel_requested or task.control.reset:
+        again = msgspec.structs.replace(again, due_us=min(again.due_us, now_us))
+    _wait(held, key, attempts.restarted(again, task.control), plan)
+
+
+def _wait(held: dict[TaskKey, HeldTask], key: TaskKey, again: Retry, plan: ReportPlan) -> None:
+    task = held[key]
+    plan.retries.append(waiting_row(again, task.control, key))
+    rest = ActivityControl(pause=task.control.pause)
+    held[key] = msgspec.structs.replace(task, owner=None, attempt=again.attempt, control=rest)
 
 
 def decide_send(send: Send, run: RunInfo | None) -> Outcome | Row:

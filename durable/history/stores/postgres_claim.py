@@ -20,6 +20,7 @@ from durable.history.transition import ActivityTask, Claim, Claimed, ClaimedRun,
 OVERDUE_MAX = 1000
 PAGE = 200
 DUE_US = TASK_COLUMNS.index(activity_tasks.c.due_us)
+PRIORITY = TASK_COLUMNS.index(activity_tasks.c.priority)
 DEADLINE_US = TASK_COLUMNS.index(activity_tasks.c.deadline_us)
 
 
@@ -104,6 +105,10 @@ def _consider(rows: Sequence[Sequence[Any]], found: _Found) -> bool:
     return True
 
 
+def _priority(row: Sequence[Any]) -> int:
+    return int(row[PRIORITY])
+
+
 def _due_us(row: Sequence[Any]) -> int:
     return int(row[DUE_US])
 
@@ -112,11 +117,17 @@ async def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Foun
     room = claim.max_activities - len(found.tasks)
     if room <= 0:
         return
-    now_us, walk = found.runs.now_us, ("tasks", claim.namespace, queue)
-    values = (claim.namespace, queue, now_us, now_us, room + 1, found.look.since_us(walk))
+    walks = {priority: (f"tasks {priority}", claim.namespace, queue) for priority in attempts.PRIORITIES}
+    since_us = [found.look.since_us(walk) for walk in walks.values()]
+    values = (list(walks), since_us, claim.namespace, queue, found.runs.now_us, room + 1)
     rows = await found.walk(db, statements().own.due_tasks, *values)
-    found.look.found(walk, _due_us(rows[0]) if rows else None)
-    found.tasks.extend(found.runs.part_of(rows, _due_us)[:room])
+    first_us: dict[int, int] = {}
+    for row in rows:
+        first_us.setdefault(_priority(row), _due_us(row))
+    for priority, walk in walks.items():
+        if len(rows) <= room or priority in first_us:  # else it was not looked at
+            found.look.found(walk, first_us.get(priority))
+    found.tasks.extend(found.runs.parts_of(rows, _priority, _due_us)[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
 

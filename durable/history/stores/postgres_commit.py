@@ -15,7 +15,7 @@ from durable.history.stores.postgres_errors import BAD_DATA, HELD_UP
 from durable.history.stores.postgres_reads import latest_runs, runs_by_id
 from durable.history.stores.postgres_retry import Outrun
 from durable.history.stores.postgres_sql import statements
-from durable.history.stores.sql import run_info
+from durable.history.stores.sql import held_task, run_info
 from durable.history.transition import (
     ActivityReport,
     Committed,
@@ -127,7 +127,7 @@ async def _write_transitions(
         return not (runs.isdisjoint(foreign_runs) and tasks.isdisjoint(foreign_tasks))
 
     free = _free(transitions, outcomes, is_held_up)
-    seen.attempts = {key: (task.owner, task.attempt) for key, task in held.items()}
+    seen.attempts = plan.finishable(held)
     await _see_rest(db, wanted, list(free.values()), seen)
     decided, rows = plan.decide(list(free.values()), seen)
     await _write_plan(db, rows)
@@ -164,7 +164,7 @@ async def _lock_tasks(
         return {}, set()
     sql = statements()
     rows = await db.read(sql.lock.tasks, *columns(keys))
-    tasks = {(row[0], row[1]): plan.HeldTask(*row[2:]) for row in rows}
+    tasks = dict(map(held_task, rows))
     missing = [key for key in keys if key not in tasks]
     if not missing:
         return tasks, set()
@@ -245,7 +245,9 @@ async def _write_reports(
     decided, rows = plan.decide_reports(list(free.values()), held, now_us)
     # Of two for one task the later one counts: a statement for many rows would take either.
     await db.write_many(sql.commit_tasks.beat, list({row[2:]: row for row in rows.beats}.values()))
-    await db.write_many(sql.commit_tasks.retry, list({row[4:]: row for row in rows.retries}.values()))
+    await db.write_many(sql.commit_tasks.detach, rows.detached)
+    await db.write_many(sql.commit_tasks.steer, list({row[2:]: row for row in rows.steered}.values()))
+    await db.write_many(sql.commit_tasks.retry, list({row[5:]: row for row in rows.retries}.values()))
     await db.write_many(sql.commit_tasks.delete_task, rows.finished)
     await db.write_many(sql.commit.insert_message, rows.messages)
     outcomes.update(zip(free, decided, strict=True))

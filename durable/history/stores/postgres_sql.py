@@ -31,9 +31,10 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import NullType, TypeEngine
 
+from durable.history.attempts import PRIORITIES
 from durable.history.messages import WAITS, MessageKind
 from durable.history.rules import SUSPICIOUS
-from durable.history.stores.sql import RUN_COLUMNS, STATUS, TASK_COLUMNS
+from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS, STATUS, TASK_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
 from durable.history.stores.tables import activity_tasks, history, inbox, runs, workers
@@ -94,7 +95,6 @@ PARAMETER = re.compile(r"\$(\d+)")
 WANTED_KEYS = "unnest($1::text[], $2::bigint[]) AS wanted(run_id, scheduled_event_id)"
 JOINED_TASK = f"{WANTED_KEYS} JOIN {activity_tasks.name} AS t USING (run_id, scheduled_event_id)"
 TASK_KEY = "t.run_id, t.scheduled_event_id"
-REPORTED = f"{TASK_KEY}, t.owner, t.attempt, t.cancel_requested, t.lost, t.namespace, t.workflow_task_queue"
 
 
 def _moved(text: str, by: int) -> str:
@@ -131,7 +131,9 @@ class LockStatements:
         self.runs_to_send = f"{these} FOR KEY SHARE SKIP LOCKED"
         self.runs_to_move = f"{these} FOR NO KEY UPDATE SKIP LOCKED"
         self.runs_to_close = f"{these} FOR UPDATE SKIP LOCKED"
-        self.tasks = f"SELECT {REPORTED} FROM {JOINED_TASK} ORDER BY {TASK_KEY} FOR UPDATE OF t SKIP LOCKED"
+        self.tasks = (
+            f"SELECT {_of('t', HELD_COLUMNS)} FROM {JOINED_TASK} ORDER BY {TASK_KEY} FOR UPDATE OF t SKIP LOCKED"
+        )
         self.tasks_to_cancel = f"SELECT {TASK_KEY}, t.owner FROM {JOINED_TASK} ORDER BY {TASK_KEY} FOR UPDATE OF t"
         living = f"SELECT worker_id FROM {workers.name} WHERE worker_id = ANY($1::text[]) AND dead_us IS NULL"
         # A renewal goes on meanwhile; who declares the worker dead waits, and then sees what this commit gave it.
@@ -191,9 +193,15 @@ class OwnStatements:
         )
         # What a claim asks, with the bounds of how far it looks.
         tasks = shared.claim_tasks
-        self.due_tasks = tasks.due_tasks.replace(" ORDER BY", f" AND {task}.due_us >= $6 ORDER BY")
+        self.due_tasks = (
+            f"SELECT {_of('t', TASK_COLUMNS)} FROM unnest($1::integer[], $2::bigint[]) AS line(priority, since_us) "
+            f"CROSS JOIN LATERAL (SELECT * FROM {task} AS o WHERE o.namespace = $3 AND o.task_queue = $4 "
+            "AND o.owner IS NULL AND o.priority = line.priority AND o.due_us >= line.since_us AND o.due_us <= $5 "
+            "AND (o.deadline_us IS NULL OR o.deadline_us > $5) ORDER BY o.due_us LIMIT $6) AS t LIMIT $6"
+        )
         self.overdue_tasks = tasks.overdue_tasks.replace(" ORDER BY", f" AND {task}.deadline_us >= $5 ORDER BY")
-        self.next_task = f"SELECT {_first(task, 'task_queue', 'due_us', ' AND owner IS NULL')}"
+        first_task = _first(task, "task_queue", "due_us", " AND owner IS NULL AND priority = line.priority")
+        self.next_task = f"SELECT min({first_task}) FROM unnest(ARRAY{list(PRIORITIES)}) AS line(priority)"
         next_message = _first(inbox.name, "task_queue", "due_us")
         self.next_of_workflows = f"SELECT least({next_message}, {_first(task, 'workflow_task_queue', 'deadline_us')})"
         self.histories = (

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from durable.history import attempts
 from durable.history.host import Host
+from durable.history.stores import plan
 from durable.history.stores.postgres_address import Address
 from durable.history.stores.postgres_clock import Clock
 from durable.history.stores.postgres_connection import Connection, Raw
@@ -131,17 +131,11 @@ class Workers:
                 return
             tasks = [activity_task(row) for row in await db.read(sql.own.held_tasks, worker_id)]
             back = [
-                (task, attempts.handed_back(task, now_us))
+                plan.handed_back_row(task, now_us)
                 for task in tasks
                 if not task.lost and task.spec.retry_policy.maximum_attempts != 1
             ]
-            await db.write_many(
-                sql.workers.hand_back,
-                [
-                    (again.attempt, again.due_us, again.deadline_us, task.run_id, task.scheduled_event_id)
-                    for task, again in back
-                ],
-            )
+            await db.write_many(sql.commit_tasks.retry, back)
             # What may begin only once may have begun, its report under way: its attempt is over.
             await db.write(sql.own.lose_tasks, [worker_id], now_us)
             await db.write(sql.own.free_runs, [worker_id])

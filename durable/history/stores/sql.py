@@ -10,8 +10,17 @@ import msgspec
 from durable.history import codec
 from durable.history.errors import CorruptHistory
 from durable.history.messages import MessageKind
+from durable.history.stores.plan import HeldTask, TaskKey
 from durable.history.stores.tables import activity_tasks, inbox, runs, workers
-from durable.history.transition import ActivityProgress, ActivitySpec, ActivityTask, RunInfo, StoredMessage, WorkerInfo
+from durable.history.transition import (
+    ActivityControl,
+    ActivityProgress,
+    ActivitySpec,
+    ActivityTask,
+    RunInfo,
+    StoredMessage,
+    WorkerInfo,
+)
 from durable.history.values import RunStatus
 
 RUN_COLUMNS = tuple(runs.c)
@@ -30,6 +39,19 @@ TASK_COLUMNS = (
     activity_tasks.c.progress,
     activity_tasks.c.cancel_requested,
     activity_tasks.c.lost,
+    activity_tasks.c.control,
+    activity_tasks.c.priority,
+)
+HELD_COLUMNS = (
+    activity_tasks.c.run_id,
+    activity_tasks.c.scheduled_event_id,
+    activity_tasks.c.owner,
+    activity_tasks.c.attempt,
+    activity_tasks.c.cancel_requested,
+    activity_tasks.c.lost,
+    activity_tasks.c.namespace,
+    activity_tasks.c.workflow_task_queue,
+    activity_tasks.c.control,
 )
 WORKER_COLUMNS = tuple(workers.c)
 
@@ -71,9 +93,9 @@ def stored_message(row: Sequence[Any]) -> StoredMessage:
 
 def activity_task(row: Sequence[Any]) -> ActivityTask:
     """A row of `TASK_COLUMNS`. One that can't be read must not keep others from being claimed with it."""
-    spec, progress, unreadable = UNREADABLE, ActivityProgress(), ""
+    spec, progress, control, unreadable = UNREADABLE, ActivityProgress(), ActivityControl(), ""
     try:
-        progress = codec.decode_progress(row[10])
+        progress, control = codec.decode_progress(row[10]), codec.decode_control(row[13])
         spec = codec.decode_spec(row[5])
     except CorruptHistory as error:
         unreadable = f"activity {row[1]} of run {row[0]}: {error}"
@@ -91,8 +113,18 @@ def activity_task(row: Sequence[Any]) -> ActivityTask:
         progress=progress,
         cancel_requested=bool(row[11]),
         lost=bool(row[12]),
+        control=control,
         unreadable=unreadable,
     )
+
+
+def held_task(row: Sequence[Any]) -> tuple[TaskKey, HeldTask]:
+    """A row of `HELD_COLUMNS`."""
+    try:
+        control = codec.decode_control(row[8])
+    except CorruptHistory:
+        control = ActivityControl()  # what nobody can read, nobody can follow
+    return (row[0], row[1]), HeldTask(row[2], row[3], bool(row[4]), bool(row[5]), row[6], row[7], control)
 
 
 class WorkerRow(msgspec.Struct, frozen=True):

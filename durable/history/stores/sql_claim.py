@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, update
 
+from durable.history.attempts import PRIORITIES
 from durable.history.messages import WAITS
 from durable.history.stores.sql import MESSAGE_COLUMNS, TASK_COLUMNS
 from durable.history.stores.sql_text import NONE, THIS_KEY, THIS_TASK, Language, given, number
@@ -53,17 +54,15 @@ class ClaimTaskStatements:
     def __init__(self, sql: Language) -> None:
         task, ns, queue, now = activity_tasks.c, given("ns"), given("queue"), given("now")
         offered = (task.namespace == ns, task.task_queue == queue, task.owner.is_(None))
+        in_line = task.priority.in_([number(each) for each in PRIORITIES])
         in_time = task.deadline_us.is_(None) | (task.deadline_us > given("late"))
         self.due_tasks = sql.text(
             select(*TASK_COLUMNS)
-            .where(*offered, task.due_us <= now, in_time)
-            .order_by(task.due_us)
+            .where(*offered, in_line, task.due_us <= now, in_time)
+            .order_by(task.priority, task.due_us)
             .limit(given("limit"))
             .offset(NONE),
             *("ns", "queue", "now", "late", "limit"),
-        )
-        self.next_task = sql.text(
-            select(func.min(task.due_us)).where(*offered, task.due_us > now), *("ns", "queue", "now")
         )
         self.take_task = sql.many(
             update(activity_tasks)

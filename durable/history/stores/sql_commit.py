@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import case, delete, false, null, select, true, update
 
+from durable.history.attempts import DEFAULT_PRIORITY
 from durable.history.messages import HOLDS_OPEN, KEYED, OUTLIVES, WAITS, MessageKind
 from durable.history.rules import SUSPICIOUS
 from durable.history.stores.sql import RUN_COLUMNS
@@ -79,12 +80,34 @@ class CommitTaskStatements:
         self.delete_task = sql.many(delete(activity_tasks).where(*THIS_TASK), *THIS_KEY)
         self.delete_tasks = sql.many(delete(activity_tasks).where(task.run_id == given("b_run")), "b_run")
         self.task_owner = sql.text(select(task.owner).where(*THIS_TASK), *THIS_KEY)
-        self.ask_cancel = sql.many(update(activity_tasks).values(cancel_requested=true()).where(*THIS_TASK), *THIS_KEY)
+        # That ends a pause: a paused task nobody would take to learn of it.
+        self.ask_cancel = sql.many(
+            update(activity_tasks)
+            .ordered_values(
+                (task.cancel_requested, true()), (task.priority, number(DEFAULT_PRIORITY)), (task.control, null())
+            )
+            .where(*THIS_TASK),
+            *THIS_KEY,
+        )
         self.beat = sql.many(
             update(activity_tasks)
             .ordered_values((task.deadline_us, given("deadline")), (task.progress, given("progress")))
             .where(*THIS_TASK),
             *("deadline", "progress", *THIS_KEY),
+        )
+        self.detach = sql.many(
+            update(activity_tasks)
+            .ordered_values(
+                (task.owner, given("owner")), (task.deadline_us, given("deadline")), (task.progress, given("progress"))
+            )
+            .where(*THIS_TASK),
+            *("owner", "deadline", "progress", *THIS_KEY),
+        )
+        self.steer = sql.many(
+            update(activity_tasks)
+            .ordered_values((task.priority, given("priority")), (task.control, given("control")))
+            .where(*THIS_TASK),
+            *("priority", "control", *THIS_KEY),
         )
         self.retry = sql.many(
             update(activity_tasks)
@@ -93,12 +116,13 @@ class CommitTaskStatements:
                 (task.due_us, given("due")),
                 (task.deadline_us, given("deadline")),
                 (task.progress, given("progress")),
+                (task.control, given("control")),
                 (task.owner, null()),
                 (task.lost, false()),
                 (task.started_us, number(0)),
             )
             .where(*THIS_TASK),
-            *("attempt", "due", "deadline", "progress", *THIS_KEY),
+            *("attempt", "due", "deadline", "progress", "control", *THIS_KEY),
         )
 
 

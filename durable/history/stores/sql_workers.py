@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete, false, null, select, true, update
 
 from durable.history.stores.sql import TASK_COLUMNS, WORKER_COLUMNS
-from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
+from durable.history.stores.sql_text import Language, given
 from durable.history.stores.tables import activity_tasks, replies, runs, workers
 
 
@@ -40,18 +40,6 @@ class WorkerStatements:
             "b_worker",
         )
         self.held_tasks = sql.text(select(*TASK_COLUMNS).where(task.owner == given("b_worker")), "b_worker")
-        self.hand_back = sql.many(
-            update(activity_tasks)
-            .ordered_values(
-                (task.attempt, given("attempt")),
-                (task.due_us, given("due")),
-                (task.deadline_us, given("deadline")),
-                (task.owner, null()),
-                (task.started_us, number(0)),
-            )
-            .where(*THIS_TASK),
-            *("attempt", "due", "deadline", *THIS_KEY),
-        )
         self.release_worker = sql.text(delete(workers).where(this_worker, worker.dead_us.is_(None)), "b_worker")
         self.forget_dead = sql.text(delete(workers).where(worker.dead_us < given("before")), "before")
         self.forget_replies = sql.text(delete(replies).where(replies.c.expires_us < given("before")), "before")

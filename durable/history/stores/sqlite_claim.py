@@ -19,6 +19,7 @@ from durable.history.transition import ActivityTask, Claim, Claimed, ClaimedRun
 OVERDUE_MAX = 1000
 PASSED_OVER_MAX = 100
 FIRST_US = -(2**63)
+PRIORITY = TASK_COLUMNS.index(activity_tasks.c.priority)
 DUE_US = TASK_COLUMNS.index(activity_tasks.c.due_us)
 
 
@@ -85,6 +86,10 @@ def _look_for_runs(db: Connection, claim: Claim, queue: str, since_us: int, choi
         rows.close()
 
 
+def _priority(row: Sequence[Any]) -> int:
+    return int(row[PRIORITY])
+
+
 def _due_us(row: Sequence[Any]) -> int:
     return int(row[DUE_US])
 
@@ -96,7 +101,7 @@ def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Found) -> 
     now_us = found.runs.now_us
     values = (claim.namespace, queue, now_us, now_us, room + 1)
     rows = db.read(statements().claim_tasks.due_tasks, values).fetchall()
-    found.tasks.extend(found.runs.part_of(rows, _due_us)[:room])
+    found.tasks.extend(found.runs.parts_of(rows, _priority, _due_us)[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
 
@@ -143,7 +148,7 @@ def _next_due_us(db: Connection, claim: Claim, choice: Choice) -> int | None:
     sql, later = statements(), list(choice.later_us)
     asked = [(sql.claim_runs.next_message, queue) for queue in claim.workflow_queues]
     asked += [(sql.claim_tasks.next_deadline, queue) for queue in claim.workflow_queues]
-    asked += [(sql.claim_tasks.next_task, queue) for queue in claim.activity_queues]
+    asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:
         due_us = db.one(statement, (claim.namespace, queue, choice.now_us))
         if due_us is not None:

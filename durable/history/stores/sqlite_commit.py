@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from durable.history.stores import plan
-from durable.history.stores.sql import run_info
+from durable.history.stores.sql import held_task, run_info
 from durable.history.stores.sqlite_file import Connection
 from durable.history.stores.sqlite_reads import alive, latest_runs, runs_by_id
 from durable.history.stores.sqlite_sql import listed, statements
@@ -147,8 +147,7 @@ def _see(db: Connection, wanted: plan.Needs, now_us: int) -> plan.Seen:
         for message_id, run_id, due_us in db.read(sql.commit.messages_by_id, (listed(wanted.messages),)):
             seen.messages[message_id] = (run_id, due_us)
     if wanted.attempts:
-        held = _held(db, wanted.attempts)
-        seen.attempts = {key: (task.owner, task.attempt) for key, task in held.items()}
+        seen.attempts = plan.finishable(_held(db, wanted.attempts))
     if wanted.closing:
         for run_id, message_id in db.read(sql.commit.unread, (listed(wanted.closing),)):
             seen.unread.setdefault(run_id, []).append(message_id)
@@ -162,6 +161,8 @@ def _write_reports(db: Connection, reports: Sequence[ActivityReport], now_us: in
     keys = [(report.token.run_id, report.token.scheduled_event_id) for report in reports]
     outcomes, rows = plan.decide_reports(reports, _held(db, keys), now_us)
     db.write_many(sql.commit_tasks.beat, rows.beats)
+    db.write_many(sql.commit_tasks.detach, rows.detached)
+    db.write_many(sql.commit_tasks.steer, rows.steered)
     db.write_many(sql.commit_tasks.retry, rows.retries)
     db.write_many(sql.commit_tasks.delete_task, rows.finished)
     db.write_many(sql.commit.insert_message, rows.messages)
@@ -170,10 +171,7 @@ def _write_reports(db: Connection, reports: Sequence[ActivityReport], now_us: in
 
 def _held(db: Connection, keys: Sequence[plan.TaskKey]) -> dict[plan.TaskKey, plan.HeldTask]:
     rows = db.read(statements().own.held_by_key, (listed(keys),))
-    return {
-        (run_id, event_id): plan.HeldTask(owner, attempt, bool(cancelled), bool(lost), namespace, queue)
-        for run_id, event_id, owner, attempt, cancelled, lost, namespace, queue in rows
-    }
+    return dict(map(held_task, rows))
 
 
 def _write_sends(db: Connection, sends: Sequence[Send]) -> list[Outcome]:

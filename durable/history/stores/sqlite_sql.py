@@ -9,8 +9,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Text, bindparam, func, select
 from sqlalchemy.dialects import sqlite as dialects
 
+from durable.history.attempts import PRIORITIES
 from durable.history.messages import WAITS
-from durable.history.stores.sql import RUN_COLUMNS
+from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
 from durable.history.stores.tables import activity_tasks, inbox, runs
@@ -38,10 +39,15 @@ class OwnStatements:
             f"WHERE i.run_id = {runs.name}.run_id "
             f"AND (i.due_us <= ? OR i.kind NOT IN ({', '.join(str(int(kind)) for kind in WAITS)}))) WHERE owner = ?"
         )
+        # A minimum for each priority: for all at once SQLite would walk through what waits.
+        self.next_task = (
+            f"SELECT min((SELECT t.due_us FROM {activity_tasks.name} AS t WHERE t.namespace = ? AND t.task_queue = ? "
+            "AND t.owner IS NULL AND t.priority = each.value AND t.due_us > ? ORDER BY t.due_us LIMIT 1)) "
+            f"FROM json_each('{list(PRIORITIES)}') AS each"
+        )
         self.held_by_key = (
-            "SELECT t.run_id, t.scheduled_event_id, t.owner, t.attempt, t.cancel_requested, t.lost, t.namespace, "
-            f"t.workflow_task_queue FROM json_each(?) AS wanted CROSS JOIN {activity_tasks.name} AS t "
-            "ON t.run_id = json_extract(wanted.value, '$[0]') "
+            f"SELECT {', '.join(f't.{column.name}' for column in HELD_COLUMNS)} FROM json_each(?) AS wanted "
+            f"CROSS JOIN {activity_tasks.name} AS t ON t.run_id = json_extract(wanted.value, '$[0]') "
             "AND t.scheduled_event_id = json_extract(wanted.value, '$[1]')"
         )
 

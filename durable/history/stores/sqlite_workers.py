@@ -6,9 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from durable.history import attempts
 from durable.history.host import Host
-from durable.history.stores import signs
+from durable.history.stores import plan, signs
 from durable.history.stores.punctuality import Renewals, is_late
 from durable.history.stores.sql import WorkerRow, activity_task, worker_row
 from durable.history.stores.sqlite_file import Connection, explained
@@ -80,17 +79,11 @@ class Workers:
         with db.writing():
             tasks = [activity_task(row) for row in db.read(self._sql.held_tasks, (worker_id,))]
             back = [
-                (task, attempts.handed_back(task, now_us))
+                plan.handed_back_row(task, now_us)
                 for task in tasks
                 if not task.lost and task.spec.retry_policy.maximum_attempts != 1
             ]
-            db.write_many(
-                self._sql.hand_back,
-                [
-                    (again.attempt, again.due_us, again.deadline_us, task.run_id, task.scheduled_event_id)
-                    for task, again in back
-                ],
-            )
+            db.write_many(statements().commit_tasks.retry, back)
             # What may begin only once may have begun, its report under way: its attempt is over.
             db.write(self._sql.lose_tasks, (now_us, worker_id))
             db.write(self._sql.free_runs, (worker_id,))

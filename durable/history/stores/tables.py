@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The revision that these tables are: the head of the migrations."""
 
 VERSION_TABLE = "durable_schema"
@@ -122,11 +122,14 @@ activity_tasks = Table(
     Column("lost", Boolean, nullable=False),
     Column("spec", LargeBinary, nullable=False),
     Column("progress", LargeBinary, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="3"),
+    Column("control", LargeBinary),
 )
 Index(
     "durable_activity_tasks_due",
     activity_tasks.c.namespace,
     activity_tasks.c.task_queue,
+    activity_tasks.c.priority,
     activity_tasks.c.due_us,
     sqlite_where=activity_tasks.c.owner.is_(None),
     postgresql_where=activity_tasks.c.owner.is_(None),

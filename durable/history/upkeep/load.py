@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, func, literal_column, select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.elements import ClauseElement
 
+from durable.history.attempts import PAUSED
 from durable.history.stores.punctuality import is_late
 from durable.history.stores.sql import WORKER_COLUMNS, WorkerRow
 from durable.history.stores.tables import activity_tasks, inbox, runs, workers
@@ -50,7 +51,9 @@ class Statements:
         )
         self.tasks = self._text(
             select(task.namespace, task.task_queue, func.count(), func.min(task.due_us))
-            .where(task.owner.is_(None), task.due_us <= late)
+            .where(
+                task.owner.is_(None), task.priority != literal_column(str(PAUSED), BigInteger()), task.due_us <= late
+            )
             .group_by(task.namespace, task.task_queue)
         )
 

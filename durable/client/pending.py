@@ -1,0 +1,102 @@
+"""Activities that are not over, found by their ids or by an attempt's token, and what is told of them to the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from durable.history import attempts
+from durable.history.transition import ActivityReport, ActivityTask, AttemptToken, Committed, Refusal, Refused
+from durable.service import RPCError, RPCStatusCode
+
+if TYPE_CHECKING:
+    from durable.client.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AsyncActivityIDReference:
+    """An activity by its ids. ``run_id`` None is the latest run of the workflow."""
+
+    workflow_id: str | None
+    run_id: str | None
+    activity_id: str
+
+
+Reference = AsyncActivityIDReference | bytes
+"""An activity; or one attempt of it, by the token that `activity.info` told it."""
+
+
+async def find(client: Client, reference: Reference) -> ActivityTask:
+    """The activity as it is now.
+
+    `RPCError` NOT_FOUND when it is over, or never was, or when the token is of an earlier attempt; INVALID_ARGUMENT
+    for bytes that are no token.
+    """
+    workflow_id, run_id = _run_of(reference)
+    store = client.database.store
+    run = await store.find(client.namespace, workflow_id, run_id)
+    for task in [] if run is None else await store.tasks(run.run_id):
+        if _is_meant(task, reference):
+            return task
+    raise not_found(client, reference)
+
+
+async def report(client: Client, reference: Reference, of: Callable[[ActivityTask], ActivityReport]) -> Committed:
+    """Write what ``of`` makes of the activity as it is now, once it holds; for errors see `find`."""
+    refused: AttemptToken | None = None
+    while True:
+        write = of(await find(client, reference))
+        if write.token == refused:
+            raise not_found(client, reference)  # its worker has died, and took the attempt along
+        match await client.database.write(write):
+            case Committed() as committed:
+                return committed
+            case Refused(reason=Refusal.MISSING):
+                refused = write.token  # it has moved on since it was read
+            case Refused(detail=detail):
+                raise ValueError(f"the database refuses what is told of {_text(reference)}: {detail}")
+
+
+async def within(wait: Awaitable[T], timeout: timedelta | None) -> T:
+    """`RPCError` DEADLINE_EXCEEDED when it takes longer."""
+    if timeout is None:
+        return await wait
+    try:
+        return await asyncio.wait_for(wait, timeout.total_seconds())
+    except TimeoutError:
+        raise RPCError(
+            f"the database did not answer within {timeout.total_seconds():g} s; what was asked for may be done, or not",
+            RPCStatusCode.DEADLINE_EXCEEDED,
+        ) from None
+
+
+def not_found(client: Client, reference: Reference) -> RPCError:
+    return RPCError(
+        f"{_text(reference)} is over, or there is none, in namespace {client.namespace!r}", RPCStatusCode.NOT_FOUND
+    )
+
+
+def _run_of(reference: Reference) -> tuple[str, str | None]:
+    if isinstance(reference, AsyncActivityIDReference):
+        return reference.workflow_id or "", reference.run_id
+    try:
+        return "", attempts.run_of(reference)
+    except ValueError as error:
+        raise RPCError(str(error), RPCStatusCode.INVALID_ARGUMENT) from error
+
+
+def _is_meant(task: ActivityTask, reference: Reference) -> bool:
+    if isinstance(reference, AsyncActivityIDReference):
+        return task.spec.activity_id == reference.activity_id
+    return task.owner is not None and attempts.task_token(task) == reference
+
+
+def _text(reference: Reference) -> str:
+    if isinstance(reference, bytes):
+        return f"the attempt of an activity of run {attempts.run_of(reference)}"
+    return f"activity {reference.activity_id!r} of workflow {reference.workflow_id!r}"
