@@ -658,8 +658,7 @@ class Run(WorkflowContext):
             self._activities.pop(future.scheduled_event_id, None)
         if not future.cancel_asked and future.scheduled_event_id not in self._over:
             future.cancel_asked = True
-            # Not at once: as in Temporal, what the code asks for before it waits again comes first, its end included.
-            self._loop.call_soon(lambda: self._cancels.append(future.scheduled_event_id))
+            self._cancels.append(future.scheduled_event_id)
 
     def record_cancelled(self, task_key: int) -> None:
         """The code has cancelled a local activity, which is its outcome."""

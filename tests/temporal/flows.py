@@ -211,21 +211,5 @@ class Forsaken:
         return await workflow.execute_activity(clean_up, "a room", start_to_close_timeout=SOON)
 
 
-@workflow.defn
-class Hasty:
-    """Asks activities to end, and goes on before it waits again: to sleep, and to its own end."""
-
-    @workflow.run
-    async def run(self) -> None:
-        first, second = [
-            workflow.start_activity(clean_up, room, task_queue="nobody-serves-it", start_to_close_timeout=SOON)
-            for room in ("hall", "attic")
-        ]
-        await asyncio.sleep(0.01)
-        first.cancel()
-        await asyncio.sleep(0.01)
-        second.cancel()
-
-
-WORKFLOWS = [Orders, Sums, Handlers, Reminder, Declined, Sleeper, Patient, Impatient, Forsaken, Hasty]
+WORKFLOWS = [Orders, Sums, Handlers, Reminder, Declined, Sleeper, Patient, Impatient, Forsaken]
 ACTIVITIES = [double, decline, clean_up, hang]

@@ -51,16 +51,6 @@ async def test_a_history_of_ours_replays_in_temporals_replayer(scenario: Scenari
     await replay(of_temporal().WORKFLOWS, history)
 
 
-async def test_a_cancelled_activity_hears_of_it_after_what_the_code_does_before_it_waits_again() -> None:
-    history = await played(Scenario("Hasty"))
-
-    recorded = histories.types(history)
-    assert recorded[10:13] == ["WorkflowTaskCompleted", "TimerStarted", "ActivityTaskCancelRequested"]
-    assert recorded.count("ActivityTaskCancelRequested") == 1
-    assert recorded[-1] == "WorkflowExecutionCompleted"
-    await replay(of_temporal().WORKFLOWS, history)
-
-
 async def test_temporals_replayer_tells_the_difference_too() -> None:
     history = await played(SCENARIOS["too-late"])
 
