@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from durable.converter.data import PAYLOAD_BYTES_MAX, DataConverter, default
-from durable.converter.errors import ConversionError
+from durable.converter.errors import ConversionError, PayloadTooLarge
 from durable.converter.failure import DefaultFailureConverter, FailureConverter
 from durable.converter.payload import (
     BinaryNullPayloadConverter,
@@ -30,5 +30,6 @@ __all__ = [
     "JSONPlainPayloadConverter",
     "Payload",
     "PayloadConverter",
+    "PayloadTooLarge",
     "default",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from durable.common import RawValue
-from durable.converter.errors import ConversionError
+from durable.converter.errors import ConversionError, PayloadTooLarge
 from durable.converter.failure import DefaultFailureConverter, FailureConverter
 from durable.converter.payload import DefaultPayloadConverter, PayloadConverter
 from durable.history.values import Failure, Payload
@@ -38,7 +38,7 @@ class DataConverter:
     def to_payloads(self, values: Sequence[Any], names: Sequence[str] = ()) -> list[Payload]:
         """One payload per value; a `RawValue`'s is its own.
 
-        Raises ConversionError for a value that can't be converted, or is too large.
+        Raises ConversionError for a value that can't be converted, `PayloadTooLarge` for one that is too large.
         """
         if any(isinstance(value, RawValue) for value in values):
             return [self._to_payload(value, names[at : at + 1]) for at, value in enumerate(values)]
@@ -83,8 +83,8 @@ class DataConverter:
     def from_failure(self, failure: Failure) -> BaseException:
         return self.failure_converter.from_failure(failure, self.payload_converter)
 
-    def _too_large(self, size: int, index: int) -> ConversionError:
-        return ConversionError(
+    def _too_large(self, size: int, index: int) -> PayloadTooLarge:
+        return PayloadTooLarge(
             f"{size:,} bytes are more than the {self.payload_bytes_max:,} that a payload may have; "
             "store the data elsewhere and pass a reference, or split it",
             index=index,

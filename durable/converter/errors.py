@@ -27,3 +27,10 @@ class ConversionError(TypeError):
         """Take the name of the parameter at the error's index."""
         if self.index is not None and self.index < len(names):
             self.name = names[self.index]
+
+
+class PayloadTooLarge(ConversionError):
+    """A value whose payload is larger than the converter's ``payload_bytes_max``.
+
+    As the result of an activity it is the type of a final ApplicationError: "PayloadTooLarge".
+    """

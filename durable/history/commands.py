@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
+from durable.history.events import WorkflowExecutionSignaled
 from durable.history.values import (
     ActivityFields,
     Failure,
@@ -123,13 +126,17 @@ class CancelWorkflowExecution(Struct, frozen=True, kw_only=True):
 
 
 class ContinueAsNewWorkflowExecution(Struct, frozen=True, kw_only=True):
-    """End this run, and begin the next one of its workflow id. "" and None: as this run has it."""
+    """End this run, and begin the next one of its workflow id. "" and None: as this run has it.
+
+    ``signals`` are those that this run's code was told and has not taken: the next run is told of them first.
+    """
 
     workflow_type: str = ""
     task_queue: str = ""
     input: list[Payload] = []
     workflow_task_timeout_us: int | None = None
     backoff_start_interval_us: int = 0
+    signals: Sequence[WorkflowExecutionSignaled] = ()
 
 
 Command = (

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from durable.history import codec, errands
 from durable.history.answering import COMMANDS, Draft
@@ -29,6 +29,7 @@ from durable.history.errands import Errand
 from durable.history.events import (
     HistoryEvent,
     WorkflowExecutionContinuedAsNew,
+    WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowExecutionUpdateAdmitted,
@@ -82,6 +83,11 @@ from durable.history.values import (
 PARKED_RETRY_FIRST_US = 1_000_000
 PARKED_RETRY_MAX_US = 600_000_000
 REPLY_KEPT_US = 60_000_000
+
+HISTORY_EVENTS_WARNED = 10_240
+"""From so many events on, a run had better continue as new. This and the next: Temporal's limits."""
+HISTORY_EVENTS_MAX = 51_200
+"""A run with so many is terminated when it has something to do: each replay of it would take longer than the last."""
 
 DEATHS_MAX = 3
 """So many owners of a run may die in a row; then its code is taken for what kills them, and the run parked."""
@@ -352,7 +358,11 @@ def complete(
         status=status,
         closed_us=draft.now_us if closed is not None else None,
         refuse_unread=status is not RunStatus.CONTINUED_AS_NEW,
-        successor=_successor(received, state, events[-1]) if status is RunStatus.CONTINUED_AS_NEW else None,
+        successor=(
+            _successor(received, state, events[-1], closed.signals)
+            if isinstance(closed, ContinueAsNewWorkflowExecution)
+            else None
+        ),
     )
     return Step(
         transition=transition,
@@ -363,7 +373,9 @@ def complete(
     )
 
 
-def _successor(received: Received, state: State, ended: HistoryEvent) -> Transition:
+def _successor(
+    received: Received, state: State, ended: HistoryEvent, signals: Sequence[WorkflowExecutionSignaled]
+) -> Transition:
     """The first step of the run that continues this one."""
     begun = state.started
     assert isinstance(ended, WorkflowExecutionContinuedAsNew)
@@ -392,8 +404,10 @@ def _successor(received: Received, state: State, ended: HistoryEvent) -> Transit
             priority=state.priority,
         )
     ]
+    for at, signal in enumerate(signals, 2):
+        events.append(structs.replace(signal, id=at, time_us=now_us, request_id=""))
     if not ended.backoff_start_interval_us:
-        events.append(_task_scheduled_event(2, now_us, ended.task_queue, ended.workflow_task_timeout_us))
+        events.append(_task_scheduled_event(len(events) + 1, now_us, ended.task_queue, ended.workflow_task_timeout_us))
     return Transition(
         run_id=run_id,
         last_event_id=0,
@@ -534,6 +548,19 @@ def terminate(
     return Step(transition=transition, state=after, events=events, command_events=[])
 
 
+def is_too_long(received: Received) -> bool:
+    """Has the run as many events as a run may have, and yet something to do?"""
+    return received.task and received.state.last_event_id >= HISTORY_EVENTS_MAX
+
+
+def terminate_too_long(received: Received, now_us: int) -> Step:
+    """End a run whose history is as long as a history may be."""
+    events = received.state.last_event_id
+    reason = f"its history has {events:,} events, and may have {HISTORY_EVENTS_MAX:,}: continue as new before that"
+    step = terminate(received.state, received.run_id, received.incoming, now_us, reason=reason)
+    return structs.replace(step, transition=structs.replace(step.transition, finished=_finished(received)))
+
+
 def cut_short() -> Failure:
     """How an update ends that was accepted, and not over when its run was closed."""
     return Failure(
@@ -599,7 +626,7 @@ def _admitted(received: Received) -> list[HistoryEvent]:
 
 def _delayed(state: State) -> bool:
     """A run that was started with a delay has no workflow task yet."""
-    return state.last_event_id == 1
+    return state.last_event_id > 0 and not state.begun
 
 
 def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowExecutionStarted:

@@ -105,10 +105,10 @@ class State(Struct, kw_only=True):
 
     ``activities`` and ``timers`` are what is pending, by the id of the event that began it. ``task_scheduled`` is the
     id of a WorkflowTaskScheduled that no task has answered yet, else 0. ``task_failed``: the last workflow task
-    failed, so the run is parked. ``request_ids`` are the last 1,000 consumed, oldest first. ``updates`` are those that
-    were admitted or accepted, by their ids.
-    ``children`` are those that are not over, and ``requests`` what was asked of other runs and has no answer yet, both
-    by the id of the initiating event. ``started`` is the first event, ``ended`` the closing one.
+    failed, so the run is parked. ``begun``: it has, or had, a workflow task. ``request_ids`` are the last 1,000
+    consumed, oldest first. ``updates`` are those that were admitted or accepted, by their ids. ``children`` are those
+    that are not over, and ``requests`` what was asked of other runs and has no answer yet, both by the id of the
+    initiating event. ``started`` is the first event, ``ended`` the closing one.
     """
 
     workflow_id: str = ""
@@ -122,6 +122,7 @@ class State(Struct, kw_only=True):
     status: RunStatus = RunStatus.RUNNING
     task_scheduled: int = 0
     task_failed: bool = False
+    begun: bool = False
     cancel_requested: bool = False
     activities: dict[int, PendingActivity] = msgspec.field(default_factory=dict[int, PendingActivity])
     timers: dict[int, str] = msgspec.field(default_factory=dict[int, str])
@@ -200,7 +201,7 @@ def _cancel_requested(s: State, e: WorkflowExecutionCancelRequested) -> None:
 
 
 def _task_scheduled(s: State, e: WorkflowTaskScheduled) -> None:
-    s.task_scheduled = e.id
+    s.task_scheduled, s.begun = e.id, True
 
 
 def _task_started(s: State, e: WorkflowTaskStarted) -> None:

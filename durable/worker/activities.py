@@ -15,6 +15,7 @@ from durable.converter import DataConverter
 from durable.history import attempts
 from durable.history.database import Database
 from durable.history.errors import HistoryError
+from durable.history.local_activities import is_local
 from durable.history.messages import ActivityOutcome
 from durable.history.transition import (
     ActivityReport,
@@ -151,7 +152,7 @@ class Activities:
     def reserve(self, task: ActivityTask) -> ActivityTask | None:
         """A task that is about to be scheduled, as this worker's own from the beginning; None when it can't take it."""
         if (
-            not self._eager
+            not (self._eager or is_local(task.scheduled_event_id))
             or task.task_queue != self._task_queue
             or self.shutdown.is_set()
             or self._registry.activity(task.spec.activity_type) is None

@@ -44,6 +44,7 @@ class Handlers:
         self._converter = converter
         self._unhandled: list[WorkflowExecutionSignaled] = []
         self._receivers: dict[str, list[asyncio.Future[None]]] = {}
+        self._takes_all = definition.cls is None
 
     # -- which handlers there are
 
@@ -63,7 +64,7 @@ class Handlers:
         if kind is not Kind.SIGNAL or definition is None:
             return ()
         waited = [event for event in self._unhandled if name in (None, event.signal_name)]
-        self._unhandled = [event for event in self._unhandled if event not in waited]
+        self._unhandled = [event for event in self._unhandled if name not in (None, event.signal_name)]
         return waited
 
     def _find(self, kind: Kind, name: str) -> HandlerDefinition | None:
@@ -96,6 +97,7 @@ class Handlers:
         """The next signal of this name. Whoever is cancelled while it comes leaves it to the next."""
         if self._find(Kind.SIGNAL, name) is not None:
             raise ValueError(f"a handler takes the signals {name!r}: none of them will ever be there to be received")
+        self._receivers.setdefault(name, [])
         while True:
             event = next((each for each in self._unhandled if each.signal_name == name), None)
             if event is None:
@@ -107,9 +109,13 @@ class Handlers:
             except Exception as error:
                 logger.warning("signal %r dropped: it can't be read as %s: %s", name, type_hint, error)
 
+    def untaken(self) -> list[WorkflowExecutionSignaled]:
+        """The signals that may still be received: all, for a function; for a class, those that it has asked for."""
+        return [event for event in self._unhandled if self._takes_all or event.signal_name in self._receivers]
+
     async def _next_signal(self, name: str) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._receivers.setdefault(name, [])
+        waiters = self._receivers[name]
         waiters.append(waiter)
         try:
             await waiter

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from durable.activity import ActivityCancellationType
 from durable.common import Priority
@@ -29,6 +29,7 @@ from durable.history.commands import (
     Command,
     CompleteUpdate,
     CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
     RejectUpdate,
     RequestCancelActivityTask,
@@ -262,6 +263,7 @@ class Run(WorkflowContext):
                 for outcome in told:
                     self._hear(outcome)
                 self._ask_cancels()
+                self._carry_over()
                 if self._closing and not replaying:
                     warn_unfinished(self._handled)
             except BaseException as error:  # SystemExit in workflow code is no reason to stop the worker
@@ -818,6 +820,14 @@ class Run(WorkflowContext):
             return
         self._ask(command)
         self._closing = True
+
+    def _carry_over(self) -> None:
+        """The next run gets the signals that this one's code has not taken."""
+        last = self._asked[-1] if self._asked else None
+        if last is not None and isinstance(command := last[0].command, ContinueAsNewWorkflowExecution):
+            assert self._handlers is not None
+            command = structs.replace(command, signals=self._handlers.untaken())
+            self._asked[-1] = (Asked(command, last[0].where), last[1])
 
     def _signal(self, event: WorkflowExecutionSignaled) -> None:
         assert self._handlers is not None

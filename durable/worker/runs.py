@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import msgspec
 
-from durable.history import attempts, codec
+from durable.history import attempts, codec, rules
 from durable.history.database import Database
 from durable.history.errands import Errand
 from durable.history.errors import UnknownOutcome
@@ -287,6 +287,7 @@ class Runs:
         state = stepped.step.state
         if stepped.step.errands:
             self._run_errands(entry.run_id, state, stepped.step.errands)
+        self._warn_of_length(work, transition.last_event_id, state)
         entry.busy = False
         self.busy.discard(entry.run_id)
         self._shunned.pop(entry.run_id, None)
@@ -306,6 +307,19 @@ class Runs:
             if entry.local:
                 self._make_ready(entry, Job(run_id=entry.run_id, workflow_type=entry.workflow_type))
             self._evict_surplus()
+
+    def _warn_of_length(self, work: _Work, before: int, state: State) -> None:
+        """Once, when a history has become long."""
+        if before < rules.HISTORY_EVENTS_WARNED <= state.last_event_id:
+            logger.warning(
+                "the history of workflow %r (%s, run %s) has %d events: let it continue as new (see "
+                "workflow.info().is_continue_as_new_suggested()); at %d it is terminated",
+                state.workflow_id,
+                work.entry.workflow_type,
+                work.entry.run_id,
+                state.last_event_id,
+                rules.HISTORY_EVENTS_MAX,
+            )
 
     def _refused(self, work: _Work, stepped: Stepped, outcome: Outcome | Exception) -> None:
         """Drop the copy: what it has done since the last commit never happened. The store knows what is true."""

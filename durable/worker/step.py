@@ -143,6 +143,8 @@ class Stepping:
 
     def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt) -> Stepped:
         run = rebuilt.run
+        if rules.is_too_long(received):
+            return self._ended(received, run)
         commands: list[Command] = []
         rejections: dict[str, Failure] = {}
         undelivered = rebuilt.undelivered
@@ -176,8 +178,16 @@ class Stepping:
         run.bind(step.command_events)
         return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))
 
+    def _ended(self, received: Received, run: Run | None) -> Stepped:
+        """The history is as long as it may be: the code is not run any more."""
+        if run is not None:
+            run.evict()
+        return Stepped(step=rules.terminate_too_long(received, self._now_us()), rebuilt=None, log_lines=[])
+
     def _parked(self, job: Job, received: Received, error: BaseException, run: Run | None) -> Stepped:
         """The code can't run on these events: its task failed; questions are answered with the reason."""
+        if rules.is_too_long(received):
+            return self._ended(received, run)
         failure = _failure(error)
         cause = TaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
         if isinstance(error, NondeterminismError):

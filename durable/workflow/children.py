@@ -92,7 +92,7 @@ async def start_child_workflow(
     for compatibility. The other options are those of `Client.start_workflow`.
     """
     run = this_workflow()
-    definition = None if isinstance(workflow, str) else WorkflowDefinition.must_be(workflow)
+    definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
     values, converter = arguments(arg, args), run.converter
     workflow_type = workflow if definition is None else definition.name
     workflow_id = id or str(uuid4())

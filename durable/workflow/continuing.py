@@ -33,8 +33,9 @@ def continue_as_new(
 ) -> NoReturn:
     """End this run, and begin the next one of its workflow id with these arguments, in one commit; does not return.
 
-    Signals, updates and cancel requests that this run has not read go over to the next one, and a caller who awaits the
-    result gets that of the last run. What is left out stays as it is: ``workflow`` (its function, its class's run
+    Signals, updates and cancel requests that this run has not read go over to the next one, as do the signals that a
+    function (or a class that asks for them with `receive`) has not received. A caller who awaits the result gets that
+    of the last run. What is left out stays as it is: ``workflow`` (its function, its class's run
     method, or its name), ``task_queue``, ``task_timeout``. The next run's code begins ``backoff_start_interval``
     later. May be called from handlers, too.
     """

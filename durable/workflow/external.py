@@ -71,5 +71,5 @@ def get_external_workflow_handle_for(
     workflow: Callable[..., Awaitable[Any]], workflow_id: str, *, run_id: str | None = None
 ) -> ExternalWorkflowHandle[Any]:
     """`get_external_workflow_handle`, for a workflow whose function or run method is known."""
-    WorkflowDefinition.must_be(workflow)
+    WorkflowDefinition.to_invoke(workflow)
     return get_external_workflow_handle(workflow_id, run_id=run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -257,6 +258,17 @@ def test_a_subclass_may_be_an_activity_of_its_own() -> None:
 
     definition = activity.ActivityDefinition.must_be(Louder("x"))
     assert (definition.name, activity.ActivityDefinition.must_be(Async).name) == ("Louder", "Async")
+
+
+async def test_what_has_no_name_of_its_own_is_given_one(client: Client, make_worker: MakeWorker) -> None:
+    def add(number: int, plus: int) -> int:
+        return number + plus
+
+    with pytest.raises(TypeError, match=r"has no name: give it one, as in @activity.defn\(name=...\)"):
+        activity.defn(functools.partial(add, plus=3))
+    three_more = activity.defn(name="three-more")(functools.partial(add, plus=3))
+    async with make_worker(calls, three_more):
+        assert await client.execute_workflow(calls, args=["three-more", [1]], id="a") == 4
 
 
 async def test_a_worker_refuses_what_it_can_not_run(client: Client) -> None:

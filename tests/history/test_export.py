@@ -35,7 +35,6 @@ from durable.history.values import (
     IdReusePolicy,
     ParentClosePolicy,
     Payload,
-    Priority,
     RetryPolicy,
     RetryState,
     SignalExternalFailedCause,
@@ -258,7 +257,6 @@ def test_a_history_of_temporals_tools_loads_in_both_spellings(spell: Any) -> Non
             original_execution_run_id="run-1",
             first_execution_run_id="run-1",
             identity="1@host",
-            priority=Priority(),
         ),
         WorkflowTaskFailed(
             id=2,

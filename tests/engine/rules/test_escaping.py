@@ -22,7 +22,7 @@ from durable.exceptions import ApplicationError, CancelledError
 from durable.history.events import WorkflowTaskFailed
 from durable.history.values import RunStatus
 from tests.engine.conftest import MakeWorker
-from tests.engine.histories import assert_replays, assert_sound, of_type, types, until
+from tests.engine.histories import BEGIN, assert_replays, assert_sound, of_type, types, until
 from tests.engine.rules.runs import parked, sent
 
 ERRORS = {
@@ -314,6 +314,24 @@ async def test_whatever_a_query_or_a_validator_raises_is_told_to_its_caller_and_
         await asyncio.wait([update])
         assert "from a validator" in str(update.exception() or (await outcome(update.result())))
         assert types(await handle.fetch_history()).count("WorkflowExecutionUpdateAccepted") == 0
+
+
+async def test_an_update_that_nobody_takes_or_that_can_not_be_read_is_rejected_without_a_trace(
+    client: Client, make_worker: MakeWorker, max_cached: int
+) -> None:
+    async with make_worker(Asked, max_cached_workflows=max_cached):
+        handle = await client.start_workflow(Asked.run, id="a")
+        with pytest.raises(WorkflowUpdateFailedError) as unknown:
+            await handle.execute_update("nothing")
+        with pytest.raises(WorkflowUpdateFailedError) as unreadable:
+            await handle.execute_update("change", {"not": "a text"})
+        with pytest.raises(WorkflowUpdateFailedError) as too_many:
+            await handle.execute_update("change", args=["one", "two"])
+        history = await handle.fetch_history()
+    assert "Update handler for 'nothing' expected but not found" in str(unknown.value.cause)
+    assert "known updates: [change]" in str(unknown.value.cause)
+    assert "how" in str(unreadable.value.cause) and "2 positional values" in str(too_many.value.cause)
+    assert types(history) == BEGIN
 
 
 # 0.10: the first command that closes the run wins. --------------------------------------------------------------------
