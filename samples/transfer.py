@@ -26,7 +26,7 @@ class Bank:
 
     def __init__(self) -> None:
         self.accounts = {"ada": 10_000, "ben": 0}
-        self._booked: set[tuple[str, str]] = set()
+        self._booked: set[tuple[str | None, str]] = set()
         self._failures = 2
 
     @activity.defn(
@@ -49,11 +49,11 @@ class Bank:
 
 @workflow.defn
 async def transfer(order: Transfer) -> str:
-    await workflow.execute_activity(Bank.book, args=[order.source, -order.cents])
+    await workflow.execute_activity_method(Bank.book, args=[order.source, -order.cents])
     try:
-        balance = await workflow.execute_activity(Bank.book, args=[order.target, order.cents])
+        balance = await workflow.execute_activity_method(Bank.book, args=[order.target, order.cents])
     except ActivityError as error:
-        await workflow.execute_activity(Bank.book, args=[order.source, order.cents])
+        await workflow.execute_activity_method(Bank.book, args=[order.source, order.cents])
         return f"{order.cents} went back to {order.source}: {error.cause}"
     return f"{order.target} has {balance} now"
 

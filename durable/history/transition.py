@@ -317,6 +317,9 @@ class Refused(Struct, frozen=True, kw_only=True):
 Outcome = Committed | Refused
 
 
+MESSAGES_PER_RUN_MAX = 1000
+
+
 class Claim(Struct, frozen=True, kw_only=True):
     """What a worker asks for: work of these queues, at most so much.
 
@@ -333,7 +336,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     max_activities: int
     cached: dict[str, int]
     busy: set[str]
-    max_messages_per_run: int = 1000
+    max_messages_per_run: int = MESSAGES_PER_RUN_MAX
     shares_since_us: int = 1 << 62
 
 
@@ -350,8 +353,9 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
     ``overdue`` are tasks of the workflow queues whose deadline has passed (whoever owns them; the reader applies
     the rules and reports with the token). ``cancelled`` are the worker's own tasks whose cancellation is asked for.
-    ``waiting`` are runs left alone as busy that have messages due. ``next_due_us`` is the earliest moment at which
-    something of these queues falls due that is not due now.
+    ``waiting`` are runs to ask for again after their step: left alone as busy, with messages due, or taken with as many
+    messages as a claim takes. ``next_due_us`` is the earliest moment at which something of these queues falls due that
+    is not due now.
     ``more``: a limit cut the answer short; ask again at once. ``left``: something was left to the other workers; ask
     for it a little later, in case that they don't come for it.
     """

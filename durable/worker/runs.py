@@ -108,7 +108,7 @@ class Runs:
     # -- work comes in
 
     def take(self, claimed: Sequence[ClaimedRun], waiting: Sequence[str]) -> None:
-        """Runs that were claimed, with their messages; ``waiting`` are busy ones that have messages too."""
+        """Runs that were claimed, with their messages; ``waiting`` are those that have, or may have, more of them."""
         for each in claimed:
             self._take(each)
         for run_id in waiting:

@@ -752,6 +752,15 @@ async def test_a_claim_brings_the_oldest_messages_up_to_its_limit(store: Store) 
     assert len((await store.claim(claim())).runs[0].messages) == 2
 
 
+async def test_a_run_that_may_have_more_messages_than_a_claim_brings_is_to_be_asked_for_again(store: Store) -> None:
+    await owned(store)
+    await store.commit([send(signal(str(i), BEGINNING_US)) for i in range(7)])
+
+    waiting = [(await store.claim(claim(max_messages_per_run=limit))).waiting for limit in (6, 7, 8)]
+
+    assert waiting == [[RUN], [RUN], []]
+
+
 async def test_a_parked_run_keeps_its_reason_until_it_goes_on(store: Store) -> None:
     run = await owned(store)
 

@@ -6,11 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from temporalio import client as their_client
+from temporalio import worker as their_worker
 
 from durable import Client
 from durable.client import WorkflowHistory
@@ -90,5 +93,28 @@ def replay() -> Callable[..., None]:
             assert rebuilt.state.status is not RunStatus.RUNNING
             assert not rebuilt.undelivered
             rebuilt.run.evict()
+
+    return replay_all
+
+
+ReplayOnTemporal = Callable[[list[WorkflowHistory], str], Awaitable[None]]
+
+
+@pytest.fixture
+def replay_on_temporal() -> ReplayOnTemporal:
+    """Replay histories in Temporal's own replayer, on a sample in which nothing is changed but its imports."""
+
+    async def replay_all(histories: list[WorkflowHistory], sample: str) -> None:
+        ported = ModuleType(f"{sample}_on_temporal")
+        source = (SAMPLES / f"{sample}.py").read_text().replace("from durable", "from temporalio")
+        sys.modules[ported.__name__] = ported  # its annotations are looked up there
+        exec(compile(source, f"{sample}.py", "exec"), ported.__dict__)
+        workflows = [each for each in vars(ported).values() if hasattr(each, "__temporal_workflow_definition")]
+        replayer = their_worker.Replayer(workflows=workflows, workflow_runner=their_worker.UnsandboxedWorkflowRunner())
+        assert histories
+        for history in histories:
+            await replayer.replay_workflow(
+                their_client.WorkflowHistory.from_json(history.workflow_id, history.to_json())
+            )
 
     return replay_all

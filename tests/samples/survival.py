@@ -13,7 +13,7 @@ import etl
 import hello
 import order
 import shop
-from approval import Approval, Decision, Expense
+from approval import Approval, Decision, Expense, Post
 from durable import Client
 from durable.client import RPCError, WorkflowFailureError
 from durable.exceptions import CancelledError
@@ -85,7 +85,7 @@ async def test_an_order_that_is_cancelled_while_it_is_packed_is_undone(
 async def test_the_first_decision_counts(
     durable_client: Client, durable_worker: StartWorker, approved: bool, said: str
 ) -> None:
-    await durable_worker(workflows=[Approval])
+    await durable_worker(workflows=[Approval], activities=[Post().write])
     handle = await durable_client.start_workflow(Approval.run, Expense("train", 8900), id="train")
 
     assert await handle.query(Approval.state) == "waiting"
@@ -99,7 +99,7 @@ async def test_the_first_decision_counts(
 async def test_an_expense_that_nobody_decides_is_handed_in_again(
     durable_client: Client, durable_worker: StartWorker
 ) -> None:
-    await durable_worker(workflows=[Approval])
+    await durable_worker(workflows=[Approval], activities=[Post().write])
 
     result = await durable_client.execute_workflow(Approval.run, Expense("lunch", 1900), id="lunch")
 

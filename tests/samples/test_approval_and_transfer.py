@@ -13,10 +13,15 @@ async def test_expenses_are_decided_once_or_run_out_of_time(folder: Folder, repl
     said = await folder.run("approval")
 
     assert said.splitlines() == [
-        "train: waiting",
         "train: approved by Ada",
+        "piano: waiting",
         "piano: rejected by Ada",
         "lunch: nobody decided; handed in again to somebody else",
+        "to Ada: train, please decide",
+        "to Ada: piano, please decide",
+        "to Ada: lunch, please decide",
+        "to Ada: lunch, you have not decided yet",
+        "to Zoe: lunch, Ada does not answer",
     ]
     replay(await folder.histories(), Approval)
 

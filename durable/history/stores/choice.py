@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from durable.history.transition import Claim
+from durable.history.transition import Claim, ClaimedRun
 
 T = TypeVar("T")
 
@@ -67,6 +67,11 @@ class Choice:
         kept = [*old, *rest[self._place() % len(rest) :: len(self._alive)]] if rest else old
         self.left = self.left or len(kept) < len(found)
         return kept
+
+    def waiting(self, runs: Sequence[ClaimedRun]) -> list[str]:
+        """The busy runs, and those of which as many messages are taken as a claim takes: more may be there."""
+        full = self._claim.max_messages_per_run
+        return [*self.busy, *(each.run.run_id for each in runs if len(each.messages) >= full)]
 
     def parts_of(self, found: Sequence[T], priority: Callable[[T], int], due_us: Callable[[T], int]) -> list[T]:
         """As `part_of`, of each priority by itself: what is most urgent is nobody's to leave to others."""

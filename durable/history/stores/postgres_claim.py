@@ -157,12 +157,13 @@ async def _load(db: Connection, claim: Claim, found: _Found, begun: list[Activit
         rows = await found.walk(db, sql.own.overdue_tasks, *values)
         found.look.found(walk, rows[0][DEADLINE_US] if rows else None)
         overdue.extend(map(activity_task, rows))
+    runs = await _load_runs(db, claim, choice)
     return Claimed(
-        runs=await _load_runs(db, claim, choice),
+        runs=runs,
         activities=begun,
         overdue=overdue,
         cancelled=await tokens(db, sql.claim_tasks.cancelled_tasks, claim.worker_id),
-        waiting=list(choice.busy),
+        waiting=choice.waiting(runs),
         next_due_us=await _next_due_us(db, claim, found),
         more=((choice.more or found.more_tasks) and not choice.left) or len(overdue) >= OVERDUE_MAX,
         left=choice.left,

@@ -111,12 +111,13 @@ def _load(db: Connection, claim: Claim, found: _Found, begun: list[ActivityTask]
     for queue in claim.workflow_queues:
         values = (claim.namespace, queue, choice.now_us, OVERDUE_MAX)
         overdue.extend(map(activity_task, db.read(sql.claim_tasks.overdue_tasks, values)))
+    runs = _load_runs(db, claim, choice)
     return Claimed(
-        runs=_load_runs(db, claim, choice),
+        runs=runs,
         activities=begun,
         overdue=overdue,
         cancelled=tokens(db, sql.claim_tasks.cancelled_tasks, claim.worker_id),
-        waiting=list(choice.busy),
+        waiting=choice.waiting(runs),
         next_due_us=_next_due_us(db, claim, choice),
         more=((choice.more or found.more_tasks) and not choice.left) or len(overdue) >= OVERDUE_MAX,
         left=choice.left,
