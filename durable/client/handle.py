@@ -26,7 +26,8 @@ from durable.client.errors import (
     already_completed,
 )
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.exceptions import CancelledError, TerminatedError, TimeoutError, TimeoutType
+from durable.exceptions import CancelledError, TerminatedError, TimeoutType
+from durable.exceptions import TimeoutError as WorkflowTimeoutError
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
@@ -273,7 +274,9 @@ class WorkflowHandle(Generic[R]):
             case WorkflowExecutionContinuedAsNew(new_execution_run_id=run_id):
                 raise WorkflowContinuedAsNewError(run_id)
             case WorkflowExecutionTimedOut():
-                cause = TimeoutError("Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[])
+                cause = WorkflowTimeoutError(
+                    "Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[]
+                )
                 raise WorkflowFailureError(cause=cause)
             case WorkflowExecutionTerminated():
                 details = converter.from_payloads(event.details)
@@ -305,7 +308,8 @@ class WorkflowHandle(Generic[R]):
         run = await self._run()
         store = self._client.database.store
         return WorkflowExecutionDescription(
-            **WorkflowExecution.fields(run),
+            **WorkflowExecution.fields(run, self._client.data_converter),
+            first_events=lambda: self._events(run),
             worker=run.owner,
             history_bytes=run.history_bytes,
             pending_activities=[PendingActivityInfo.of(task) for task in await store.tasks(run.run_id)],

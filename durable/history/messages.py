@@ -21,23 +21,31 @@ class MessageKind(IntEnum):
     CANCEL = 5
     QUERY = 6
     UPDATE = 7
+    RUN_TIMEOUT = 11
 
 
 HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL, MessageKind.UPDATE)
 """A run cannot close by its own code while a message of these kinds is unread."""
 
-WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER)
+WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER, MessageKind.RUN_TIMEOUT)
 """What is read only when its time has come. All else may be read as soon as it is there: its due time tells since when
 it waits, by the clock of whoever sent it, which may have been set since."""
 
 OUTLIVES = (MessageKind.QUERY,)
 """What stays in the inbox when a run closes, because a closed run answers it too."""
 
+ANYBODY = ""
+"""The task queue of what needs no code (`RunTimeout`): every worker of the namespace takes it, besides its own."""
+
 
 class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0)."""
 
     attempt: int = 0
+
+
+class RunTimeout(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The run has had its time: it is closed, without its code, by whichever worker comes first."""
 
 
 class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -106,10 +114,11 @@ class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
     last_failure: Failure | None = None
 
 
-Message = WorkflowTaskDue | TimerDue | Signal | CancelRequest | Query | Update | ActivityOutcome
+Message = WorkflowTaskDue | RunTimeout | TimerDue | Signal | CancelRequest | Query | Update | ActivityOutcome
 
 KIND_OF: dict[type[Message], MessageKind] = {
     WorkflowTaskDue: MessageKind.TASK_DUE,
+    RunTimeout: MessageKind.RUN_TIMEOUT,
     TimerDue: MessageKind.TIMER,
     ActivityOutcome: MessageKind.ACTIVITY,
     Signal: MessageKind.SIGNAL,

@@ -33,6 +33,8 @@ class Rebuilt(Struct, frozen=True):
     run: Run
     state: State
     undelivered: list[HistoryEvent]
+    history_bytes: int = 0
+    """The size of its history, as stored."""
 
 
 def rebuild(
@@ -103,7 +105,7 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
 
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
     """
-    moment = Moment(task.started.time_us, task.started.id)
+    moment = Moment.of(task.started)
     patches = patches_in(task.answers)
     activation = run.activate(task.read, moment, replaying=True, updates=task.updates, patches=patches)
     if isinstance(activation.error, DeadlockError):

@@ -10,7 +10,7 @@ import contextvars
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,9 @@ from msgspec import Struct
 from durable.activity import ActivityCancellationType
 from durable.context import ActivityCall, WorkflowContext, stepping
 from durable.converter import DataConverter
+from durable.converter.search_attributes import decode_search_attributes, decode_typed_search_attributes
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
+from durable.history import growth
 from durable.history.commands import (
     AcceptUpdate,
     CancelTimer,
@@ -29,10 +31,12 @@ from durable.history.commands import (
     CompleteUpdate,
     CompleteWorkflowExecution,
     FailWorkflowExecution,
+    ModifyWorkflowProperties,
     RejectUpdate,
     RequestCancelActivityTask,
     ScheduleActivityTask,
     StartTimer,
+    UpsertWorkflowSearchAttributes,
 )
 from durable.history.events import (
     ActivityTaskCanceled,
@@ -47,9 +51,11 @@ from durable.history.events import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAdmitted,
+    WorkflowTaskStarted,
 )
 from durable.history.messages import Query, QueryAnswer
-from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest
+from durable.history.state import attributes_after, memo_after
+from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest, UserMetadata
 from durable.worker import introspection
 from durable.worker.handling import Handled, warn_unfinished
 from durable.worker.lines import is_user_code, where
@@ -64,6 +70,7 @@ from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.info import Info, UpdateInfo, current_update
+from durable.workflow.origin import origin
 
 logger = logging.getLogger("durable.worker")
 
@@ -71,10 +78,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(Struct, frozen=True):
-    """The workflow task that an activation belongs to: its time, and the id of its WorkflowTaskStarted."""
+    """The workflow task that an activation belongs to: its time, the id of its WorkflowTaskStarted, and what that says
+    of the history before it."""
 
     now_us: int
     started_event_id: int
+    history_size_bytes: int = 0
+    is_continue_as_new_suggested: bool = False
+
+    @staticmethod
+    def of(started: WorkflowTaskStarted) -> Moment:
+        """Histories of old don't tell the size, nor what it suggests."""
+        size = started.history_size_bytes
+        suggested = started.suggest_continue_as_new or growth.suggests(started.id, size)
+        return Moment(started.time_us, started.id, size, suggested)
 
 
 class Activation(Struct, frozen=True):
@@ -165,6 +182,9 @@ class Run(WorkflowContext):
         self._rejections: dict[str, Failure] = {}
         self._patches: dict[str, bool] = {}
         self._recorded_patches: Collection[str] = ()
+        self._memo = dict(started.memo)
+        self._search_attributes = dict(started.search_attributes)
+        self._timer_summary: str | None = None
 
     # -- for whoever steps the run
 
@@ -308,8 +328,43 @@ class Run(WorkflowContext):
                 headers=started.header,
                 current_history_length=lambda: self._moment.started_event_id,
                 continued_run_id=started.continued_execution_run_id or None,
+                **origin(started, self._environment.namespace),
+                raw_memo=self._memo,
+                search_attributes=decode_search_attributes(self._search_attributes),
+                typed_search_attributes=decode_typed_search_attributes(self._search_attributes),
+                current_history_size=lambda: self._moment.history_size_bytes,
+                continue_as_new_suggested=lambda: self._moment.is_continue_as_new_suggested,
             )
         return self._info
+
+    def memo(self) -> Mapping[str, Payload]:
+        return self._memo
+
+    def upsert_memo(self, values: dict[str, Payload]) -> None:
+        self._must_write("upsert memo")
+        self._ask(ModifyWorkflowProperties(upserted_memo=values))
+        after = memo_after(self._memo, values)
+        self._memo.clear()  # in place: `info().raw_memo` is the same dict
+        self._memo.update(after)
+
+    def upsert_search_attributes(self, values: dict[str, Payload]) -> None:
+        self._must_write("upsert search attributes")
+        self._ask(UpsertWorkflowSearchAttributes(search_attributes=values))
+        self._search_attributes = attributes_after(self._search_attributes, values)
+        if self._info is not None:
+            self._info.be_told(
+                decode_search_attributes(self._search_attributes),
+                decode_typed_search_attributes(self._search_attributes),
+            )
+
+    def last_completion_result(self) -> Sequence[Payload]:
+        return self._started.last_completion_result
+
+    def last_failure(self) -> Failure | None:
+        return self._started.continued_failure
+
+    def summarize_timer(self, summary: str | None) -> None:
+        self._timer_summary = summary
 
     def instance(self) -> Any:
         return self._instance
@@ -376,7 +431,9 @@ class Run(WorkflowContext):
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
         return self._result(self._schedule(call))
 
-    async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
+    async def wait_condition(
+        self, condition: Callable[[], bool], timeout: float | None, summary: str | None = None
+    ) -> None:
         self._must_write("wait condition")
         future: asyncio.Future[None] = self._loop.create_future()
         entry = (condition, future)
@@ -385,6 +442,7 @@ class Run(WorkflowContext):
             if timeout is None:
                 await future
             else:
+                self._timer_summary = summary
                 await asyncio.wait_for(future, timeout)
         finally:
             if entry in self._conditions:
@@ -454,6 +512,7 @@ class Run(WorkflowContext):
             start_to_close_timeout_us=call.start_to_close_timeout_us,
             heartbeat_timeout_us=call.heartbeat_timeout_us,
             retry_policy=call.retry_policy,
+            user_metadata=self._summarized(call.summary),
         )
         future.index = self._ask(command, future)
         return future
@@ -476,6 +535,9 @@ class Run(WorkflowContext):
         if not future.cancel_asked and future.scheduled_event_id not in self._over:
             future.cancel_asked = True
             self._cancels.append(future.scheduled_event_id)
+
+    def _summarized(self, summary: str | None) -> UserMetadata | None:
+        return None if summary is None else UserMetadata(summary=self.converter.to_payloads([summary])[0])
 
     def _take_back(self, index: int) -> None:
         if 0 <= index < len(self._asked):
@@ -502,7 +564,10 @@ class Run(WorkflowContext):
         self._must_write("start timer")
         self._timer_count += 1
         timer = Timer(handle, str(self._timer_count), -1)
-        timer.index = self._ask(StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us), timer)
+        metadata = self._summarized(self._timer_summary)
+        command = StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us, user_metadata=metadata)
+        timer.index = self._ask(command, timer)
+        self._timer_summary = None
         self._timer_of[handle] = timer
 
     def report(self, context: dict[str, Any]) -> None:

@@ -275,6 +275,8 @@ class Runs:
             entry.waiting = False
             self._look_again()
         if transition.status is not RunStatus.RUNNING:
+            if len(transition.consumed) < len(work.job.messages):
+                self._look_again()  # it was closed without its code, which may have been asked something
             self._activities.cancel_run(entry.run_id, list(state.activities))
             self._forget(entry)
         elif stepped.rebuilt is None:

@@ -1,7 +1,9 @@
 """What workflows are written with: the names of Temporal's `temporalio.workflow`, and `saga`."""
 
 from durable.activity import ActivityCancellationType
+from durable.workflow.attributes import memo, memo_value, upsert_memo, upsert_search_attributes
 from durable.workflow.calls import ActivityConfig, ActivityHandle, execute_activity, start_activity
+from durable.workflow.chain import get_last_completion_result, get_last_failure, has_last_completion_result
 from durable.workflow.clock import now, random, time, time_ns, uuid4
 from durable.workflow.continuing import continue_as_new
 from durable.workflow.definition import defn, init, run
@@ -29,6 +31,8 @@ from durable.workflow.handlers import (
 )
 from durable.workflow.info import (
     Info,
+    ParentInfo,
+    RootInfo,
     UpdateInfo,
     all_handlers_finished,
     cancellation_reason,
@@ -54,7 +58,9 @@ __all__ = [
     "Info",
     "LoggerAdapter",
     "NondeterminismError",
+    "ParentInfo",
     "ReadOnlyContextError",
+    "RootInfo",
     "Saga",
     "UnfinishedSignalHandlersWarning",
     "UnfinishedUpdateHandlersWarning",
@@ -71,15 +77,20 @@ __all__ = [
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
     "get_dynamic_update_handler",
+    "get_last_completion_result",
+    "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
     "get_update_handler",
+    "has_last_completion_result",
     "in_workflow",
     "info",
     "init",
     "instance",
     "is_failure_exception",
     "logger",
+    "memo",
+    "memo_value",
     "now",
     "patched",
     "query",
@@ -100,6 +111,8 @@ __all__ = [
     "time_ns",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "wait",
     "wait_condition",

@@ -102,7 +102,7 @@ def start_activity(
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
-    result to when only the name is known. ``summary`` is taken for compatibility; it is not stored.
+    result to when only the name is known. ``summary`` is a line for whoever reads the history.
     """
     given = {
         "task_queue": task_queue,
@@ -113,6 +113,7 @@ def start_activity(
         "retry_policy": retry_policy,
         "cancellation_type": cancellation_type,
         "activity_id": activity_id,
+        "summary": summary,
     }
     options = {key: value for key, value in given.items() if value is not None}
     return this_workflow().start_activity(_call(activity, arguments(arg, args), result_type, options))

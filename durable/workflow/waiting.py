@@ -17,10 +17,20 @@ F = TypeVar("F", bound="asyncio.Future[Any]")
 async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:
     """A durable timer: it survives the death of any process. ``duration`` in seconds, or a timedelta.
 
-    `asyncio.sleep` is the same. ``summary`` is taken for compatibility; it is not stored.
+    `asyncio.sleep` is the same, but for ``summary``: a line for whoever reads the history.
     """
-    this_workflow()
-    await asyncio.sleep(_seconds(duration))
+    run = this_workflow()
+    if summary is None:
+        await asyncio.sleep(_seconds(duration))
+        return
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    run.summarize_timer(summary)
+    timer = loop.call_later(_seconds(duration), _release, waiter)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
 
 
 async def wait_condition(
@@ -32,9 +42,9 @@ async def wait_condition(
     """Wait until ``fn()`` is true. It is called, in the order of registration, each time the run has run dry.
 
     ``timeout`` (seconds or timedelta; None makes no timer) raises `asyncio.TimeoutError`. An exception that ``fn``
-    raises fails the workflow task.
+    raises fails the workflow task. ``timeout_summary`` is a line for whoever reads the history.
     """
-    await this_workflow().wait_condition(fn, None if timeout is None else _seconds(timeout))
+    await this_workflow().wait_condition(fn, None if timeout is None else _seconds(timeout), timeout_summary)
 
 
 async def wait(
