@@ -35,7 +35,7 @@ OUTLIVES = (MessageKind.QUERY,)
 """What stays in the inbox when a run closes, because a closed run answers it too."""
 
 ANYBODY = ""
-"""The task queue of what needs no code (`RunTimeout`): every worker of the namespace takes it, besides its own."""
+"""The task queue of what needs no code (`RunTimeout`): every worker of the namespace takes it, before its own."""
 
 
 class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

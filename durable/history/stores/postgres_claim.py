@@ -69,7 +69,7 @@ async def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int, 
         raise _dead(claim)
     choice = Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us)
     found = _Found(choice, Look(horizon, now_us))
-    for queue in (*claim.workflow_queues, ANYBODY):
+    for queue in (ANYBODY, *claim.workflow_queues):
         await _look_for_runs(db, claim, queue, found)
     found.runs.leave_others_theirs()
     for queue in claim.activity_queues:

@@ -55,7 +55,7 @@ def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int) -> _Fo
             "it has handed everything back; drop all that it holds and register a new one"
         )
     found = _Found(Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us))
-    for queue in (*claim.workflow_queues, ANYBODY):
+    for queue in (ANYBODY, *claim.workflow_queues):
         since_us: int | None = FIRST_US
         while since_us is not None:
             since_us = _look_for_runs(db, claim, queue, since_us, found.runs)
