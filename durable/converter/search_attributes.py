@@ -126,7 +126,7 @@ def _values(name: str, payload: Payload) -> Any:
         return []
     try:
         found: Any = json.loads(payload.data)
-        values = cast("list[Any]", [] if found is None else found if isinstance(found, list) else [found])
+        values: list[Any] = [] if found is None else found if isinstance(found, list) else [found]  # pyright: ignore[reportUnknownVariableType]
         if payload.metadata.get("type") == b"Datetime":
             values = [datetime.fromisoformat(value) for value in values]
     except (ValueError, TypeError) as error:
