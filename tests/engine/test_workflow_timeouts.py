@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -101,6 +102,23 @@ async def test_the_signals_that_it_has_not_read_are_in_its_history(client: Clien
         "WorkflowExecutionCancelRequested",
         "WorkflowExecutionTimedOut",
     ]
+
+
+async def test_a_question_that_waits_when_its_time_is_over_is_answered_all_the_same(
+    client: Client, make_worker: MakeWorker
+) -> None:
+    """The worker finds the question together with the end of the run."""
+    handle = await client.start_workflow(Endless.run, id="w", run_timeout=SOON)
+    over_us = client.database.store.now_us() + 100_000
+    asked = asyncio.ensure_future(handle.query(Endless.alive))
+
+    async def both_wait() -> bool:
+        return len((await handle.describe()).pending_messages) == 3 and client.database.store.now_us() > over_us
+
+    await until(both_wait)
+    async with make_worker(Endless):
+        assert await asked == "I was"
+    assert types(await handle.fetch_history())[-1] == "WorkflowExecutionTimedOut"
 
 
 async def test_a_run_whose_queue_has_no_worker_is_closed_by_any_worker_even_one_without_workflows(
