@@ -8,14 +8,14 @@ from types import ModuleType
 
 from tests.temporal import flows
 
-NAME = "tests.temporal.flows_of_temporal"
 
-
-def of_temporal() -> ModuleType:
-    """`flows` as a module that uses the Temporal Python SDK."""
-    if NAME not in sys.modules:
-        source = Path(flows.__file__).read_text().replace("from durable", "from temporalio")
-        module = ModuleType(NAME)
-        sys.modules[NAME] = module  # its annotations are looked up there
-        exec(compile(source, flows.__file__, "exec"), module.__dict__)
-    return sys.modules[NAME]
+def of_temporal(source: ModuleType = flows) -> ModuleType:
+    """`flows`, or another module, as one that uses the Temporal Python SDK."""
+    name = f"{source.__name__}_of_temporal"
+    if name not in sys.modules:
+        assert source.__file__ is not None
+        text = Path(source.__file__).read_text().replace("from durable", "from temporalio")
+        module = ModuleType(name)
+        sys.modules[name] = module  # its annotations are looked up there
+        exec(compile(text, source.__file__, "exec"), module.__dict__)
+    return sys.modules[name]
