@@ -187,7 +187,7 @@ async def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[Claim
 async def _next_due_us(db: Connection, claim: Claim, found: _Found) -> int | None:
     sql, look = statements(), found.look
     later = [*found.runs.later_us, look.again_us]
-    asked = [(sql.own.next_of_workflows, queue) for queue in (*claim.workflow_queues, ANYBODY)]
+    asked = [(sql.own.next_of_workflows, queue) for queue in claim.workflow_queues or (ANYBODY,)]
     asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:
         rows = await found.walk(db, statement, claim.namespace, queue, found.runs.now_us, look.until_us)
