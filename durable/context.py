@@ -78,10 +78,8 @@ class WorkflowContext(ABC):
         """Schedule it; asyncio's way of cancelling: whoever awaits it sees asyncio.CancelledError."""
 
     @abstractmethod
-    async def wait_condition(
-        self, condition: Callable[[], bool], timeout: float | None, summary: str | None = None
-    ) -> None:
-        """Until ``condition()`` holds; after ``timeout`` seconds asyncio.TimeoutError. ``summary`` is its timer's."""
+    async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        """Until ``condition()`` holds; ``timeout`` in seconds, then `asyncio.TimeoutError`."""
 
     @abstractmethod
     async def receive(self, name: str, type_hint: Any) -> Any:
@@ -141,7 +139,7 @@ class WorkflowContext(ABC):
 
     @abstractmethod
     def summarize_timer(self, summary: str | None) -> None:
-        """What a person is to read about the timer that the code starts next, before it waits."""
+        """What a person is to read about the timer that the code starts next, if it does so before it waits."""
 
 
 class ActivityContext(ABC):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from durable import exceptions
 from durable.client import updates
 from durable.client.description import (
     PendingActivityInfo,
@@ -27,7 +28,6 @@ from durable.client.errors import (
 )
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.exceptions import CancelledError, TerminatedError, TimeoutType
-from durable.exceptions import TimeoutError as WorkflowTimeoutError
 from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
@@ -274,7 +274,7 @@ class WorkflowHandle(Generic[R]):
             case WorkflowExecutionContinuedAsNew(new_execution_run_id=run_id):
                 raise WorkflowContinuedAsNewError(run_id)
             case WorkflowExecutionTimedOut():
-                cause = WorkflowTimeoutError(
+                cause = exceptions.TimeoutError(
                     "Workflow timed out", type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[]
                 )
                 raise WorkflowFailureError(cause=cause)

@@ -431,9 +431,7 @@ class Run(WorkflowContext):
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
         return self._result(self._schedule(call))
 
-    async def wait_condition(
-        self, condition: Callable[[], bool], timeout: float | None, summary: str | None = None
-    ) -> None:
+    async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
         self._must_write("wait condition")
         future: asyncio.Future[None] = self._loop.create_future()
         entry = (condition, future)
@@ -442,7 +440,6 @@ class Run(WorkflowContext):
             if timeout is None:
                 await future
             else:
-                self._timer_summary = summary
                 await asyncio.wait_for(future, timeout)
         finally:
             if entry in self._conditions:

@@ -132,9 +132,7 @@ class Stepping:
             events = codec.decode_history(job.history or [])
             definition = self._registry.workflows.get(job.workflow_type)
             if definition is None and succession.is_over((state := fold(State(), events)).started, self._now_us()):
-                return self._timed_out(
-                    job, state
-                )  # more is unread than was claimed, and no code of this worker's is asked
+                return self._timed_out(job, state)  # more is unread than a claim reads, and hides its RunTimeout
             if job.deaths and rules.is_left_alone(received := self._receive(job, fold(State(), events)), job.deaths):
                 return self._parked(job, received, WorkersDied(DIED.format(rules.DEATHS_MAX)), None)
             if definition is None:

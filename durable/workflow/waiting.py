@@ -17,18 +17,23 @@ F = TypeVar("F", bound="asyncio.Future[Any]")
 async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:
     """A durable timer: it survives the death of any process. ``duration`` in seconds, or a timedelta.
 
-    `asyncio.sleep` is the same, but for ``summary``: a line for whoever reads the history.
+    `asyncio.sleep` is the same, but for a zero duration: a timer too here, a mere yield there. ``summary`` is a line
+    for whoever reads the history. RuntimeError for a negative duration.
     """
     run = this_workflow()
-    if summary is None:
-        await asyncio.sleep(_seconds(duration))
-        return
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not woken.done():
+            woken.set_result(None)
+
     run.summarize_timer(summary)
-    timer = loop.call_later(_seconds(duration), _release, waiter)
     try:
-        await waiter
+        timer = asyncio.get_running_loop().call_later(_seconds(duration), wake)
+    finally:
+        run.summarize_timer(None)
+    try:
+        await woken
     finally:
         timer.cancel()
 
@@ -44,7 +49,12 @@ async def wait_condition(
     ``timeout`` (seconds or timedelta; None makes no timer) raises `asyncio.TimeoutError`. An exception that ``fn``
     raises fails the workflow task. ``timeout_summary`` is a line for whoever reads the history.
     """
-    await this_workflow().wait_condition(fn, None if timeout is None else _seconds(timeout), timeout_summary)
+    run = this_workflow()
+    run.summarize_timer(timeout_summary if timeout is not None else None)
+    try:
+        await run.wait_condition(fn, None if timeout is None else _seconds(timeout))
+    finally:
+        run.summarize_timer(None)
 
 
 async def wait(

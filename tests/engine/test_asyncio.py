@@ -57,7 +57,7 @@ async def test_call_later_is_a_timer_and_asyncio_sleep_zero_is_a_mere_yield(
         handle = await client.start_workflow(napping, id="n")
         await handle.result()
         timers = of_type(await handle.fetch_history(), TimerStarted)
-    assert [timer.start_to_fire_timeout_us for timer in timers] == [round(TICK * 1e6)]
+    assert [timer.start_to_fire_timeout_us for timer in timers] == [0, round(TICK * 1e6)], "workflow.sleep is a timer"
 
 
 @workflow.defn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -195,6 +196,11 @@ async def explains() -> None:
         await workflow.wait_condition(lambda: False, timeout=0.001, timeout_summary="in vain")
     with pytest.raises(TimeoutError):
         await workflow.wait_condition(lambda: False, timeout=0.001)
+    # What begins no timer leaves its summary to no other one.
+    await workflow.wait_condition(lambda: True, timeout_summary="never")
+    with pytest.raises(RuntimeError):
+        await workflow.sleep(-1, summary="never")
+    await asyncio.sleep(0.001)
 
 
 async def test_summaries_are_in_the_history(client: Client, make_worker: MakeWorker, max_cached: int) -> None:
@@ -208,7 +214,15 @@ async def test_summaries_are_in_the_history(client: Client, make_worker: MakeWor
         return None if payload is None else client.data_converter.from_payloads([payload])[0]
 
     events = [*of_type(history, ActivityTaskScheduled), *of_type(history, TimerStarted)]
-    assert [summary(event.user_metadata) for event in events] == ["does nothing", None, "a nap", None, "in vain", None]
+    assert [summary(event.user_metadata) for event in events] == [
+        "does nothing",
+        None,
+        "a nap",
+        None,
+        "in vain",
+        None,
+        None,
+    ]
     assert history.to_json_dict()["events"][0]["userMetadata"]["summary"]["data"]
     await assert_replays(explains, history)
 

@@ -9,13 +9,13 @@ from types import ModuleType
 from tests.temporal import flows
 
 
-def of_temporal(source: ModuleType = flows) -> ModuleType:
-    """`flows`, or another module, as one that uses the Temporal Python SDK."""
-    name = f"{source.__name__}_of_temporal"
+def of_temporal(ours: ModuleType = flows) -> ModuleType:
+    """`flows`, or another module of its kind, as one that uses the Temporal Python SDK."""
+    name = f"{ours.__name__}_of_temporal"
     if name not in sys.modules:
-        assert source.__file__ is not None
-        text = Path(source.__file__).read_text().replace("from durable", "from temporalio")
+        assert ours.__file__ is not None
+        source = Path(ours.__file__).read_text().replace("from durable", "from temporalio")
         module = ModuleType(name)
         sys.modules[name] = module  # its annotations are looked up there
-        exec(compile(text, source.__file__, "exec"), module.__dict__)
+        exec(compile(source, ours.__file__, "exec"), module.__dict__)
     return sys.modules[name]
