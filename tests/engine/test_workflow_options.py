@@ -231,31 +231,37 @@ async def test_summaries_are_in_the_history(client: Client, make_worker: MakeWor
 
 
 @workflow.defn
-async def until_large(word: str) -> list[int]:
-    sizes = [workflow.info().get_current_history_size()]
-    while not workflow.info().is_continue_as_new_suggested():
-        await workflow.receive("more")
-        sizes.append(workflow.info().get_current_history_size())
-    return sizes
+class UntilLarge:
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
+        return self.sizes
+
+    @workflow.update
+    def more(self, text: str) -> None:
+        self.sizes.append(workflow.info().get_current_history_size())
 
 
 async def test_a_large_history_suggests_to_continue_as_new_in_every_replay_alike(
     client: Client, make_worker: MakeWorker, max_cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growth, "BYTES_SUGGESTED", 8_000)
-    async with make_worker(until_large, max_cached_workflows=max_cached):
-        handle = await client.start_workflow(until_large, "x", id="w")
-        for _ in range(4):
-            await handle.signal("more", "y" * 3_000)
+    monkeypatch.setattr(growth, "BYTES_SUGGESTED", 9_000)
+    async with make_worker(UntilLarge, max_cached_workflows=max_cached):
+        handle = await client.start_workflow(UntilLarge.run, id="w")
+        for _ in range(4):  # each in a workflow task of its own
+            await handle.execute_update(UntilLarge.more, "y" * 3_000)
         sizes: list[int] = await handle.result()
 
     history = await handle.fetch_history()
     tasks = of_type(history, WorkflowTaskStarted)
-    assert sizes[-1] >= 8_000 and all(size < 8_000 for size in sizes[:-1])
-    assert [task.history_size_bytes for task in tasks if task.history_size_bytes][-1] == sizes[-1]
+    assert sizes[-1] >= 9_000 and all(size < 9_000 for size in sizes[:-1])
+    assert [task.history_size_bytes for task in tasks][-4:] == sizes
     assert [task.suggest_continue_as_new for task in tasks] == [False] * (len(tasks) - 1) + [True]
     monkeypatch.undo()
-    await assert_replays(until_large, history)
+    await assert_replays(UntilLarge, history)
 
 
 async def test_a_run_that_continues_begins_when_it_is_asked_to_and_has_what_it_is_given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from datetime import timedelta
 from typing import Any
@@ -14,13 +15,12 @@ from durable.common import RetryPolicy
 from durable.exceptions import ApplicationError, CancelledError, RetryState, TerminatedError, TimeoutError
 from durable.history.events import (
     WorkflowExecutionFailed,
-    WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTimedOut,
 )
 from tests.engine.chains import chain, ended, run_ids
 from tests.engine.conftest import MakeWorker
-from tests.engine.histories import assert_replays, of_type, until
+from tests.engine.histories import assert_replays, of_type, types, until
 
 QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=5), backoff_coefficient=1.0)
 
@@ -46,10 +46,14 @@ class Patient:
         self.got: list[int] = []
 
     @workflow.run
-    async def run(self, pause: float) -> list[int]:
+    async def run(self, pause: float, gives_in: bool) -> list[int]:
         if workflow.info().attempt == 1:
             raise ApplicationError("first", next_retry_delay=timedelta(seconds=pause))
-        await workflow.wait_condition(lambda: -1 in self.got)
+        try:
+            await workflow.wait_condition(lambda: -1 in self.got)
+        except asyncio.CancelledError:
+            if not gives_in:
+                raise
         return self.got
 
     @workflow.signal
@@ -116,25 +120,31 @@ async def test_a_run_that_is_not_tried_again_fails_and_its_history_says_why(
     assert of_type(histories[-1], WorkflowExecutionFailed)[0].retry_state is state
 
 
-async def test_what_is_sent_before_an_attempt_begins_is_kept_for_it(
+async def test_what_is_sent_before_an_attempt_begins_is_kept_and_does_not_wake_its_code(
     client: Client, make_worker: MakeWorker, max_cached: int
 ) -> None:
     async with make_worker(Patient, max_cached_workflows=max_cached):
-        first = await client.start_workflow(Patient.run, 0.3, id="w", retry_policy=RetryPolicy())
+        first = await client.start_workflow(Patient.run, args=[3600.0, True], id="w", retry_policy=RetryPolicy())
         handle = client.get_workflow_handle("w")
         await ended(client, first)
         for number in (1, 2):
             await handle.signal(Patient.put, number)
-        assert await handle.execute_update(Patient.add, 3) == 3
-        await handle.signal(Patient.put, -1)
-        assert await first.result() == [1, 2, 3, -1]
+        update = asyncio.ensure_future(handle.execute_update(Patient.add, 3))
 
+        async def kept() -> list[str] | None:
+            found = types(await handle.fetch_history())
+            return found if "WorkflowExecutionUpdateAdmitted" in found else None
+
+        assert sorted(await until(kept)) == [
+            "WorkflowExecutionSignaled",
+            "WorkflowExecutionSignaled",
+            "WorkflowExecutionStarted",
+            "WorkflowExecutionUpdateAdmitted",
+        ]
+        await handle.cancel(reason="which does not wait")
+        assert await update == 3
+        assert await first.result() == [1, 2, 3]
     _, history = await chain(client, first)
-    started = of_type(history, WorkflowExecutionStarted)[0]
-    begun = next(event for event in history.events if type(event).__name__ == "WorkflowTaskStarted")
-    assert begun.time_us >= started.time_us + 300_000
-    early = [event for event in of_type(history, WorkflowExecutionSignaled) if event.id < begun.id]
-    assert len(early) == 2
     await assert_replays(Patient, history)
 
 
@@ -142,7 +152,7 @@ async def test_what_a_run_has_not_read_when_its_time_is_over_goes_over_to_the_ne
     client: Client, make_worker: MakeWorker
 ) -> None:
     first = await client.start_workflow(
-        Patient.run, 0.0, id="w", retry_policy=QUICKLY, run_timeout=timedelta(milliseconds=100)
+        Patient.run, args=[0.0, False], id="w", retry_policy=QUICKLY, run_timeout=timedelta(milliseconds=100)
     )
     for number in (1, 2, -1):
         await first.signal(Patient.put, number)
@@ -161,7 +171,7 @@ async def test_a_run_that_waits_for_its_attempt_can_be_cancelled_at_once(
     client: Client, make_worker: MakeWorker
 ) -> None:
     async with make_worker(Patient):
-        handle = await client.start_workflow(Patient.run, 3600.0, id="w", retry_policy=RetryPolicy())
+        handle = await client.start_workflow(Patient.run, args=[3600.0, False], id="w", retry_policy=RetryPolicy())
         await ended(client, handle)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as cancelled:
@@ -172,7 +182,7 @@ async def test_a_run_that_waits_for_its_attempt_can_be_cancelled_at_once(
 
 async def test_a_run_that_waits_for_its_attempt_can_be_terminated(client: Client, make_worker: MakeWorker) -> None:
     async with make_worker(Patient):
-        handle = await client.start_workflow(Patient.run, 3600.0, id="w", retry_policy=RetryPolicy())
+        handle = await client.start_workflow(Patient.run, args=[3600.0, False], id="w", retry_policy=RetryPolicy())
         await ended(client, handle)
         await handle.terminate(reason="enough")
         with pytest.raises(WorkflowFailureError) as terminated:
@@ -186,11 +196,11 @@ async def test_a_run_that_is_timed_out_is_tried_again(client: Client, make_worke
         handle = await client.start_workflow(
             slow_at_first, id="w", retry_policy=QUICKLY, run_timeout=timedelta(milliseconds=100)
         )
-        assert await handle.result() == 2
+        assert await handle.result() >= 2
 
-    first, second = await chain(client, handle)
+    first, *_, last = await chain(client, handle)
     assert of_type(first, WorkflowExecutionTimedOut)[0].retry_state is RetryState.IN_PROGRESS
-    await assert_replays(slow_at_first, second)
+    await assert_replays(slow_at_first, last)
 
 
 async def test_the_execution_timeout_ends_all_attempts(client: Client, make_worker: MakeWorker) -> None:

@@ -70,7 +70,7 @@ async def times_out(handle: WorkflowHandle[Any]) -> TimeoutError:
 
 async def test_a_run_is_closed_when_its_time_is_over(client: Client, make_worker: MakeWorker, max_cached: int) -> None:
     async with make_worker(Endless, max_cached_workflows=max_cached):
-        handle = await client.start_workflow(Endless.run, id="w", run_timeout=SOON)
+        handle = await client.start_workflow(Endless.run, id="w", run_timeout=4 * SOON)
         pending = await handle.start_update(Endless.never, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
         error = await times_out(handle)
         assert error.type is TimeoutType.START_TO_CLOSE and str(error) == "Workflow timed out"
@@ -85,7 +85,7 @@ async def test_a_run_is_closed_when_its_time_is_over(client: Client, make_worker
     started, ended = history.events[0], history.events[-1]
     assert isinstance(ended, WorkflowExecutionTimedOut)
     assert ended.retry_state is RetryState.RETRY_POLICY_NOT_SET
-    assert ended.time_us - started.time_us >= 100_000
+    assert ended.time_us - started.time_us >= 400_000
     described = await handle.describe()
     assert described.status is WorkflowExecutionStatus.TIMED_OUT and not described.pending_messages
 
@@ -124,9 +124,9 @@ async def test_a_question_that_waits_when_its_time_is_over_is_answered_all_the_s
 async def test_a_run_whose_queue_has_no_worker_is_closed_by_any_worker_even_one_without_workflows(
     client: Client, make_worker: MakeWorker
 ) -> None:
+    handle = await client.start_workflow(Endless.run, id="w", run_timeout=SOON, task_queue="nobody's")
+    await handle.signal(Endless.put, 1)
     async with make_worker(idle, task_queue="activities only"):
-        handle = await client.start_workflow(Endless.run, id="w", run_timeout=SOON, task_queue="nobody's")
-        await handle.signal(Endless.put, 1)
         await times_out(handle)
         with pytest.raises(RPCError, match="completed"):
             await handle.signal(Endless.put, 2)
@@ -134,7 +134,7 @@ async def test_a_run_whose_queue_has_no_worker_is_closed_by_any_worker_even_one_
 
 async def test_a_parked_run_is_closed_too(client: Client, make_worker: MakeWorker) -> None:
     async with make_worker(breaks):
-        handle = await client.start_workflow(breaks, id="w", run_timeout=SOON)
+        handle = await client.start_workflow(breaks, id="w", run_timeout=4 * SOON)
 
         async def parked() -> Any:
             return (await handle.describe()).parked
@@ -146,19 +146,19 @@ async def test_a_parked_run_is_closed_too(client: Client, make_worker: MakeWorke
 
 async def test_the_execution_timeout_is_for_all_runs_together(client: Client, make_worker: MakeWorker) -> None:
     async with make_worker(for_ever):
-        handle = await client.start_workflow(for_ever, id="w", execution_timeout=2 * SOON)
+        handle = await client.start_workflow(for_ever, id="w", execution_timeout=5 * SOON)
         await times_out(handle)
 
     histories = await chain(client, handle)
     assert len(histories) > 1
     first, last = histories[0].events[0], histories[-1].events[-1]
-    assert last.time_us - first.time_us >= 200_000
+    assert last.time_us - first.time_us >= 500_000
     assert isinstance(last, WorkflowExecutionTimedOut) and last.retry_state is RetryState.TIMEOUT
 
 
 async def test_a_run_that_ends_in_time_leaves_no_timeout_behind(client: Client, make_worker: MakeWorker) -> None:
     async with make_worker(at_once):
-        handle = await client.start_workflow(at_once, id="w", run_timeout=SOON, execution_timeout=2 * SOON)
+        handle = await client.start_workflow(at_once, id="w", run_timeout=100 * SOON, execution_timeout=200 * SOON)
         assert await handle.result() == "done"
     assert handle.result_run_id is not None
     assert await client.database.store.inbox(handle.result_run_id) == []
