@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, overload
 
 from durable.common import Priority, RawValue, RetryPolicy
+from durable.common import duration_us as _us
 from durable.context import ActivityCall, ActivityContext, WorkflowContext, current_activity, maybe_workflow
 from durable.history import values
 from durable.metrics import MetricMeter
@@ -273,6 +274,7 @@ def activity_call(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
     priority: Priority = Priority.default,
+    summary: str | None = None,
 ) -> ActivityCall:
     """A call with its options checked, as the context takes it."""
     if (why := values.unstorable("a task queue", task_queue or "")) is not None:
@@ -292,20 +294,11 @@ def activity_call(
         retry_policy=_DEFAULT_POLICY if retry_policy is None else retry_policy.to_history(),
         cancellation_type=cancellation_type,
         priority=priority.to_history(),
+        summary=summary,
     )
 
 
 _DEFAULT_POLICY = values.RetryPolicy()
-
-
-def _us(name: str, duration: timedelta | None) -> int:
-    if duration is None:
-        return 0
-    if not isinstance(duration, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} must be a timedelta, not {type(duration).__name__}: timedelta(seconds={duration!r})?")
-    if duration < timedelta(0):
-        raise ValueError(f"{name} can't be negative: {duration}")
-    return duration // timedelta(microseconds=1)
 
 
 class Flag:

@@ -286,3 +286,14 @@ class Priority:
 
 
 Priority.default = Priority()
+
+
+def duration_us(name: str, duration: timedelta | None) -> int:
+    """Microseconds; None is 0. TypeError for what is no timedelta, ValueError for a negative one: option ``name``."""
+    if duration is None:
+        return 0
+    if not isinstance(duration, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be a timedelta, not {type(duration).__name__}: timedelta(seconds={duration!r})?")
+    if duration < timedelta(0):
+        raise ValueError(f"{name} can't be negative: {duration}")
+    return duration // timedelta(microseconds=1)

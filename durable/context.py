@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from durable.history import values
-from durable.history.values import Payload
+from durable.history.values import Failure, Payload
 
 if TYPE_CHECKING:
     from durable import activity, workflow
@@ -45,6 +45,7 @@ class ActivityCall(Struct, frozen=True, kw_only=True):
     retry_policy: values.RetryPolicy = values.RetryPolicy()
     cancellation_type: int = 0
     priority: values.Priority | None = None
+    summary: str | None = None
 
 
 class ChildCall(Struct, frozen=True, kw_only=True):
@@ -162,6 +163,30 @@ class WorkflowContext(ABC):
     @abstractmethod
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Hand the record to ``logger`` once the step is committed."""
+
+    @abstractmethod
+    def memo(self) -> Mapping[str, Payload]:
+        """The memo as it is now."""
+
+    @abstractmethod
+    def upsert_memo(self, values: dict[str, Payload]) -> None:
+        """Change it; a null takes a value away."""
+
+    @abstractmethod
+    def upsert_search_attributes(self, values: dict[str, Payload]) -> None:
+        """Change them; a null, or an empty list, takes one away."""
+
+    @abstractmethod
+    def last_completion_result(self) -> Sequence[Payload]:
+        """What the latest run of this chain that completed has returned; empty when there is none."""
+
+    @abstractmethod
+    def last_failure(self) -> Failure | None:
+        """How the run before this one has failed; None when it has not."""
+
+    @abstractmethod
+    def summarize_timer(self, summary: str | None) -> None:
+        """What a person is to read about the timer that the code starts next, if it does so before it waits."""
 
 
 class ActivityContext(ABC):

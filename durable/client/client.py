@@ -28,6 +28,7 @@ from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.pending import AsyncActivityIDReference
 from durable.client.plugins import Plugin, configured, connected
 from durable.client.standalone import ActivityClient
+from durable.client.starting import start_request
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
 from durable.common import (
@@ -35,20 +36,22 @@ from durable.common import (
     HeaderCodecBehavior,
     Priority,
     QueryRejectCondition,
+    RetryPolicy,
     VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
 from durable.converter import DataConverter
+from durable.converter.search_attributes import given_search_attributes
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import rules
 from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
 from durable.history.rules import StartRequest
-from durable.history.standalone import PREFIX
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
-from durable.history.values import IdConflictPolicy, IdReusePolicy, unstorable
+from durable.history.values import IdConflictPolicy, IdReusePolicy
 from durable.runtime import Runtime
+from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.service import (
     ConnectConfig,
     DnsLoadBalancingConfig,
@@ -68,8 +71,6 @@ from durable.workflow.definition import WorkflowDefinition
 
 R = TypeVar("R")
 
-WORKFLOW_ID_MAX = 1000
-
 
 class StartOptions(TypedDict, total=False):
     """The options of `Client.start_workflow`, which says what they mean."""
@@ -78,11 +79,18 @@ class StartOptions(TypedDict, total=False):
     kwargs: Mapping[str, Any] | None
     task_queue: str
     result_type: Any
+    execution_timeout: timedelta | None
+    run_timeout: timedelta | None
     task_timeout: timedelta | None
     id_reuse_policy: WorkflowIDReusePolicy
     id_conflict_policy: WorkflowIDConflictPolicy
+    retry_policy: RetryPolicy | None
+    cron_schedule: str
+    memo: Mapping[str, Any] | None
+    search_attributes: TypedSearchAttributes | SearchAttributes | None
+    static_summary: str | None
+    static_details: str | None
     start_delay: timedelta | None
-    priority: Priority
     request_id: str | None
     start_signal: str | None
     start_signal_args: Sequence[Any]
@@ -90,6 +98,8 @@ class StartOptions(TypedDict, total=False):
     rpc_timeout: timedelta | None
     request_eager_start: bool
     versioning_override: VersioningOverride | None
+    priority: Priority
+    stack_level: int
 
 
 class Client(ActivityClient):
@@ -302,11 +312,18 @@ class Client(ActivityClient):
         id: str,
         task_queue: str = DEFAULT_TASK_QUEUE,
         result_type: Any = None,
+        execution_timeout: timedelta | None = None,
+        run_timeout: timedelta | None = None,
         task_timeout: timedelta | None = None,
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
+        retry_policy: RetryPolicy | None = None,
+        cron_schedule: str = "",
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
+        static_summary: str | None = None,
+        static_details: str | None = None,
         start_delay: timedelta | None = None,
-        priority: Priority = Priority.default,
         request_id: str | None = None,
         start_signal: str | None = None,
         start_signal_args: Sequence[Any] = (),
@@ -314,6 +331,7 @@ class Client(ActivityClient):
         rpc_timeout: timedelta | None = None,
         request_eager_start: bool = False,
         versioning_override: VersioningOverride | None = None,
+        priority: Priority = Priority.default,
         stack_level: int = 2,
     ) -> WorkflowHandle[Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
@@ -326,23 +344,42 @@ class Client(ActivityClient):
 
         With ``start_signal`` the workflow is started with a signal in its inbox; one that is running is only signalled.
 
+        Once it has taken ``run_timeout``, or all its runs together ``execution_timeout``, it is timed out, without its
+        code being asked. A run that fails or times out is tried again by ``retry_policy``; without one, never. With
+        ``cron_schedule`` ("0 12 * * MON-FRI", "@every 1h30m", "CRON_TZ=Europe/Berlin 30 2 * * *"; UTC by default) runs
+        follow each other for ever, each at the next match after the end of the one before, until it is cancelled or
+        terminated. ``memo`` and ``search_attributes`` go with all its runs, ``static_summary`` (a line) and
+        ``static_details`` (Markdown) too; `WorkflowHandle.describe` shows them. A duration of zero is none; a negative
+        one, a retry policy that makes no sense and a schedule that never matches are refused (ValueError; that of a
+        schedule is an `RPCError` INVALID_ARGUMENT as well). The untyped form of search attributes, a dict of lists, is
+        deprecated; ``stack_level`` says where the warning points.
+
         `RPCError` DEADLINE_EXCEEDED when ``rpc_timeout`` is over first; it may be started all the same. A start is as
-        eager as it can be, always; runs keep to no version: ``request_eager_start``, ``versioning_override`` and
-        ``stack_level`` are accepted, and ignored.
+        eager as it can be, always; runs keep to no version: ``request_eager_start`` and ``versioning_override`` are
+        accepted, and ignored.
         """
-        request, result_type = self.start_request(
+        request, result_type = start_request(
+            self,
             workflow,
             arguments(arg, args),
             kwargs=kwargs,
             id=id,
             task_queue=task_queue,
             result_type=result_type,
+            execution_timeout=execution_timeout,
+            run_timeout=run_timeout,
             task_timeout=task_timeout,
             id_reuse_policy=id_reuse_policy,
             id_conflict_policy=id_conflict_policy,
+            retry_policy=retry_policy,
+            cron_schedule=cron_schedule,
+            memo=memo,
+            search_attributes=given_search_attributes(search_attributes, stack_level),
+            static_summary=static_summary,
+            static_details=static_details,
             start_delay=start_delay,
-            priority=priority,
             request_id=request_id,
+            priority=priority,
         )
         what = f"the start of workflow {id!r}"
         if start_signal is not None:
@@ -350,54 +387,6 @@ class Client(ActivityClient):
             return await within(started, rpc_timeout, what)
         run_id = (await within(self.begin(request), rpc_timeout, what)).run_id
         return self.started_handle(id, run_id, result_type, first_execution_run_id=run_id)
-
-    def start_request(
-        self,
-        workflow: Any,
-        values: Sequence[Any],
-        *,
-        kwargs: Mapping[str, Any] | None,
-        id: str,
-        task_queue: str,
-        result_type: Any,
-        task_timeout: timedelta | None,
-        id_reuse_policy: WorkflowIDReusePolicy,
-        id_conflict_policy: WorkflowIDConflictPolicy,
-        start_delay: timedelta | None,
-        priority: Priority,
-        request_id: str | None,
-    ) -> tuple[StartRequest, Any]:
-        """What `start_workflow` asks for, checked; and the type of the result. For the client's own modules."""
-        if not id or len(id) > WORKFLOW_ID_MAX:
-            raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
-        if (why := unstorable("a workflow id", id)) is not None:
-            raise ValueError(why)
-        if id.startswith(PREFIX):
-            raise ValueError(f"workflow ids that begin with {PREFIX} are the engine's own, of activities by themselves")
-        definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
-        if definition is not None:
-            input = definition.signature.encode(self.data_converter, values, kwargs or {})
-        elif kwargs:
-            raise ValueError("kwargs need the workflow itself, not its name: a name does not tell its parameters")
-        else:
-            input = self.data_converter.to_payloads(values)
-        request = StartRequest(
-            namespace=self.namespace,
-            workflow_id=id,
-            workflow_type=workflow if definition is None else definition.name,
-            task_queue=task_queue,
-            input=input,
-            request_id=request_id or self.database.store.new_id(),
-            identity=self.identity,
-            task_timeout_us=_us(task_timeout) or 10_000_000,
-            start_delay_us=_us(start_delay),
-            priority=priority.to_history(),
-            reuse_policy=IdReusePolicy(id_reuse_policy),
-            conflict_policy=IdConflictPolicy(id_conflict_policy),
-        )
-        if result_type is None and definition is not None:
-            result_type = definition.signature.return_hint
-        return request, result_type
 
     @overload
     async def execute_workflow(
@@ -413,6 +402,7 @@ class Client(ActivityClient):
         self, workflow: Any, arg: Any = UNSET, *, id: str, **options: Unpack[StartOptions]
     ) -> Any:
         """`start_workflow`, and wait for its result: see `WorkflowHandle.result`. ``rpc_timeout`` is for each."""
+        options["stack_level"] = options.get("stack_level", 2) + 1
         handle = await self.start_workflow(workflow, arg, id=id, **options)
         return await handle.result(rpc_timeout=options.get("rpc_timeout"))
 
@@ -659,7 +649,3 @@ def _replacing(request: StartRequest) -> bool:
 
 def _with(request: StartRequest, replaces: Transition | None) -> StartRequest:
     return msgspec.structs.replace(request, replaces=replaces)
-
-
-def _us(duration: timedelta | None) -> int:
-    return 0 if duration is None else max(0, duration // timedelta(microseconds=1))

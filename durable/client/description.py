@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from durable.history import attempts, export
+from durable.converter import DataConverter
+from durable.converter.search_attributes import decode_search_attributes, decode_typed_search_attributes
+from durable.history import attempts, codec, export
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.messages import MessageKind
 from durable.history.transition import ActivityTask, RunInfo
-from durable.history.values import RunStatus
+from durable.history.values import Payload, RunStatus, UserMetadata
+from durable.search_attributes import SearchAttributes, TypedSearchAttributes
+from durable.workflow.calls import UNSET
 
 if TYPE_CHECKING:
     from durable.client.raw_description import RawWorkflowDescription
@@ -83,9 +87,43 @@ class WorkflowExecution:
     history_length: int
     parked: str | None
     """Why the run's code can't go on just now (unknown type, code that does not fit …); None when it can."""
+    _: KW_ONLY
+    execution_time: datetime | None = None
+    """When its code may begin: later than ``start_time`` after a start delay, a retry's backoff, by a cron schedule."""
+    parent_id: str | None = None
+    parent_run_id: str | None = None
+    root_id: str | None = None
+    """The first of its line of parents: itself, if it has none."""
+    root_run_id: str | None = None
+    data_converter: DataConverter = field(default=DataConverter.default, repr=False, compare=False)
+    stored_memo: bytes | None = field(default=None, repr=False)
+    stored_search_attributes: bytes | None = field(default=None, repr=False)
+
+    @property
+    def typed_search_attributes(self) -> TypedSearchAttributes:
+        return decode_typed_search_attributes(codec.decode_values(self.stored_search_attributes))
+
+    @property
+    def search_attributes(self) -> SearchAttributes:
+        """The untyped form, which is deprecated: every value in a list."""
+        return decode_search_attributes(codec.decode_values(self.stored_search_attributes))
+
+    async def memo(self) -> Mapping[str, Any]:
+        """All values of the memo, converted without type hints."""
+        memo = codec.decode_values(self.stored_memo)
+        return {key: self.data_converter.from_payloads([payload])[0] for key, payload in memo.items()}
+
+    async def memo_value(self, key: str, default: Any = UNSET, *, type_hint: Any = None) -> Any:
+        """One value of the memo, as ``type_hint`` if that is given. KeyError when there is none, and no ``default``."""
+        payload = codec.decode_values(self.stored_memo).get(key)
+        if payload is None:
+            if default is UNSET:
+                raise KeyError(f"Memo does not have a value for key {key}")
+            return default
+        return self.data_converter.from_payloads([payload], None if type_hint is None else [type_hint])[0]
 
     @staticmethod
-    def fields(run: RunInfo) -> dict[str, Any]:
+    def fields(run: RunInfo, converter: DataConverter) -> dict[str, Any]:
         return {
             "id": run.workflow_id,
             "run_id": run.run_id,
@@ -97,6 +135,14 @@ class WorkflowExecution:
             "close_time": moment(run.closed_us) if run.closed_us is not None else None,
             "history_length": run.last_event_id,
             "parked": run.parked,
+            "execution_time": moment(run.execution_us),
+            "parent_id": run.parent.workflow_id if run.parent else None,
+            "parent_run_id": run.parent.run_id if run.parent else None,
+            "root_id": run.root.workflow_id if run.root else run.workflow_id,
+            "root_run_id": run.root.run_id if run.root else run.run_id,
+            "data_converter": converter,
+            "stored_memo": run.memo,
+            "stored_search_attributes": run.search_attributes,
         }
 
 
@@ -110,6 +156,24 @@ class WorkflowExecutionDescription(WorkflowExecution):
     pending_messages: Sequence[PendingMessageInfo]
     raw_description: RawWorkflowDescription = field(repr=False)
     """The same in the names of Temporal's messages, as far as programs read it: its pending activities."""
+    first_events: Callable[[], Awaitable[Sequence[HistoryEvent]]] = field(repr=False, compare=False)
+
+    async def static_summary(self) -> str | None:
+        """The line that the start gave; None when it gave none."""
+        metadata = await self._metadata()
+        return None if metadata is None else self._text(metadata.summary)
+
+    async def static_details(self) -> str | None:
+        """The description, in Markdown, that the start gave; None when it gave none."""
+        metadata = await self._metadata()
+        return None if metadata is None else self._text(metadata.details)
+
+    async def _metadata(self) -> UserMetadata | None:
+        events = await self.first_events()
+        return events[0].user_metadata if events else None
+
+    def _text(self, payload: Payload | None) -> str | None:
+        return None if payload is None else str(self.data_converter.from_payloads([payload], [str])[0])
 
 
 @dataclass(frozen=True)

@@ -430,12 +430,16 @@ class WorkflowHandle(Generic[R]):
             RPCStatusCode.NOT_FOUND,
         )
 
+    async def _events(self, run: RunInfo) -> list[HistoryEvent]:
+        return codec.decode_history(await self._client.database.store.history(run.run_id))
+
     async def _describe(self) -> WorkflowExecutionDescription:
         run = await self._run()
         store = self._client.database.store
         tasks = await store.tasks(run.run_id)
         return WorkflowExecutionDescription(
-            **WorkflowExecution.fields(run),
+            **WorkflowExecution.fields(run, self._client.data_converter),
+            first_events=lambda: self._events(run),
             worker=run.owner,
             history_bytes=run.history_bytes,
             pending_activities=[PendingActivityInfo.of(task) for task in tasks],

@@ -74,7 +74,7 @@ class WorkflowExecutionAsyncIterator:
             found = await self._client.database.store.list_runs(
                 self._client.namespace, status=self._status, limit=batch, before=before
             )
-            runs = [WorkflowExecution(**WorkflowExecution.fields(run)) for run in found]
+            runs = [WorkflowExecution(**WorkflowExecution.fields(run, self._client.data_converter)) for run in found]
             passing = [run for run in runs if self._filter.passes(run) and not is_standalone(run.workflow_type)]
             page.extend(passing[:wanted])
             if len(passing) > wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,19 +12,23 @@ import msgspec
 from durable.client import updates
 from durable.client.errors import already_completed
 from durable.client.handle import WorkflowHandle
+from durable.client.starting import start_request
 from durable.client.updates import Prepared, WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.common import (
     DEFAULT_TASK_QUEUE,
     Priority,
+    RetryPolicy,
     VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from durable.converter.search_attributes import given_search_attributes
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.messages import Message, Signal, Update
 from durable.history.rules import StartRequest
 from durable.history.values import IdConflictPolicy
+from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
 
@@ -51,8 +55,16 @@ class WithStartWorkflowOperation(Generic[R]):
         id_conflict_policy: WorkflowIDConflictPolicy,
         task_queue: str = DEFAULT_TASK_QUEUE,
         result_type: Any = None,
+        execution_timeout: timedelta | None = None,
+        run_timeout: timedelta | None = None,
         task_timeout: timedelta | None = None,
         id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        retry_policy: RetryPolicy | None = None,
+        cron_schedule: str = "",
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
+        static_summary: str | None = None,
+        static_details: str | None = None,
         start_delay: timedelta | None = None,
         priority: Priority = Priority.default,
         versioning_override: VersioningOverride | None = None,
@@ -66,9 +78,17 @@ class WithStartWorkflowOperation(Generic[R]):
             "id": id,
             "task_queue": task_queue,
             "result_type": result_type,
+            "execution_timeout": execution_timeout,
+            "run_timeout": run_timeout,
             "task_timeout": task_timeout,
             "id_reuse_policy": id_reuse_policy,
             "id_conflict_policy": id_conflict_policy,
+            "retry_policy": retry_policy,
+            "cron_schedule": cron_schedule,
+            "memo": memo,
+            "search_attributes": given_search_attributes(search_attributes, stack_level),
+            "static_summary": static_summary,
+            "static_details": static_details,
             "start_delay": start_delay,
             "priority": priority,
             "kwargs": None,
@@ -91,7 +111,7 @@ class WithStartWorkflowOperation(Generic[R]):
         if self._is_used:
             raise RuntimeError("WithStartWorkflowOperation cannot be reused")
         self._is_used = True
-        return client.start_request(self._workflow, self._args, **self._options)
+        return start_request(client, self._workflow, self._args, **self._options)
 
     def settle(self, handle: WorkflowHandle[R] | BaseException) -> None:
         """What `workflow_handle` is to tell; the first time counts. For the client's own modules."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from durable.history import attempts, codec, events
+from durable.history import attempts, codec, events, succession
 from durable.history.commands import (
     AcceptUpdate,
     CancelTimer,
@@ -52,6 +52,7 @@ from durable.history.messages import (
     TimerDue,
 )
 from durable.history.state import State
+from durable.history.succession import Following
 from durable.history.transition import (
     ActivityCancel,
     ActivitySpec,
@@ -73,13 +74,16 @@ class Draft:
         self.now_us = now_us
         self.last_id = events[-1].id if events else state.last_event_id
         started = events[0] if events and isinstance(events[0], WorkflowExecutionStarted) else state
+        self.started = started.started if isinstance(started, State) else started
+        self.following: Following | None = None
+        """The run that comes next, if the code closes this one and there is one."""
         self.workflow_id = started.workflow_id
         self.workflow_type = started.workflow_type
         self.workflow_task_queue = started.task_queue
         self.task_timeout_us = (
             started.task_timeout_us if isinstance(started, State) else started.workflow_task_timeout_us
         )
-        self.priority = started.priority
+        self.priority = None if self.started is None else self.started.priority
         self.task_completed_id = 0
         self.accepted_updates = {id: update.accepted_event_id for id, update in state.updates.items()}
         self.messages: list[NewMessage] = []
@@ -90,6 +94,11 @@ class Draft:
     def add(self, event: HistoryEvent) -> None:
         self.last_id = event.id
         self.events.append(event)
+
+    def follow(self, following: Following | None) -> str:
+        """The id of the run that comes next, if there is one; else ""."""
+        self.following = following
+        return self.successor_id if following is not None else ""
 
     def answer(self, kind: Callable[..., HistoryEvent], **attributes: Any) -> int:
         """Add the event that answers a command; its id."""
@@ -104,7 +113,9 @@ class Draft:
 def _schedule_activity(draft: Draft, command: ScheduleActivityTask) -> None:
     fields = {name: getattr(command, name) for name in ActivityFields.__struct_fields__}
     fields["priority"] = attempts.inherited(command.priority, draft.priority)
-    event_id = draft.answer(ActivityTaskScheduled, task_queue=command.task_queue, **fields)
+    event_id = draft.answer(
+        ActivityTaskScheduled, task_queue=command.task_queue, user_metadata=command.user_metadata, **fields
+    )
     spec = ActivitySpec(
         workflow_id=draft.workflow_id, workflow_type=draft.workflow_type, scheduled_us=draft.now_us, **fields
     )
@@ -129,7 +140,12 @@ def _request_cancel_activity(draft: Draft, command: RequestCancelActivityTask) -
 
 def _start_timer(draft: Draft, command: StartTimer) -> None:
     wait_us = command.start_to_fire_timeout_us
-    event_id = draft.answer(TimerStarted, timer_id=command.timer_id, start_to_fire_timeout_us=wait_us)
+    event_id = draft.answer(
+        TimerStarted,
+        timer_id=command.timer_id,
+        start_to_fire_timeout_us=wait_us,
+        user_metadata=command.user_metadata,
+    )
     draft.messages.append(codec.pack(TimerDue(started_event_id=event_id), draft.now_us + wait_us, key=event_id))
 
 
@@ -173,11 +189,20 @@ def _complete_update(draft: Draft, command: CompleteUpdate) -> None:
 
 
 def _complete_workflow(draft: Draft, command: CompleteWorkflowExecution) -> None:
-    draft.answer(WorkflowExecutionCompleted, result=command.result)
+    assert draft.started is not None
+    following = succession.after_completion(draft.started, command.result, draft.now_us)
+    draft.answer(WorkflowExecutionCompleted, result=command.result, new_execution_run_id=draft.follow(following))
 
 
 def _fail_workflow(draft: Draft, command: FailWorkflowExecution) -> None:
-    draft.answer(WorkflowExecutionFailed, failure=command.failure)
+    assert draft.started is not None
+    retry_state, following = succession.after_failure(draft.started, command.failure, draft.now_us)
+    draft.answer(
+        WorkflowExecutionFailed,
+        failure=command.failure,
+        retry_state=retry_state,
+        new_execution_run_id=draft.follow(following),
+    )
 
 
 def _cancel_workflow(draft: Draft, command: CancelWorkflowExecution) -> None:
@@ -185,14 +210,21 @@ def _cancel_workflow(draft: Draft, command: CancelWorkflowExecution) -> None:
 
 
 def _continue_as_new(draft: Draft, command: ContinueAsNewWorkflowExecution) -> None:
-    timeout_us = command.workflow_task_timeout_us
+    assert draft.started is not None
+    following = succession.continued(draft.started, command)
+    timeout_us, run_timeout_us = command.workflow_task_timeout_us, command.workflow_run_timeout_us
     draft.answer(
         WorkflowExecutionContinuedAsNew,
-        new_execution_run_id=draft.successor_id,
+        new_execution_run_id=draft.follow(following),
         workflow_type=command.workflow_type or draft.workflow_type,
         task_queue=command.task_queue or draft.workflow_task_queue,
         input=command.input,
         workflow_task_timeout_us=draft.task_timeout_us if timeout_us is None else timeout_us,
+        workflow_run_timeout_us=draft.started.workflow_run_timeout_us if run_timeout_us is None else run_timeout_us,
+        failure=following.failure,
+        last_completion_result=following.last_completion_result,
+        memo=command.memo or {},
+        search_attributes=command.search_attributes or {},
         backoff_start_interval_us=command.backoff_start_interval_us,
     )
 

@@ -15,6 +15,7 @@ from durable.history.errors import CorruptHistory
 from durable.history.events import HistoryEvent
 from durable.history.messages import KIND_OF, Message, QueryAnswer, UpdateAnswer
 from durable.history.transition import ActivityControl, ActivityProgress, ActivitySpec, EventBatch, NewMessage
+from durable.history.values import Payload
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ _progress = msgspec.msgpack.Decoder(ActivityProgress)
 _control = msgspec.msgpack.Decoder(ActivityControl)
 _answer = msgspec.msgpack.Decoder(QueryAnswer)
 _update_answer = msgspec.msgpack.Decoder(UpdateAnswer)
+_values = msgspec.msgpack.Decoder(dict[str, Payload])
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
@@ -84,3 +86,8 @@ def decode_answer(data: bytes) -> QueryAnswer:
 
 def decode_update_answer(data: bytes) -> UpdateAnswer:
     return _decode(_update_answer, data, "answer to an update")
+
+
+def decode_values(data: bytes | None) -> dict[str, Payload]:
+    """A memo, or search attributes; None: there are none."""
+    return {} if data is None else _decode(_values, data, "memo or search attributes")

@@ -24,6 +24,7 @@ from durable.history.values import (
 
 class ScheduleActivityTask(ActivityFields, frozen=True, kw_only=True):
     task_queue: str
+    user_metadata: UserMetadata | None = None
 
 
 class RequestCancelActivityTask(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class RequestCancelActivityTask(Struct, frozen=True, kw_only=True):
 class StartTimer(Struct, frozen=True, kw_only=True):
     timer_id: str
     start_to_fire_timeout_us: int
+    user_metadata: UserMetadata | None = None
 
 
 class CancelTimer(Struct, frozen=True, kw_only=True):
@@ -135,8 +137,12 @@ class ContinueAsNewWorkflowExecution(Struct, frozen=True, kw_only=True):
     task_queue: str = ""
     input: list[Payload] = []
     workflow_task_timeout_us: int | None = None
+    workflow_run_timeout_us: int | None = None
     backoff_start_interval_us: int = 0
     signals: Sequence[WorkflowExecutionSignaled] = ()
+    retry_policy: RetryPolicy | None = None
+    memo: dict[str, Payload] | None = None
+    search_attributes: dict[str, Payload] | None = None
 
 
 Command = (

@@ -147,6 +147,9 @@ class WorkflowTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
     scheduled_event_id: int
     identity: str = ""
     request_id: str = ""
+    history_size_bytes: int = 0
+    """What the store held of the run's history before this task."""
+    suggest_continue_as_new: bool = False
 
 
 class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -402,6 +402,7 @@ _BY_NAME: dict[str, _Form] = {
     "fairness_weight": _Form(_write_float, float, 0.0),
     "search_attributes": _Form(_write_indexed, _read_indexed, {}),
     "workflow_execution_expiration_time_us": _Form(_write_time, _read_time, 0),
+    "history_size_bytes": _Form(str, int, 0),
 }
 _BY_TYPE: dict[Any, _Form] = {
     str: _Form(_same, _text, ""),

@@ -32,12 +32,13 @@ class MessageKind(IntEnum):
     CHILD = 8
     ANSWER = 9
     ERRANDS = 10
+    RUN_TIMEOUT = 11
 
 
 HOLDS_OPEN = (MessageKind.SIGNAL, MessageKind.CANCEL, MessageKind.UPDATE)
 """A run cannot close by its own code while a message of these kinds is unread."""
 
-WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER, MessageKind.ERRANDS)
+WAITS = (MessageKind.TASK_DUE, MessageKind.TIMER, MessageKind.ERRANDS, MessageKind.RUN_TIMEOUT)
 """What is read only when its time has come. All else may be read as soon as it is there: its due time tells since when
 it waits, by the clock of whoever sent it, which may have been set since."""
 
@@ -46,6 +47,9 @@ KEYED = (MessageKind.TIMER, MessageKind.ERRANDS)
 
 OUTLIVES = (MessageKind.QUERY, MessageKind.ERRANDS)
 """What stays in the inbox when a run closes, because a closed run answers it too, or has yet to do it."""
+
+ANYBODY = ""
+"""The task queue of what needs no code (`RunTimeout`): every worker of the namespace takes it, before its own."""
 
 
 class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -56,6 +60,10 @@ class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
 
     attempt: int = 0
     held: list[ActivityOutcome] = []
+
+
+class RunTimeout(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The run has had its time: it is closed, without its code, by whichever worker comes first."""
 
 
 class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -167,6 +175,7 @@ class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
 
 Message = (
     WorkflowTaskDue
+    | RunTimeout
     | TimerDue
     | Signal
     | CancelRequest
@@ -182,6 +191,7 @@ Message = (
 
 KIND_OF: dict[type[Message], MessageKind] = {
     WorkflowTaskDue: MessageKind.TASK_DUE,
+    RunTimeout: MessageKind.RUN_TIMEOUT,
     TimerDue: MessageKind.TIMER,
     ActivityOutcome: MessageKind.ACTIVITY,
     Signal: MessageKind.SIGNAL,

@@ -7,13 +7,13 @@ steps of a caller, who needs no workflow code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from zlib import crc32
 
 from msgspec import Struct, structs
 
-from durable.history import codec, errands
+from durable.history import codec, errands, growth, succession
 from durable.history.answering import COMMANDS, Draft
 from durable.history.commands import (
     AcceptUpdate,
@@ -28,15 +28,17 @@ from durable.history.commands import (
 from durable.history.errands import Errand
 from durable.history.events import (
     HistoryEvent,
-    WorkflowExecutionContinuedAsNew,
+    WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAdmitted,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
+    successor_of,
 )
 from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
 from durable.history.local_activities import request as request_local
@@ -47,6 +49,7 @@ from durable.history.messages import (
     Message,
     Query,
     QueryAnswer,
+    RunTimeout,
     Signal,
     TimerDue,
     Update,
@@ -57,12 +60,14 @@ from durable.history.messages import (
 )
 from durable.history.reading import Seen, message_events
 from durable.history.state import State, fold
+from durable.history.succession import Following
 from durable.history.transition import (
     ActivityTask,
     AttemptToken,
     NewMessage,
     NewRun,
     Reply,
+    Shown,
     Transition,
 )
 from durable.history.values import (
@@ -72,10 +77,13 @@ from durable.history.values import (
     IdReusePolicy,
     Payload,
     Priority,
+    RetryPolicy,
+    RetryState,
     RunStatus,
     TaskFailedCause,
     UpdateOutcome,
     UpdateRequest,
+    UserMetadata,
     WorkerVersion,
     WorkflowExecution,
 )
@@ -149,6 +157,8 @@ class Received(Struct, frozen=True, kw_only=True):
     retries: int
     """Which retry of a parked run this is, counted by its own message; 0 when something else woke the run."""
     reminders: Sequence[ErrandsDue] = ()
+    history_bytes: int = 0
+    """The size of the history before the step, as stored."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -176,10 +186,17 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     identity: str = ""
     header: dict[str, Payload] = {}
     task_timeout_us: int = 10_000_000
+    execution_timeout_us: int = 0
+    run_timeout_us: int = 0
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
     start_delay_us: int = 0
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    priority: Priority | None = None
+    user_metadata: UserMetadata | None = None
     reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
     conflict_policy: IdConflictPolicy = IdConflictPolicy.FAIL
-    priority: Priority | None = None
     replaces: Transition | None = None
     message: NewMessage | None = None
     """What the run is told with its start; a run that was there already is not told by it."""
@@ -191,19 +208,35 @@ class StartRequest(Struct, frozen=True, kw_only=True):
 
 def start(request: StartRequest, run_id: str, now_us: int) -> Step:
     """The first step of a run whose code somebody else will run: started, a task scheduled, and the message for it."""
-    events: list[HistoryEvent] = [_started_event(request, run_id, now_us)]
-    due_us = now_us + request.start_delay_us
-    if not request.start_delay_us:
-        events.append(_task_scheduled_event(2, now_us, request.task_queue, request.task_timeout_us))
+    started = _started_event(request, run_id, now_us)
+    return _begun(started, _new_run(request, started), (request.message,) if request.message else ())
+
+
+def _begun(
+    started: WorkflowExecutionStarted,
+    start: NewRun,
+    told: tuple[NewMessage, ...] = (),
+    signals: Sequence[WorkflowExecutionSignaled] = (),
+) -> Step:
+    """A run's beginning, by whoever starts it; ``told`` is what it finds in its inbox, ``signals`` in its history."""
+    events: list[HistoryEvent] = [started]
+    for at, signal in enumerate(signals, 2):
+        events.append(structs.replace(signal, id=at, time_us=started.time_us, request_id=""))
+    if not started.first_workflow_task_backoff_us:
+        timeout_us = started.workflow_task_timeout_us
+        events.append(_task_scheduled_event(len(events) + 1, started.time_us, started.task_queue, timeout_us))
+    task_due = codec.pack(WorkflowTaskDue(), succession.execution_us(started))
+    state = fold(State(), events)
     transition = Transition(
-        run_id=run_id,
+        run_id=started.original_execution_run_id,
         last_event_id=0,
         any_owner=True,
-        start=_new_run(request, run_id, now_us),
+        start=start,
         events=codec.batch(events),
-        messages=(codec.pack(WorkflowTaskDue(), due_us), *((request.message,) if request.message else ())),
+        messages=(task_due, *succession.timeout_messages(started), *told),
+        shown=_shown(State(), state),
     )
-    return Step(transition=transition, state=fold(State(), events), events=events, command_events=[])
+    return Step(transition=transition, state=state, events=events, command_events=[])
 
 
 def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -> Received:
@@ -228,9 +261,14 @@ def receive_start(request: StartRequest, run_id: str, owner: str, now_us: int) -
     )
 
 
-def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming], now_us: int) -> Received:
-    """What the messages become. Consumed without an event: what is stale, or was consumed before (request id)."""
-    waited = (each.due_us for each in incoming if isinstance(each.message, TimerDue | WorkflowTaskDue))
+def receive(
+    state: State, run_id: str, owner: str, incoming: Sequence[Incoming], now_us: int, history_bytes: int = 0
+) -> Received:
+    """What the messages become. Consumed without an event: what is stale, or was consumed before (request id).
+
+    ``history_bytes`` is the size of the history so far, as stored.
+    """
+    waited = (each.due_us for each in incoming if isinstance(each.message, TimerDue | WorkflowTaskDue | RunTimeout))
     at_us = max(now_us, state.last_time_us, *waited)
     events: list[HistoryEvent] = []
     queries: list[Query] = []
@@ -265,12 +303,18 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
             became = message_events(seen, message, at_us)
             seen.last_us = at_us if became else seen.last_us
             events.extend(became)
+    held = (
+        _is_early(state) and not due and not any(isinstance(each, WorkflowExecutionCancelRequested) for each in events)
+    )
+    if held:
+        events.extend(_admitted(updates.values(), events[-1].id if events else state.last_event_id, at_us))
+        updates = {}
     after = fold(state, events) if events else state
     # A task was there before, and has not been done: the code has not read what made it.
-    is_pending = bool(state.task_scheduled or state.task_failed or _delayed(state))
+    is_pending = bool(state.task_scheduled or state.task_failed or not state.has_task)
     # Who asks is answered by code that has begun, if it is to begin at once, though its message is not there yet.
     asked = bool(queries and state.task_scheduled)
-    task = state.is_open and bool(events or updates or local or asked or (due and is_pending))
+    task = state.is_open and not held and bool(events or updates or local or asked or (due and is_pending))
     return Received(
         state=state,
         after=after,
@@ -280,7 +324,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
         incoming=incoming,
         events=events,
         task=task,
-        task_events=_task_events(after, at_us, owner) if task else [],
+        task_events=_task_events(after, at_us, owner, history_bytes) if task else [],
         queries=queries,
         updates=list(updates.values()),
         local=local,
@@ -289,6 +333,7 @@ def receive(state: State, run_id: str, owner: str, incoming: Sequence[Incoming],
         speculative=not (events or is_pending),
         retries=retries,
         reminders=reminders,
+        history_bytes=history_bytes,
     )
 
 
@@ -306,11 +351,11 @@ def complete(
     """The code has run, and asks for ``commands``: the whole transition. With ``start``, the run's first one.
 
     ``rejections`` are the updates that it rejects, by their ids. ``successor_id`` is the id of the next run, if the
-    code continues as new. ``build_id`` is that of the worker's code. ``local`` is what it asks of local activities; a
-    run that closes leaves them alone.
+    code continues as new, or a retry or a schedule asks for one. ``build_id`` is that of the worker's code. ``local``
+    is what it asks of local activities; a run that closes leaves them alone.
     """
     is_task = received.task and not (received.speculative and not commands)
-    events = [*received.events, *received.task_events] if is_task else []
+    events = [*received.events, *(received.task_events if is_task else ())]
     draft = Draft(received.run_id, received.state, events, max(now_us, received.now_us), successor_id)
     if is_task:
         draft.add(
@@ -345,11 +390,11 @@ def complete(
         last_event_id=received.state.last_event_id,
         owner=received.owner,
         any_owner=start is not None,
-        start=_new_run(start, received.run_id, received.now_us) if start else None,
+        start=_start_of(start, state),
         events=codec.batch(events) if events else None,
         consumed=_consumed(received),
         finished=_finished(received),
-        messages=(*draft.messages, *reminders),
+        messages=(*draft.messages, *reminders, *_timeout_at_start(start, state)),
         taken_back=(*draft.taken_back, *over),
         tasks=tuple(draft.tasks),
         cancelled_activities=tuple(draft.cancelled_activities),
@@ -357,12 +402,9 @@ def complete(
         new_owner=received.owner if received.state.is_open and closed is None else None,
         status=status,
         closed_us=draft.now_us if closed is not None else None,
-        refuse_unread=status is not RunStatus.CONTINUED_AS_NEW,
-        successor=(
-            _successor(received, state, events[-1], closed.signals)
-            if isinstance(closed, ContinueAsNewWorkflowExecution)
-            else None
-        ),
+        refuse_unread=draft.following is None,
+        shown=_shown(received.state, state),
+        successor=_successor(received.run_id, state, draft.following),
     )
     return Step(
         transition=transition,
@@ -373,57 +415,14 @@ def complete(
     )
 
 
-def _successor(
-    received: Received, state: State, ended: HistoryEvent, signals: Sequence[WorkflowExecutionSignaled]
-) -> Transition:
-    """The first step of the run that continues this one."""
-    begun = state.started
-    assert isinstance(ended, WorkflowExecutionContinuedAsNew)
-    assert begun is not None
-    run_id, now_us, due_us = ended.new_execution_run_id, ended.time_us, ended.time_us + ended.backoff_start_interval_us
-    events: list[HistoryEvent] = [
-        WorkflowExecutionStarted(
-            id=1,
-            time_us=now_us,
-            workflow_type=ended.workflow_type,
-            workflow_id=state.workflow_id,
-            task_queue=ended.task_queue,
-            original_execution_run_id=run_id,
-            first_execution_run_id=state.first_execution_run_id,
-            input=ended.input,
-            workflow_task_timeout_us=ended.workflow_task_timeout_us,
-            first_workflow_task_backoff_us=ended.backoff_start_interval_us,
-            request_id=run_id,
-            continued_execution_run_id=received.run_id,
-            initiator=ended.initiator,
-            consumed_request_ids=list(state.request_ids),
-            parent_workflow_namespace=begun.parent_workflow_namespace,
-            parent_workflow_execution=begun.parent_workflow_execution,
-            parent_initiated_event_id=begun.parent_initiated_event_id,
-            root_workflow_execution=begun.root_workflow_execution,
-            priority=state.priority,
-        )
-    ]
-    for at, signal in enumerate(signals, 2):
-        events.append(structs.replace(signal, id=at, time_us=now_us, request_id=""))
-    if not ended.backoff_start_interval_us:
-        events.append(_task_scheduled_event(len(events) + 1, now_us, ended.task_queue, ended.workflow_task_timeout_us))
-    return Transition(
-        run_id=run_id,
-        last_event_id=0,
-        any_owner=True,
-        start=NewRun(
-            namespace="",
-            workflow_id=state.workflow_id,
-            workflow_type=ended.workflow_type,
-            task_queue=ended.task_queue,
-            started_us=now_us,
-            first_execution_run_id=state.first_execution_run_id,
-            request_id=run_id,
-        ),
-        events=codec.batch(events),
-        messages=(codec.pack(WorkflowTaskDue(), due_us),),
-    )
+def _successor(run_id: str, state: State, following: Following | None) -> Transition | None:
+    """The first step of the run that follows this one, if one does."""
+    if following is None:
+        return None
+    assert state.ended is not None
+    started = succession.next_started(run_id, state, state.ended, successor_of(state.ended), following)
+    signals = following.command.signals if following.command is not None else ()
+    return _begun(started, _run_of(started), signals=signals).transition
 
 
 def is_left_alone(received: Received, deaths: int) -> bool:
@@ -451,14 +450,15 @@ def park(
     it may have the code that fits. One whose code ``kills`` its workers is tried later, and apart from others that
     died with it. The outcomes of local activities, which are no events, wait in a retry of their own.
     """
-    admitted = _admitted(received)
+    admitted = _admitted(received.updates, received.after.last_event_id, received.now_us)
     events = [*received.events, *admitted]
     messages: list[NewMessage] = []
     if received.task:
         if not received.state.task_failed:
             task_events = received.task_events
             if admitted:
-                task_events = _task_events(fold(received.after, admitted), received.now_us, received.owner)
+                after = fold(received.after, admitted)
+                task_events = _task_events(after, received.now_us, received.owner, received.history_bytes)
             events += task_events
             started = task_events[-1]
             assert isinstance(started, WorkflowTaskStarted)
@@ -488,16 +488,17 @@ def park(
         last_event_id=received.state.last_event_id,
         owner=received.owner,
         any_owner=start is not None,
-        start=_new_run(start, received.run_id, received.now_us) if start else None,
+        start=_start_of(start, state),
         events=codec.batch(events) if events else None,
         consumed=_consumed(received),
         finished=_finished(received),
-        messages=(*messages, *reminders),
+        messages=(*messages, *reminders, *_timeout_at_start(start, state)),
         taken_back=tuple(over),
         replies=_replies([*answers, *received.answered], max(now_us, received.now_us)),
         new_owner=received.owner if received.state.is_open and not parked else None,
         parked=parked,
         deaths=SUSPICIOUS if kills else 0,
+        shown=_shown(received.state, state),
     )
     return Step(
         transition=transition,
@@ -524,13 +525,55 @@ def terminate(
     """
     unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
     received = receive(state, run_id, "", unread, now_us)
-    events: list[HistoryEvent] = list(received.events)
-    last_id = events[-1].id if events else state.last_event_id
-    events.append(
-        WorkflowExecutionTerminated(
-            id=last_id + 1, time_us=received.now_us, reason=reason, details=list(details), identity=identity
-        )
+    terminated = WorkflowExecutionTerminated(
+        id=received.after.last_event_id + 1,
+        time_us=received.now_us,
+        reason=reason,
+        details=list(details),
+        identity=identity,
     )
+    return _ended(received, terminated, RunStatus.TERMINATED)
+
+
+def time_out(
+    state: State, run_id: str, owner: str, incoming: Sequence[Incoming], now_us: int, successor_id: str, *, whole: bool
+) -> Step:
+    """End a run that has had its time; its code is not asked, but the retry policy and the schedule are.
+
+    Its unread signals go over to the next run; if there is none they become events. ``whole``: ``incoming`` is all
+    that is unread.
+    """
+    assert state.started is not None
+    due = [each for each in incoming if isinstance(each.message, RunTimeout)]
+    at_us = max(now_us, state.last_time_us, *(each.due_us for each in due))
+    retry_state, following = succession.after_failure(state.started, succession.TIMED_OUT, at_us)
+    if succession.is_over_at(state.started, at_us):
+        retry_state = RetryState.TIMEOUT
+    unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
+    received = receive(state, run_id, owner, [*due, *(unread if following is None else ())], at_us)
+    timed_out = WorkflowExecutionTimedOut(
+        id=received.after.last_event_id + 1,
+        time_us=received.now_us,
+        retry_state=retry_state,
+        new_execution_run_id=successor_id if following is not None else "",
+    )
+    step = _ended(received, timed_out, RunStatus.TIMED_OUT)
+    transition = structs.replace(
+        step.transition,
+        owner=owner,
+        any_owner=False,
+        refuse_unread=following is None and whole,
+        successor=_successor(run_id, step.state, following),
+    )
+    return structs.replace(step, transition=transition, errands=errands.of_step(received.state, step.state, run_id, ()))
+
+
+def _ended(
+    received: Received, closing: WorkflowExecutionTerminated | WorkflowExecutionTimedOut, status: RunStatus
+) -> Step:
+    """A run that is closed without its code, once it has read what it was sent."""
+    events = [*received.events, closing]
+    state, run_id = received.state, received.run_id
     after = fold(state, events)
     reminders, over = errands.reminders(state, after, (), received.now_us, first_us=0)
     transition = Transition(
@@ -542,7 +585,7 @@ def terminate(
         messages=tuple(reminders),
         taken_back=tuple(over),
         replies=_replies([*received.answered, *_unread(received), *_cut_short(run_id, state)], received.now_us),
-        status=RunStatus.TERMINATED,
+        status=status,
         closed_us=received.now_us,
     )
     return Step(transition=transition, state=after, events=events, command_events=[])
@@ -615,18 +658,24 @@ def _unread(received: Received) -> list[tuple[str, UpdateAnswer]]:
     return [(request_id, answer) for asking in received.asking.values() for request_id in asking]
 
 
-def _admitted(received: Received) -> list[HistoryEvent]:
+def _admitted(updates: Iterable[UpdateRequest], last_event_id: int, now_us: int) -> list[HistoryEvent]:
     """The updates that came in as events, so that they are there when the code can run."""
-    first_id = received.after.last_event_id + 1
     return [
-        WorkflowExecutionUpdateAdmitted(id=id, time_us=received.now_us, request=request)
-        for id, request in enumerate(received.updates, first_id)
+        WorkflowExecutionUpdateAdmitted(id=id, time_us=now_us, request=request)
+        for id, request in enumerate(updates, last_event_id + 1)
     ]
 
 
-def _delayed(state: State) -> bool:
-    """A run that was started with a delay has no workflow task yet."""
-    return state.last_event_id > 0 and not state.begun
+def _is_early(state: State) -> bool:
+    """Is the run one that begins at its time (cron, retry, continued after a pause), and has not begun?"""
+    return state.is_open and not state.has_task and state.last_event_id > 0 and succession.keeps_its_time(state.started)
+
+
+def _shown(before: State, after: State) -> Shown | None:
+    """Memo and search attributes, if they have changed."""
+    if before.memo == after.memo and before.search_attributes == after.search_attributes:
+        return None
+    return Shown(memo=after.memo, search_attributes=after.search_attributes)
 
 
 def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowExecutionStarted:
@@ -641,29 +690,61 @@ def _started_event(request: StartRequest, run_id: str, now_us: int) -> WorkflowE
         input=request.input,
         identity=request.identity,
         workflow_task_timeout_us=request.task_timeout_us,
-        first_workflow_task_backoff_us=request.start_delay_us,
+        first_workflow_task_backoff_us=succession.first_backoff_us(
+            request.cron_schedule, request.start_delay_us, now_us
+        ),
         header=request.header,
         request_id=request.request_id,
         parent_workflow_namespace=request.parent_namespace,
         parent_workflow_execution=request.parent,
         parent_initiated_event_id=request.parent_initiated_event_id,
         root_workflow_execution=request.root,
+        workflow_execution_timeout_us=request.execution_timeout_us,
+        workflow_run_timeout_us=request.run_timeout_us,
+        workflow_execution_expiration_time_us=now_us + request.start_delay_us + request.execution_timeout_us
+        if request.execution_timeout_us
+        else 0,
+        retry_policy=request.retry_policy,
+        cron_schedule=request.cron_schedule,
+        memo=request.memo,
+        search_attributes=request.search_attributes,
         priority=request.priority,
+        user_metadata=request.user_metadata,
     )
 
 
-def _new_run(request: StartRequest, run_id: str, now_us: int) -> NewRun:
-    return NewRun(
+def _new_run(request: StartRequest, started: WorkflowExecutionStarted) -> NewRun:
+    return structs.replace(
+        _run_of(started),
         namespace=request.namespace,
-        workflow_id=request.workflow_id,
-        workflow_type=request.workflow_type,
-        task_queue=request.task_queue,
-        started_us=now_us,
-        first_execution_run_id=run_id,
-        request_id=request.request_id,
         reuse_policy=request.reuse_policy,
         conflict_policy=request.conflict_policy,
         replaces=request.replaces,
+    )
+
+
+def _start_of(request: StartRequest | None, state: State) -> NewRun | None:
+    """The start that goes with the first step of a run, which is in ``state`` after it."""
+    return None if request is None or state.started is None else _new_run(request, state.started)
+
+
+def _timeout_at_start(request: StartRequest | None, state: State) -> tuple[NewMessage, ...]:
+    return () if request is None or state.started is None else succession.timeout_messages(state.started)
+
+
+def _run_of(started: WorkflowExecutionStarted) -> NewRun:
+    """The row of the run that begins with this event."""
+    return NewRun(
+        namespace="",
+        workflow_id=started.workflow_id,
+        workflow_type=started.workflow_type,
+        task_queue=started.task_queue,
+        started_us=started.time_us,
+        first_execution_run_id=started.first_execution_run_id,
+        request_id=started.request_id,
+        execution_us=succession.execution_us(started),
+        parent=started.parent_workflow_execution,
+        root=started.root_workflow_execution,
     )
 
 
@@ -673,7 +754,7 @@ def _task_scheduled_event(event_id: int, now_us: int, task_queue: str, timeout_u
     )
 
 
-def _task_events(state: State, now_us: int, owner: str) -> list[HistoryEvent]:
+def _task_events(state: State, now_us: int, owner: str, history_bytes: int = 0) -> list[HistoryEvent]:
     """WorkflowTaskScheduled unless one is pending, and WorkflowTaskStarted."""
     events: list[HistoryEvent] = []
     scheduled_id, next_id = state.task_scheduled, state.last_event_id + 1
@@ -681,7 +762,16 @@ def _task_events(state: State, now_us: int, owner: str) -> list[HistoryEvent]:
         scheduled_id = next_id
         events.append(_task_scheduled_event(next_id, now_us, state.task_queue, state.task_timeout_us))
         next_id += 1
-    events.append(WorkflowTaskStarted(id=next_id, time_us=now_us, scheduled_event_id=scheduled_id, identity=owner))
+    events.append(
+        WorkflowTaskStarted(
+            id=next_id,
+            time_us=now_us,
+            scheduled_event_id=scheduled_id,
+            identity=owner,
+            history_size_bytes=history_bytes,
+            suggest_continue_as_new=growth.suggests(next_id, history_bytes),
+        )
+    )
     return events
 
 

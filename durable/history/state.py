@@ -59,7 +59,7 @@ from durable.history.events import (
     WorkflowTaskStarted,
     WorkflowTaskTimedOut,
 )
-from durable.history.values import Priority, RunStatus
+from durable.history.values import Payload, RunStatus
 
 V = TypeVar("V")
 
@@ -105,24 +105,23 @@ class State(Struct, kw_only=True):
 
     ``activities`` and ``timers`` are what is pending, by the id of the event that began it. ``task_scheduled`` is the
     id of a WorkflowTaskScheduled that no task has answered yet, else 0. ``task_failed``: the last workflow task
-    failed, so the run is parked. ``begun``: it has, or had, a workflow task. ``request_ids`` are the last 1,000
-    consumed, oldest first. ``updates`` are those that were admitted or accepted, by their ids. ``children`` are those
-    that are not over, and ``requests`` what was asked of other runs and has no answer yet, both by the id of the
-    initiating event. ``started`` is the first event, ``ended`` the closing one.
+    failed, so the run is parked. ``request_ids`` are the last 1,000 consumed, oldest first. ``updates`` are those that
+    were admitted or accepted, by their ids. ``children`` are those that are not over, and ``requests`` what was asked
+    of other runs and has no answer yet, both by the id of the initiating event. ``started`` is the first event,
+    ``ended`` the closing one. ``has_task``: a workflow task was scheduled, so the code has begun or may begin. ``memo``
+    and ``search_attributes`` are as they are now; a change makes a new dict.
     """
 
     workflow_id: str = ""
     workflow_type: str = ""
     task_queue: str = ""
     task_timeout_us: int = 0
-    priority: Priority | None = None
     first_execution_run_id: str = ""
     last_event_id: int = 0
     last_time_us: int = 0
     status: RunStatus = RunStatus.RUNNING
     task_scheduled: int = 0
     task_failed: bool = False
-    begun: bool = False
     cancel_requested: bool = False
     activities: dict[int, PendingActivity] = msgspec.field(default_factory=dict[int, PendingActivity])
     timers: dict[int, str] = msgspec.field(default_factory=dict[int, str])
@@ -132,6 +131,9 @@ class State(Struct, kw_only=True):
     requests: dict[int, Request] = msgspec.field(default_factory=dict[int, Request])
     started: WorkflowExecutionStarted | None = None
     ended: ClosingEvent | None = None
+    has_task: bool = False
+    memo: dict[str, Payload] = msgspec.field(default_factory=dict[str, Payload])
+    search_attributes: dict[str, Payload] = msgspec.field(default_factory=dict[str, Payload])
 
     @property
     def is_open(self) -> bool:
@@ -174,7 +176,7 @@ def _started(s: State, e: WorkflowExecutionStarted) -> None:
     s.task_timeout_us, s.first_execution_run_id = e.workflow_task_timeout_us, e.first_execution_run_id
     s.request_ids = dict.fromkeys(e.consumed_request_ids)
     s.started = e
-    s.priority = e.priority
+    s.memo, s.search_attributes = e.memo, e.search_attributes
 
 
 def _closed(status: RunStatus) -> Callable[[State, ClosingEvent], None]:
@@ -201,7 +203,7 @@ def _cancel_requested(s: State, e: WorkflowExecutionCancelRequested) -> None:
 
 
 def _task_scheduled(s: State, e: WorkflowTaskScheduled) -> None:
-    s.task_scheduled, s.begun = e.id, True
+    s.task_scheduled, s.has_task = e.id, True
 
 
 def _task_started(s: State, e: WorkflowTaskStarted) -> None:
@@ -290,8 +292,27 @@ def _answered(
     del s.requests[e.initiated_event_id]
 
 
-def _noted(s: State, e: UpsertWorkflowSearchAttributes | WorkflowPropertiesModified) -> None:
-    """Of no concern to the rules."""
+def _attributes_changed(s: State, e: UpsertWorkflowSearchAttributes) -> None:
+    s.search_attributes = attributes_after(s.search_attributes, e.search_attributes)
+
+
+def _memo_changed(s: State, e: WorkflowPropertiesModified) -> None:
+    s.memo = memo_after(s.memo, e.upserted_memo)
+
+
+def memo_after(memo: dict[str, Payload], upserted: dict[str, Payload]) -> dict[str, Payload]:
+    """A memo after an upsert: a null takes the value away."""
+    after = memo | upserted
+    return {name: value for name, value in after.items() if not (name in upserted and _is_null(value))}
+
+
+def attributes_after(attributes: dict[str, Payload], upserted: dict[str, Payload]) -> dict[str, Payload]:
+    """Search attributes after an upsert: a null, or no values, takes the attribute away."""
+    return {name: value for name, value in memo_after(attributes, upserted).items() if value.data != b"[]"}
+
+
+def _is_null(value: Payload) -> bool:
+    return value.metadata.get("encoding") == b"binary/null"
 
 
 def _marked(s: State, e: MarkerRecorded) -> None:
@@ -383,8 +404,8 @@ _ARMS: dict[type[HistoryEvent], Callable[[State, Any], None]] = {
     RequestCancelExternalWorkflowExecutionInitiated: _asked,
     RequestCancelExternalWorkflowExecutionFailed: _answered,
     ExternalWorkflowExecutionCancelRequested: _answered,
-    UpsertWorkflowSearchAttributes: _noted,
-    WorkflowPropertiesModified: _noted,
+    UpsertWorkflowSearchAttributes: _attributes_changed,
+    WorkflowPropertiesModified: _memo_changed,
     WorkflowExecutionUpdateAdmitted: _update_admitted,
     WorkflowExecutionUpdateAccepted: _update_accepted,
     WorkflowExecutionUpdateRejected: _update_rejected,

@@ -11,7 +11,18 @@ from enum import Enum
 from msgspec import Struct
 
 from durable.history.messages import MessageKind
-from durable.history.values import ActivityFields, Failure, IdConflictPolicy, IdReusePolicy, Payload, RunStatus
+from durable.history.values import (
+    ActivityFields,
+    Failure,
+    IdConflictPolicy,
+    IdReusePolicy,
+    Payload,
+    RunStatus,
+    WorkflowExecution,
+)
+
+MESSAGES_PER_RUN = 1000
+"""So many messages of a run a claim reads at once."""
 
 
 class EventBatch(Struct, frozen=True, kw_only=True):
@@ -162,6 +173,20 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     request_id: str
     parked: str | None
     deaths: int = 0
+    execution_us: int = 0
+    """When its code may begin, or could."""
+    parent: WorkflowExecution | None = None
+    root: WorkflowExecution | None = None
+    memo: bytes | None = None
+    search_attributes: bytes | None = None
+    """Both as `codec.decode_values` reads them; None: there are none."""
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """What the run's row shows of what its starter and its code have noted about it."""
+
+    memo: dict[str, Payload]
+    search_attributes: dict[str, Payload]
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -181,6 +206,9 @@ class NewRun(Struct, frozen=True, kw_only=True):
     conflict_policy: IdConflictPolicy = IdConflictPolicy.FAIL
     replaces: Transition | None = None
     """With TERMINATE_EXISTING: the transition that ends the open run, committed with this one or not at all."""
+    execution_us: int = 0
+    parent: WorkflowExecution | None = None
+    root: WorkflowExecution | None = None
 
 
 class Transition(Struct, frozen=True, kw_only=True):
@@ -214,6 +242,8 @@ class Transition(Struct, frozen=True, kw_only=True):
     deaths: int = 0
     """What the run's row says of them afterwards: a step whose code has run forgets them."""
     refuse_unread: bool = True
+    shown: Shown | None = None
+    """None: as it was."""
     successor: Transition | None = None
     """The start of the next run, with the end of this one: what holds this one open in its inbox goes over to it."""
 

@@ -222,6 +222,7 @@ class Life:
             and request.namespace == self._namespace
             and request.task_queue in self._workflow_queues
             and not request.start_delay_us
+            and not request.cron_schedule
             and request.message is None
             and request.conflict_policy in (IdConflictPolicy.UNSPECIFIED, IdConflictPolicy.FAIL)
             and self._runs.takes(request)

@@ -34,6 +34,8 @@ class Rebuilt(Struct, frozen=True):
     run: Run
     state: State
     undelivered: list[HistoryEvent]
+    history_bytes: int = 0
+    """The size of its history, as stored."""
 
 
 def rebuild(
@@ -109,7 +111,7 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
     """
     version = task.completed.worker_version
-    moment = Moment(task.started.time_us, task.started.id, version.build_id if version is not None else "")
+    moment = Moment.of(task.started, version.build_id if version is not None else "")
     patches = patches_in(task.answers)
     activation = run.activate(
         task.read,

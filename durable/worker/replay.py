@@ -10,17 +10,18 @@ import contextvars
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct, structs
 
 from durable.activity import ActivityCancellationType
-from durable.common import Priority
 from durable.context import ActivityCall, ChildCall, WorkflowContext, stepping
 from durable.converter import DataConverter
+from durable.converter.search_attributes import decode_search_attributes, decode_typed_search_attributes
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
+from durable.history import growth
 from durable.history.commands import (
     AcceptUpdate,
     CancelTimer,
@@ -31,6 +32,7 @@ from durable.history.commands import (
     CompleteWorkflowExecution,
     ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
+    ModifyWorkflowProperties,
     RejectUpdate,
     RequestCancelActivityTask,
     RequestCancelExternalWorkflowExecution,
@@ -38,6 +40,7 @@ from durable.history.commands import (
     SignalExternalWorkflowExecution,
     StartChildWorkflowExecution,
     StartTimer,
+    UpsertWorkflowSearchAttributes,
 )
 from durable.history.events import (
     ActivityTaskCanceled,
@@ -65,10 +68,12 @@ from durable.history.events import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAdmitted,
+    WorkflowTaskStarted,
 )
 from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
 from durable.history.messages import ActivityOutcome, Query, QueryAnswer
-from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest, WorkflowExecution
+from durable.history.state import attributes_after, memo_after
+from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest, UserMetadata, WorkflowExecution
 from durable.worker import introspection
 from durable.worker.handling import Handled, warn_unfinished
 from durable.worker.lines import is_user_code, where
@@ -87,6 +92,7 @@ from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinitio
 from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.info import Info, UpdateInfo, current_update
+from durable.workflow.origin import origin
 
 logger = logging.getLogger("durable.worker")
 
@@ -97,12 +103,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(Struct, frozen=True):
-    """The workflow task that an activation belongs to: its time, the id of its WorkflowTaskStarted, and whose code it
-    ran on, or runs on now."""
+    """The workflow task that an activation belongs to: its time, the id of its WorkflowTaskStarted, what that says of
+    the history before it, and whose code it ran on, or runs on now."""
 
     now_us: int
     started_event_id: int
+    history_size_bytes: int = 0
+    is_continue_as_new_suggested: bool = False
     build_id: str = ""
+
+    @staticmethod
+    def of(started: WorkflowTaskStarted, build_id: str) -> Moment:
+        """Histories of old don't tell the size, nor what it suggests."""
+        size = started.history_size_bytes
+        suggested = started.suggest_continue_as_new or growth.suggests(started.id, size)
+        return Moment(started.time_us, started.id, size, suggested, build_id)
 
 
 class Activation(Struct, frozen=True):
@@ -201,6 +216,9 @@ class Run(WorkflowContext):
         self._rejections: dict[str, Failure] = {}
         self._patches: dict[str, bool] = {}
         self._recorded_patches: Collection[str] = ()
+        self._memo = dict(started.memo)
+        self._search_attributes = dict(started.search_attributes)
+        self._timer_summary: str | None = None
 
     # -- for whoever steps the run
 
@@ -363,9 +381,43 @@ class Run(WorkflowContext):
                 current_history_length=lambda: self._moment.started_event_id,
                 current_build_id=lambda: self._moment.build_id,
                 continued_run_id=started.continued_execution_run_id or None,
-                priority=Priority.from_history(started.priority),
+                **origin(started, self._environment.namespace),
+                raw_memo=self._memo,
+                search_attributes=decode_search_attributes(self._search_attributes),
+                typed_search_attributes=decode_typed_search_attributes(self._search_attributes),
+                current_history_size=lambda: self._moment.history_size_bytes,
+                continue_as_new_suggested=lambda: self._moment.is_continue_as_new_suggested,
             )
         return self._info
+
+    def memo(self) -> Mapping[str, Payload]:
+        return self._memo
+
+    def upsert_memo(self, values: dict[str, Payload]) -> None:
+        self._must_write("upsert memo")
+        self._ask(ModifyWorkflowProperties(upserted_memo=values))
+        after = memo_after(self._memo, values)
+        self._memo.clear()  # in place: `info().raw_memo` is the same dict
+        self._memo.update(after)
+
+    def upsert_search_attributes(self, values: dict[str, Payload]) -> None:
+        self._must_write("upsert search attributes")
+        self._ask(UpsertWorkflowSearchAttributes(search_attributes=values))
+        self._search_attributes = attributes_after(self._search_attributes, values)
+        if self._info is not None:
+            self._info.be_told(
+                decode_search_attributes(self._search_attributes),
+                decode_typed_search_attributes(self._search_attributes),
+            )
+
+    def last_completion_result(self) -> Sequence[Payload]:
+        return self._started.last_completion_result
+
+    def last_failure(self) -> Failure | None:
+        return self._started.continued_failure
+
+    def summarize_timer(self, summary: str | None) -> None:
+        self._timer_summary = summary
 
     def instance(self) -> Any:
         return self._instance
@@ -623,6 +675,7 @@ class Run(WorkflowContext):
             heartbeat_timeout_us=call.heartbeat_timeout_us,
             retry_policy=call.retry_policy,
             priority=call.priority,
+            user_metadata=self._summarized(call.summary),
         )
         future.index = self._ask(command, future)
         return future
@@ -684,6 +737,9 @@ class Run(WorkflowContext):
         """The code has cancelled a local activity, which is its outcome."""
         self._cancels.append(task_key)
 
+    def _summarized(self, summary: str | None) -> UserMetadata | None:
+        return None if summary is None else UserMetadata(summary=self.converter.to_payloads([summary])[0])
+
     def take_back(self, index: int) -> None:
         """A command that was asked for in this activation, and is not to be sent."""
         if 0 <= index < len(self._asked):
@@ -710,7 +766,10 @@ class Run(WorkflowContext):
         self._must_write("start timer")
         self._timer_count += 1
         timer = Timer(handle, str(self._timer_count), -1)
-        timer.index = self._ask(StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us), timer)
+        metadata = self._summarized(self._timer_summary)
+        command = StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us, user_metadata=metadata)
+        timer.index = self._ask(command, timer)
+        self._timer_summary = None
         self._timer_of[handle] = timer
 
     def report(self, context: dict[str, Any]) -> None:

@@ -296,6 +296,8 @@ class Runs:
             entry.waiting = False
             self._look_again()
         if transition.status is not RunStatus.RUNNING:
+            if len(transition.consumed) < len(work.job.messages):
+                self._look_again()  # it was closed without its code, which may have been asked something
             local = stepped.rebuilt.run.local.task_keys if stepped.rebuilt is not None else []
             self._activities.cancel_run(entry.run_id, [*state.activities, *local])
             self._forget(entry)

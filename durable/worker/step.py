@@ -5,17 +5,19 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from durable.converter.failure import message_of, stack_of
-from durable.history import codec, rules
-from durable.history.commands import Command, ContinueAsNewWorkflowExecution
+from durable.history import codec, rules, succession
+from durable.history.commands import ClosingCommand, Command
 from durable.history.errors import CorruptHistory, IllegalTransition
+from durable.history.events import WorkflowExecutionStarted, WorkflowTaskStarted
 from durable.history.local_activities import NO_REQUESTS
-from durable.history.messages import QueryAnswer
+from durable.history.messages import MessageKind, QueryAnswer
 from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State, fold
-from durable.history.transition import StoredMessage
+from durable.history.transition import MESSAGES_PER_RUN, StoredMessage
 from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause
 from durable.worker.rebuild import Rebuilt, rebuild
 from durable.worker.registry import Registry
@@ -126,9 +128,13 @@ class Stepping:
 
     def _next(self, job: Job) -> Stepped:
         rebuilt = job.rebuilt
+        if any(each.kind is MessageKind.RUN_TIMEOUT for each in job.messages):
+            return self._timed_out(job, self._state(job))
         if rebuilt is None:
             events = codec.decode_history(job.history or [])
             definition = self._registry.workflow(job.workflow_type)
+            if definition is None and succession.is_over((state := fold(State(), events)).started, self._now_us()):
+                return self._timed_out(job, state)  # more is unread than a claim reads, and hides its RunTimeout
             if job.deaths and rules.is_left_alone(received := self._receive(job, fold(State(), events)), job.deaths):
                 return self._parked(job, received, WorkersDied(DIED.format(rules.DEATHS_MAX)), None)
             if definition is None:
@@ -136,9 +142,10 @@ class Stepping:
                 return self._parked(job, self._receive(job, fold(State(), events)), error, None)
             try:
                 rebuilt = rebuild(definition, job.run_id, events, self._environment)
+                rebuilt = msgspec.structs.replace(rebuilt, history_bytes=_size(job.history))
             except NondeterminismError as mismatch:
                 return self._parked(job, self._receive(job, fold(State(), events)), mismatch, None)
-        received = self._receive(job, rebuilt.state)
+        received = self._receive(job, rebuilt.state, rebuilt.history_bytes)
         return self._go_on(job, received, rebuilt)
 
     def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt) -> Stepped:
@@ -147,23 +154,22 @@ class Stepping:
             return self._ended(received, run)
         commands: list[Command] = []
         rejections: dict[str, Failure] = {}
-        undelivered = rebuilt.undelivered
+        undelivered = [*rebuilt.undelivered, *received.events]
         local = NO_REQUESTS
         if received.task:
-            moment = Moment(received.now_us, received.task_events[-1].id, self._environment.build_id)
+            started = received.task_events[-1]
+            assert isinstance(started, WorkflowTaskStarted)
+            moment = Moment.of(started, self._environment.build_id)
             activation = run.activate(
-                [*undelivered, *received.events],
-                moment,
-                replaying=False,
-                updates=received.updates,
-                local=received.local,
+                undelivered, moment, replaying=False, updates=received.updates, local=received.local
             )
             if activation.error is not None:
                 return self._parked(job, received, activation.error, run)
             commands, rejections, undelivered = activation.commands, activation.rejections, []
             local = activation.local
         answers = [(query.id, run.query(query)) for query in received.queries]
-        continues = bool(commands) and isinstance(commands[-1], ContinueAsNewWorkflowExecution)
+        closing = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
+        continues = closing is not None and succession.may_be_followed(_started(received), closing)
         step = rules.complete(
             received,
             commands,
@@ -176,7 +182,18 @@ class Stepping:
             local=local,
         )
         run.bind(step.command_events)
-        return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered), log_lines=_taken(run))
+        size = rebuilt.history_bytes + (len(step.transition.events.data) if step.transition.events else 0)
+        return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered, size), log_lines=_taken(run))
+
+    def _timed_out(self, job: Job, state: State) -> Stepped:
+        """The run has had its time: no code is needed to end it."""
+        if job.rebuilt is not None:
+            job.rebuilt.run.evict()
+        whole = len(job.messages) < MESSAGES_PER_RUN
+        step = rules.time_out(
+            state, job.run_id, self._worker_id, _incoming(job), self._now_us(), self._new_id(), whole=whole
+        )
+        return Stepped(step=step, rebuilt=None, log_lines=[])
 
     def _ended(self, received: Received, run: Run | None) -> Stepped:
         """The history is as long as it may be: the code is not run any more."""
@@ -208,11 +225,26 @@ class Stepping:
             return job.rebuilt.state
         return fold(State(), codec.decode_history(job.history or []))
 
-    def _receive(self, job: Job, state: State) -> Received:
+    def _receive(self, job: Job, state: State, history_bytes: int | None = None) -> Received:
         if job.start is not None:
             return rules.receive_start(job.start, job.run_id, self._worker_id, self._now_us())
-        incoming = [Incoming(codec.decode_message(each.body), each.due_us, each.id) for each in job.messages]
-        return rules.receive(state, job.run_id, self._worker_id, [*incoming, *job.local], self._now_us())
+        size = _size(job.history) if history_bytes is None else history_bytes
+        return rules.receive(
+            state, job.run_id, self._worker_id, [*_incoming(job), *job.local], self._now_us(), history_bytes=size
+        )
+
+
+def _started(received: Received) -> WorkflowExecutionStarted:
+    assert received.after.started is not None
+    return received.after.started
+
+
+def _incoming(job: Job) -> list[Incoming]:
+    return [Incoming(codec.decode_message(each.body), each.due_us, each.id) for each in job.messages]
+
+
+def _size(history: Sequence[bytes] | None) -> int:
+    return sum(map(len, history or ()))
 
 
 def deadlock_text(seconds: float = 2) -> str:

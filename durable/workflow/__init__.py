@@ -43,11 +43,22 @@ from durable.types import (
 from durable.workflow import (
     lookup,
 )
+from durable.workflow.attributes import (
+    memo,
+    memo_value,
+    upsert_memo,
+    upsert_search_attributes,
+)
 from durable.workflow.calls import (
     ActivityConfig,
     ActivityHandle,
     execute_activity,
     start_activity,
+)
+from durable.workflow.chain import (
+    get_last_completion_result,
+    get_last_failure,
+    has_last_completion_result,
 )
 from durable.workflow.child_handles import (
     ChildWorkflowCancellationType,
@@ -123,6 +134,8 @@ from durable.workflow.handlers import (
 )
 from durable.workflow.info import (
     Info,
+    ParentInfo,
+    RootInfo,
     UpdateInfo,
     all_handlers_finished,
     cancellation_reason,
@@ -216,9 +229,11 @@ __all__ = [
     "NondeterminismError",
     "ParamType",
     "ParentClosePolicy",
+    "ParentInfo",
     "ProtocolReturnType",
     "ReadOnlyContextError",
     "ReturnType",
+    "RootInfo",
     "Saga",
     "SandboxImportNotificationPolicy",
     "SelfType",
@@ -251,15 +266,20 @@ __all__ = [
     "get_dynamic_update_handler",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
+    "get_last_completion_result",
+    "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
     "get_update_handler",
+    "has_last_completion_result",
     "in_workflow",
     "info",
     "init",
     "instance",
     "is_failure_exception",
     "logger",
+    "memo",
+    "memo_value",
     "metric_meter",
     "new_random",
     "now",
@@ -292,6 +312,8 @@ __all__ = [
     "time_ns",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "uuid7",
     "wait",

@@ -121,9 +121,9 @@ def start_activity(
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
-    result to when only the name is known. ``summary`` and ``versioning_intent`` are taken for compatibility; neither is
-    stored. ``priority`` says who goes first where more activities wait than workers can begin; what it leaves open is
-    as the workflow has it.
+    result to when only the name is known. ``summary`` is a line for whoever reads the history; ``versioning_intent`` is
+    taken for compatibility. ``priority`` says who goes first where more activities wait than workers can begin; what it
+    leaves open is as the workflow has it.
     """
     given = {
         "task_queue": task_queue,
@@ -135,6 +135,7 @@ def start_activity(
         "cancellation_type": cancellation_type,
         "activity_id": activity_id,
         "priority": priority,
+        "summary": summary,
     }
     options = {key: value for key, value in given.items() if value is not None}
     return this_workflow().start_activity(call_of(activity, arguments(arg, args), result_type, options))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
+from durable.common import RetryPolicy, duration_us
 from durable.context import this_workflow
+from durable.converter.search_attributes import given_search_attributes
 from durable.history.commands import ContinueAsNewWorkflowExecution
 from durable.history.values import unstorable
+from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ContinueAsNewError, ReadOnlyContextError
@@ -28,16 +31,21 @@ def continue_as_new(
     args: Sequence[Any] = (),
     workflow: Callable[..., Awaitable[Any]] | str | None = None,
     task_queue: str | None = None,
+    run_timeout: timedelta | None = None,
     task_timeout: timedelta | None = None,
     backoff_start_interval: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    memo: Mapping[str, Any] | None = None,
+    search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
 ) -> NoReturn:
     """End this run, and begin the next one of its workflow id with these arguments, in one commit; does not return.
 
     Signals, updates and cancel requests that this run has not read go over to the next one, as do the signals that a
     function (or a class that asks for them with `receive`) has not received. A caller who awaits the result gets that
     of the last run. What is left out stays as it is: ``workflow`` (its function, its class's run
-    method, or its name), ``task_queue``, ``task_timeout``. The next run's code begins ``backoff_start_interval``
-    later. May be called from handlers, too.
+    method, or its name), ``task_queue``, ``run_timeout``, ``task_timeout``, ``retry_policy``, and ``memo`` and
+    ``search_attributes`` as they are now, each as a whole. The next run's code begins ``backoff_start_interval``
+    later. The execution timeout goes on, and so does a cron schedule. May be called from handlers, too.
     """
     run = this_workflow()
     if run.is_read_only():
@@ -58,7 +66,11 @@ def continue_as_new(
             workflow_type="" if workflow is None else name,
             task_queue=task_queue or "",
             input=payloads,
-            workflow_task_timeout_us=None if task_timeout is None else task_timeout // timedelta(microseconds=1),
-            backoff_start_interval_us=(backoff_start_interval or timedelta()) // timedelta(microseconds=1),
+            workflow_task_timeout_us=duration_us("task_timeout", task_timeout) or None,
+            workflow_run_timeout_us=duration_us("run_timeout", run_timeout) or None,
+            backoff_start_interval_us=duration_us("backoff_start_interval", backoff_start_interval),
+            retry_policy=None if retry_policy is None else retry_policy.to_history(),
+            memo={key: run.converter.to_payloads([value])[0] for key, value in memo.items()} if memo else None,
+            search_attributes=given_search_attributes(search_attributes, 2) or None,
         )
     )

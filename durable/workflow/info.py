@@ -8,12 +8,27 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from durable.common import Priority
+from durable.common import Priority, RetryPolicy
 from durable.context import maybe_workflow, this_workflow
 from durable.history.values import Payload
+from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 
-SUGGEST_CONTINUE_AS_NEW = 4096
-"""Events; Temporal's default."""
+
+@dataclass(frozen=True)
+class ParentInfo:
+    """The run that started this one as its child."""
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class RootInfo:
+    """The run at the head of a line of parents and children."""
+
+    run_id: str
+    workflow_id: str
 
 
 @dataclass(frozen=True)
@@ -32,10 +47,25 @@ class Info:
     task_timeout: timedelta
     headers: Mapping[str, Payload]
     current_history_length: Callable[[], int] = field(repr=False, compare=False)
+    current_history_size: Callable[[], int] = field(repr=False, compare=False)
+    continue_as_new_suggested: Callable[[], bool] = field(repr=False, compare=False)
+    raw_memo: Mapping[str, Payload]
+    search_attributes: SearchAttributes
+    """The untyped form, which is deprecated."""
+    typed_search_attributes: TypedSearchAttributes
     continued_run_id: str | None = None
     """The run that this one continues."""
+    cron_schedule: str | None = None
+    execution_timeout: timedelta | None = None
+    run_timeout: timedelta | None = None
+    retry_policy: RetryPolicy | None = None
     priority: Priority = Priority.default
-    """That of its activities that say nothing else."""
+    parent: ParentInfo | None = None
+    """The workflow that started this one as its child."""
+    root: RootInfo | None = None
+    """The first of its line of parents; None when it has none."""
+    original_execution_run_id: str = ""
+    """The run id that the history begins with."""
 
     current_build_id: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
 
@@ -49,7 +79,16 @@ class Info:
 
     def is_continue_as_new_suggested(self) -> bool:
         """Has the history grown so long that the run had better continue as new?"""
-        return self.current_history_length() >= SUGGEST_CONTINUE_AS_NEW
+        return self.continue_as_new_suggested()
+
+    def get_current_history_size(self) -> int:
+        """The bytes of the history up to the start of the current workflow task, as stored."""
+        return self.current_history_size()
+
+    def be_told(self, search_attributes: SearchAttributes, typed: TypedSearchAttributes) -> None:
+        """They were upserted: what holds this info sees them. For the worker."""
+        object.__setattr__(self, "search_attributes", search_attributes)
+        object.__setattr__(self, "typed_search_attributes", typed)
 
     def _logger_details(self) -> dict[str, Any]:
         return {

@@ -20,17 +20,21 @@ async def sleep(
 ) -> None:
     """A durable timer: it survives the death of any process. ``duration`` in seconds, or a timedelta.
 
-    `asyncio.sleep` is the same, but for a zero duration: a timer too here, a mere yield there. ``summary`` and
-    ``event_groups`` are taken for compatibility; they are not stored. RuntimeError for a negative duration.
+    `asyncio.sleep` is the same, but for a zero duration: a timer too here, a mere yield there. ``summary`` is a line
+    for whoever reads the history; ``event_groups`` are taken for compatibility. RuntimeError for a negative duration.
     """
-    this_workflow()
+    run = this_workflow()
     woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake() -> None:
         if not woken.done():
             woken.set_result(None)
 
-    timer = asyncio.get_running_loop().call_later(_seconds(duration), wake)
+    run.summarize_timer(summary)
+    try:
+        timer = asyncio.get_running_loop().call_later(_seconds(duration), wake)
+    finally:
+        run.summarize_timer(None)
     try:
         await woken
     finally:
@@ -47,9 +51,14 @@ async def wait_condition(
     """Wait until ``fn()`` is true. It is called, in the order of registration, each time the run has run dry.
 
     ``timeout`` (seconds or timedelta; None makes no timer) raises `asyncio.TimeoutError`. An exception that ``fn``
-    raises fails the workflow task.
+    raises fails the workflow task. ``timeout_summary`` is a line for whoever reads the history.
     """
-    await this_workflow().wait_condition(fn, None if timeout is None else _seconds(timeout))
+    run = this_workflow()
+    run.summarize_timer(timeout_summary if timeout is not None else None)
+    try:
+        await run.wait_condition(fn, None if timeout is None else _seconds(timeout))
+    finally:
+        run.summarize_timer(None)
 
 
 async def wait(

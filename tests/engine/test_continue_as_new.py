@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from durable import Client, workflow
 from durable.client import WorkflowContinuedAsNewError, WorkflowExecutionStatus, WorkflowUpdateStage
 from durable.common import WorkflowIDConflictPolicy as Conflict
 from durable.exceptions import WorkflowAlreadyStartedError
+from durable.history import growth
 from durable.history.events import WorkflowExecutionContinuedAsNew, WorkflowExecutionSignaled, WorkflowExecutionStarted
 from tests.engine.conftest import MakeWorker
 from tests.engine.histories import assert_replays, assert_sound, of_type, types, until
@@ -221,7 +221,7 @@ def test_the_error_can_not_be_made_by_hand() -> None:
 async def test_a_long_history_suggests_to_continue_as_new(
     client: Client, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["durable.workflow.info"], "SUGGEST_CONTINUE_AS_NEW", 8)
+    monkeypatch.setattr(growth, "EVENTS_SUGGESTED", 8)
 
     @workflow.defn
     async def until_told() -> int:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from durable.history import attempts, codec
 from durable.history.errors import WorkerDead
 from durable.history.host import Lane
-from durable.history.messages import OUTLIVES, WAITS, MessageKind, Query
+from durable.history.messages import OUTLIVES, WAITS, MessageKind, Query, RunTimeout
 from durable.history.stores import open_store
 from durable.history.transition import (
     ActivityProgress,
@@ -50,6 +50,7 @@ from tests.history.worlds import (
     ClockedHost,
     cancelling,
     claim,
+    due,
     events,
     outcome,
     send,
@@ -174,6 +175,7 @@ class Model:
             run.history = [*run.history, write.events.data]
             run.last_event_id += write.events.count
         closes = write.status is not RunStatus.RUNNING
+        handed_on = [message for message in run.inbox if message.kind in HOLDS_OPEN]
         run.deaths = write.deaths if run.is_open else run.deaths
         if closes:
             run.status = write.status
@@ -182,6 +184,8 @@ class Model:
         run.owner = write.new_owner if run.is_open else None
         if write.events is not None or write.parked is not None or not run.is_open:
             run.parked = write.parked if run.is_open else None
+        if write.successor is not None:
+            self.succeed(write.successor, run, handed_on)
         keys = set(write.taken_back)
         run.inbox = [m for m in run.inbox if m.kind is not MessageKind.TIMER or m.key not in keys]
         run.inbox += [message for message in write.messages if run.is_open or message.kind in OUTLIVES]
@@ -197,6 +201,21 @@ class Model:
                 run.inbox.append(cancel.outcome)
             elif key in self.tasks:
                 self.tasks[key].cancel_requested = True
+
+    def succeed(self, write: Transition, run: Run, handed_on: list[NewMessage]) -> None:
+        """The next run begins, with what holds the one before it open."""
+        assert write.start is not None
+        following = Run(
+            run_id=write.run_id,
+            workflow_id=run.workflow_id,
+            generation=run.generation + 1,
+            request_id=write.start.request_id,
+            owner=None,
+            parked=None,
+            inbox=handed_on,
+        )
+        self.runs[write.run_id] = following
+        self.apply(write, following, {})
 
     def begin(self, write: Transition, ids: dict[int, tuple[str, NewMessage]]) -> set[Refusal] | Committed:
         new = write.start
@@ -271,7 +290,15 @@ class Model:
     # Claims.
 
     def oldest_due(self, run: Run) -> int | None:
-        return min((message.due_us for message in run.inbox if message.due_us <= self.now_us), default=None)
+        """What the run is looked at by: that its time is over, if it is; else its oldest message."""
+        due = [message for message in run.inbox if message.due_us <= self.now_us]
+        over = [message for message in due if message.kind is MessageKind.RUN_TIMEOUT]
+        return min((message.due_us for message in over or due), default=None)
+
+    def rank(self, run: Run) -> tuple[bool, int]:
+        """In this order runs are taken."""
+        due = [m for m in run.inbox if m.due_us <= self.now_us and m.kind is MessageKind.RUN_TIMEOUT]
+        return not due, self.oldest_due(run) or 0
 
     def may_claim(self, run: Run, worker_id: str) -> bool:
         """The bullets of the contract."""
@@ -436,8 +463,14 @@ class StoreAndModel(RuleBasedStateMachine):
                 replaces=ending,
                 new_owner=owner,
                 tasks=data.draw(st.sampled_from([(), own_tasks])),
+                messages=data.draw(st.sampled_from([None, self.limited()])),
             )
         )
+
+    def limited(self) -> tuple[NewMessage, ...]:
+        """What a run begins with that has a run timeout."""
+        now_us = self.model.now_us
+        return due(now_us), codec.pack(RunTimeout(), now_us + SECOND_US)
 
     def closing(self, data: st.DataObject, run: Run, **changes: Any) -> Transition:
         closed: dict[str, Any] = {"status": RunStatus.COMPLETED, "closed_us": self.model.now_us, "new_owner": None}
@@ -498,6 +531,14 @@ class StoreAndModel(RuleBasedStateMachine):
             inbox = self.run(self.store.inbox(run.run_id))
             ready = {m.id for m in inbox if m.kind not in WAITS or m.due_us <= self.model.now_us}
             changes["consumed"] = tuple(id for id in here if id in ready)
+        if data.draw(st.integers(0, 3)) == 0:
+            changes["refuse_unread"] = False
+            changes["successor"] = start(
+                run.workflow_id,
+                f"run {self.next()}",
+                namespace="",
+                messages=data.draw(st.sampled_from([None, self.limited()])),
+            )
         self.commit(self.closing(data, run, **changes))
 
     @rule(data=st.data(), workflow_id=st.sampled_from(WORKFLOWS), question=st.booleans())
@@ -525,8 +566,9 @@ class StoreAndModel(RuleBasedStateMachine):
             except WorkerDead:
                 return
             raise AssertionError(f"{name} is dead, and may claim")
-        due = {id: model.oldest_due(run) or 0 for id, run in model.runs.items() if model.may_claim(run, name)}
-        wanted = {id: due_us for id, due_us in due.items() if id not in busy}
+        wanted = {
+            id: model.rank(run) for id, run in model.runs.items() if model.may_claim(run, name) and id not in busy
+        }
         next_due_us = model.next_due_us(name, busy)
         offered = {key for key, held in model.tasks.items() if held.owner is None and held.due_us <= now_us}
         found = self.run(self.store.claim(ask))
@@ -534,7 +576,9 @@ class StoreAndModel(RuleBasedStateMachine):
         taken = {each.run.run_id for each in found.runs}
         left = set(wanted) - taken
         assert taken <= set(wanted) and len(taken) == min(max_runs, len(wanted))
-        assert max((wanted[id] for id in taken), default=0) <= min((wanted[id] for id in left), default=2**63)
+        assert max((wanted[id] for id in taken), default=(False, 0)) <= min(
+            (wanted[id] for id in left), default=(True, 2**63)
+        )
         cut = [bool(left) and max_runs > 0, len(offered) > max_activities > 0]
         assert found.more is any(cut)
         if not left:

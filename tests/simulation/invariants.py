@@ -27,6 +27,7 @@ from durable.history.events import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
@@ -40,6 +41,7 @@ from durable.history.messages import (
     ErrandsDue,
     Message,
     Query,
+    RunTimeout,
     Signal,
     TimerDue,
     WorkflowTaskDue,
@@ -142,8 +144,8 @@ class Watcher:
     def query_answered(self, run_id: str, numbers: list[int], told: int) -> None:
         """A query sees the signals in order, and at least those acknowledged before it was asked."""
         self._must(numbers == list(range(len(numbers))), f"a query of {run_id} saw signals {numbers}")
-        terminated = self._last(run_id).status is RunStatus.TERMINATED
-        self._must(len(numbers) >= told or terminated, f"a query of {run_id} saw {numbers}, not all {told} it must")
+        cut_short = self._last(run_id).status in (RunStatus.TERMINATED, RunStatus.TIMED_OUT)
+        self._must(len(numbers) >= told or cut_short, f"a query of {run_id} saw {numbers}, not all {told} it must")
 
     def update_answered(self, run_id: str, update_id: str, is_right: bool) -> None:
         """Its outcome is in the history, once, and the one that was told."""
@@ -286,6 +288,8 @@ class Watcher:
                     self._must(alive, f"{worker}, which is dead, moved run {run_id}")
                 case TimerFired(started_event_id=started_id):
                     self._check_timer(run_id, event, history[started_id - 1], now_us)
+                case WorkflowExecutionTimedOut():
+                    self._check_run_timeout(run_id, event, now_us)
                 case ActivityTaskStarted():
                     self._check_attempt(run_id, event.scheduled_event_id, event.attempt)
                 case WorkflowTaskFailed():
@@ -302,6 +306,16 @@ class Watcher:
         due_us = started.time_us + started.start_to_fire_timeout_us
         early_us = due_us - min(fired.time_us, now_us)
         self._must(early_us <= 0, f"timer {started.id} of {run_id} fired {early_us} µs early")
+
+    def _check_run_timeout(self, run_id: str, ended: WorkflowExecutionTimedOut, now_us: int) -> None:
+        """I6: never early."""
+        early_us = self._deadline_us(run_id) - min(ended.time_us, now_us)
+        self._must(early_us <= 0, f"run {run_id} was timed out {early_us} µs early")
+
+    def _deadline_us(self, run_id: str) -> int:
+        started = self.events[run_id][0]
+        assert isinstance(started, WorkflowExecutionStarted)
+        return started.time_us + started.workflow_run_timeout_us if started.workflow_run_timeout_us else 0
 
     def _check_attempt(self, run_id: str, scheduled_event_id: int, attempt: int) -> None:
         """I4: the outcome is that of the attempt that holds the task."""
@@ -366,6 +380,9 @@ class Watcher:
         for event_id, row in tasks.items():
             if row.owner is not None and row.owner not in alive and not row.lost:
                 raise Violation(f"activity {event_id} of {run} belongs to somebody who is not alive: {row}")
+        limits = [message for message in inbox if isinstance(message, RunTimeout)]
+        if len(limits) != bool(self._deadline_us(run.run_id)):
+            raise Violation(f"{run} has {len(limits)} messages that end it")
         timers = [message.started_event_id for message in inbox if isinstance(message, TimerDue)]
         if sorted(timers) != sorted(state.timers):
             raise Violation(f"{run}: timers {timers} are set, {[*state.timers]} pending")

@@ -1,6 +1,7 @@
 """Pure: what a seed decides, as a value, and what of it can be left out.
 
 What can be left out has a name: ``w1`` is an errand, ``w1.t3`` one of its tasks, ``w1.s2.0`` a step of its program,
+``limits`` the run timeouts,
 ``p2`` a worker, ``crash`` a kind of fault; ``fates``, ``cache`` and ``slots`` are what `Plan` calls so; a number is one
 fault, in the order in which they happen.
 """
@@ -39,12 +40,13 @@ class Assignment(msgspec.Struct, kw_only=True):
     """What the client wants of one workflow.
 
     ``tasks`` are done in order: ("signal", n), ("update", n), ("query",), ("look",), ("cancel",), ("terminate",),
-    ("pause", s).
+    ("pause", s). ``limit_ms`` is its run timeout; 0: none.
     """
 
     workflow_id: str
     program: Program
     tasks: list[Task]
+    limit_ms: int = 0
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +84,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         cached_max = plot.choice([0, 1, ROOMY, ROOMY])
         slots = plot.choice([1, 3, ROOMY, ROOMY])
         grace_s = plot.choice([0.0, 1.0])
+        limits = random.Random(f"limits {seed}")  # apart, so that seeds that were there before them stay what they were
         fates = plot.choice([0.0, 0.3, 0.8])
         faulty_us = round(plot.uniform(1, 6) * 1e6)
         workers = range(2, 2 + plot.randint(1, 2))
         client_works = plot.random() < 0.6
         assignments = [_assignment(plot, f"w{number}") for number in range(plot.randint(1, 4))]
+        for each in assignments:
+            each.limit_ms = limits.choice([0, 0, 0, 0, 0, 50, 800, 3000])
+        if any(each.limit_ms for each in assignments) and not knife.spares("limits"):
+            for each in assignments:
+                each.limit_ms = 0
         kept = [each for each in assignments if knife.spares(each.workflow_id)]
         plan = cls(
             seed=seed,
@@ -127,7 +135,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.cached_max} cached runs; for {self.faulty_us / 1e6:.1f} s faults {faults}, fates {self.fates}"
         ]
         for each in self.assignments:
-            told.append(f"{each.workflow_id}: {each.program.steps}, then {each.program.ending}")
+            limit = f", within {each.limit_ms} ms" if each.limit_ms else ""
+            told.append(f"{each.workflow_id}: {each.program.steps}, then {each.program.ending}{limit}")
             told.append(f"    asked for: {', '.join(' '.join(map(str, task)) for task in each.tasks)}")
         return told
 
@@ -161,7 +170,7 @@ class _Knife:
                 tasks.append(("signal", signals) if is_signal else task)
                 signals += is_signal
         program = msgspec.structs.replace(whole.program, steps=steps, signals_read=needed)
-        return Assignment(workflow_id=whole.workflow_id, program=program, tasks=tasks)
+        return msgspec.structs.replace(whole, program=program, tasks=tasks)
 
     def _steps(self, steps: Iterable[Step], prefix: str) -> list[Step]:
         kept: list[Step] = []

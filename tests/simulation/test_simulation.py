@@ -44,7 +44,7 @@ def _live(seeds: Iterable[int]) -> Counter[str]:
 def _must_have_seen_all(happened: Counter[str]) -> None:
     """A simulation in which nothing goes wrong shows nothing."""
     faults = [*Faults.__struct_fields__, *(f"{fate} of fate" for fate in ("crash", "pause", "stop"))]
-    endings = ("Completed", "Failed", "Canceled", "Terminated")
+    endings = ("Completed", "Failed", "Canceled", "Terminated", "TimedOut")
     missing = {f"fault: {fault}" for fault in faults} | {f"WorkflowExecution{ending}" for ending in endings}
     assert missing - set(happened) == set()
 

@@ -33,6 +33,7 @@ from durable.history.events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
     successor_of,
 )
 from durable.service import RPCError, RPCStatusCode
@@ -252,6 +253,7 @@ class Process(SimHost):
                 args=[errand.program.steps, errand.program.ending],
                 id=errand.workflow_id,
                 request_id=f"{errand.workflow_id}-start",
+                run_timeout=timedelta(milliseconds=errand.limit_ms),
             )
         )
         assert handle.result_run_id is not None
@@ -610,6 +612,8 @@ class World:
                 _must(errand.cancel_asked, f"{where} was cancelled, which nobody wanted")
             case WorkflowExecutionTerminated():
                 _must(errand.terminate_asked, f"{where} was terminated, which nobody wanted")
+            case WorkflowExecutionTimedOut():
+                _must(errand.limit_ms > 0, f"{where} was timed out, and has no limit")
 
 
 _ENVIRONMENT = Environment(namespace="default", converter=DataConverter.default)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from durable.history import admission, attempts, codec
-from durable.history.messages import OUTLIVES
+from durable.history.messages import ANYBODY, OUTLIVES, MessageKind
 from durable.history.transition import (
     OUTSIDE,
     ActivityControl,
@@ -30,11 +30,12 @@ from durable.history.transition import (
     Retry,
     RunInfo,
     Send,
+    Shown,
     Steer,
     Transition,
     Write,
 )
-from durable.history.values import NAMESPACE_BYTES_MAX, RunStatus, unstorable
+from durable.history.values import NAMESPACE_BYTES_MAX, RunStatus, WorkflowExecution, unstorable
 
 Row = tuple[object, ...]
 TaskKey = tuple[str, int]
@@ -77,6 +78,8 @@ class Plan:
     new_runs: list[Row] = field(default_factory=list[Row])
     moved_runs: list[Row] = field(default_factory=list[Row])
     """(owner, last_event_id, history_bytes, status, closed_us, parked, deaths, run_id)"""
+    shown: list[Row] = field(default_factory=list[Row])
+    """(memo, search_attributes, run_id)"""
     history: list[Row] = field(default_factory=list[Row])
     consumed: list[Row] = field(default_factory=list[Row])
     """(message id)"""
@@ -299,9 +302,23 @@ def _begin(transition: Transition, start: NewRun, generation: int, plan: Plan) -
             start.request_id,
             None if closed else transition.parked,
             transition.deaths,
+            start.execution_us or start.started_us,
+            *_execution_row(start.parent),
+            *_execution_row(start.root),
+            *_shown_row(transition.shown),
         )
     )
     _write_rest(transition, start, plan)
+
+
+def _execution_row(execution: WorkflowExecution | None) -> Row:
+    return (None, None) if execution is None else (execution.workflow_id, execution.run_id)
+
+
+def _shown_row(shown: Shown | None) -> Row:
+    """Memo and search attributes; nothing is stored of those that are empty."""
+    values = (None, None) if shown is None else (shown.memo, shown.search_attributes)
+    return tuple(codec.encode(each) if each else None for each in values)
 
 
 def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
@@ -319,6 +336,8 @@ def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
     if events is not None or (owner, status, parked, deaths) != (run.owner, run.status, run.parked, run.deaths):
         size = run.history_bytes + (0 if events is None else len(events.data))
         plan.moved_runs.append((owner, last_event_id, size, int(status), closed_us, parked, deaths, run.run_id))
+    if transition.shown is not None:
+        plan.shown.append((*_shown_row(transition.shown), run.run_id))
     for message_id in transition.consumed:
         plan.consumed.append((message_id,))
     for token in transition.finished:
@@ -349,7 +368,8 @@ def _write_rest(transition: Transition, run: RunInfo | NewRun, plan: Plan) -> No
 
 
 def message_row(message: NewMessage, namespace: str, task_queue: str, run_id: str) -> Row:
-    return (namespace, task_queue, run_id, int(message.kind), message.key, message.due_us, message.body)
+    queue = ANYBODY if message.kind is MessageKind.RUN_TIMEOUT else task_queue
+    return (namespace, queue, run_id, int(message.kind), message.key, message.due_us, message.body)
 
 
 def taken_row(task: ActivityTask) -> Row:

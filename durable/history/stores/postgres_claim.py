@@ -7,6 +7,7 @@ from typing import Any
 
 from durable.history import attempts
 from durable.history.errors import WorkerDead
+from durable.history.messages import ANYBODY
 from durable.history.stores import plan
 from durable.history.stores.choice import Choice
 from durable.history.stores.horizon import Horizon, Look
@@ -69,7 +70,7 @@ async def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int, 
         raise _dead(claim)
     choice = Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us)
     found = _Found(choice, Look(horizon, now_us))
-    for queue in claim.workflow_queues:
+    for queue in (ANYBODY, *claim.workflow_queues):
         await _look_for_runs(db, claim, queue, found)
     found.runs.leave_others_theirs()
     for queue in claim.activity_queues:
@@ -198,7 +199,7 @@ async def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[Claim
 async def _next_due_us(db: Connection, claim: Claim, found: _Found) -> int | None:
     sql, look = statements(), found.look
     later = [*found.runs.later_us, look.again_us]
-    asked = [(sql.own.next_of_workflows, queue) for queue in claim.workflow_queues]
+    asked = [(sql.own.next_of_workflows, queue) for queue in claim.workflow_queues or (ANYBODY,)]
     asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:
         rows = await found.walk(db, statement, claim.namespace, queue, found.runs.now_us, look.until_us)

@@ -202,6 +202,7 @@ async def _write_plan(db: Connection, rows: plan.Plan) -> None:
         written = await db.read(sql.own.write.text, *chain.from_iterable(arrays))
         if tuple(written[0]) != (len(new_runs), len(rows.consumed)):
             raise Outrun("another start of the same workflow id came first, or a consumed message went meanwhile")
+    await db.write_many(sql.commit.update_shown, rows.shown)
     # The tasks first: an outcome whose report was under way is in the inbox when its task is free to be deleted.
     await db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
     await db.write_many(sql.commit.hand_on, rows.handed_on)

@@ -32,7 +32,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import NullType, TypeEngine
 
 from durable.history.attempts import PRIORITIES
-from durable.history.messages import WAITS, MessageKind
+from durable.history.messages import ANYBODY, WAITS, MessageKind
 from durable.history.rules import SUSPICIOUS
 from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS, STATUS, TASK_COLUMNS
 from durable.history.stores.sql_statements import Statements
@@ -203,7 +203,9 @@ class OwnStatements:
         first_task = _first(task, "task_queue", "due_us", " AND owner IS NULL AND priority = line.priority")
         self.next_task = f"SELECT min({first_task}) FROM unnest(ARRAY{list(PRIORITIES)}) AS line(priority)"
         next_message = _first(inbox.name, "task_queue", "due_us")
-        self.next_of_workflows = f"SELECT least({next_message}, {_first(task, 'workflow_task_queue', 'deadline_us')})"
+        next_deadline = _first(task, "workflow_task_queue", "deadline_us")
+        next_of_anybody = next_message.replace("$2", f"'{ANYBODY}'")
+        self.next_of_workflows = f"SELECT least({next_message}, {next_deadline}, {next_of_anybody})"
         self.histories = (
             "SELECT h.run_id, h.data FROM unnest($1::text[], $2::bigint[]) AS wanted(run_id, last_event_id) "
             f"JOIN {history.name} AS h ON h.run_id = wanted.run_id AND h.first_id <= wanted.last_event_id "

@@ -21,7 +21,7 @@ from durable.history.transition import (
     StoredMessage,
     WorkerInfo,
 )
-from durable.history.values import RunStatus
+from durable.history.values import RunStatus, WorkflowExecution
 
 RUN_COLUMNS = tuple(runs.c)
 MESSAGE_COLUMNS = (inbox.c.id, inbox.c.kind, inbox.c.body, inbox.c.due_us, inbox.c.key)
@@ -82,7 +82,16 @@ def run_info(row: Sequence[Any]) -> RunInfo:
         request_id=row[13],
         parked=row[14],
         deaths=row[15],
+        execution_us=row[16] or row[10],
+        parent=_execution(row[17], row[18]),
+        root=_execution(row[19], row[20]),
+        memo=row[21],
+        search_attributes=row[22],
     )
+
+
+def _execution(workflow_id: str | None, run_id: str | None) -> WorkflowExecution | None:
+    return None if workflow_id is None else WorkflowExecution(workflow_id=workflow_id, run_id=run_id or "")
 
 
 def stored_message(row: Sequence[Any]) -> StoredMessage:

@@ -42,6 +42,12 @@ class CommitStatements:
             .where(run.run_id == given("b_run")),
             *("owner", "last", "size", "status", "closed", "parked", "deaths", "b_run"),
         )
+        self.update_shown = sql.many(
+            update(runs)
+            .ordered_values((run.memo, given("memo")), (run.search_attributes, given("attributes")))
+            .where(run.run_id == given("b_run")),
+            *("memo", "attributes", "b_run"),
+        )
         self.insert_history = sql.insert(history)
         self.insert_message = sql.insert(inbox)
         self.delete_message = sql.many(delete(inbox).where(message.id == given("b_id")), "b_id")

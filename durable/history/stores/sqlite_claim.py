@@ -7,6 +7,7 @@ from typing import Any
 
 from durable.history import attempts
 from durable.history.errors import WorkerDead
+from durable.history.messages import ANYBODY
 from durable.history.stores import plan
 from durable.history.stores.choice import Choice
 from durable.history.stores.sql import TASK_COLUMNS, activity_task, stored_message
@@ -55,7 +56,7 @@ def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int) -> _Fo
             "it has handed everything back; drop all that it holds and register a new one"
         )
     found = _Found(Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us))
-    for queue in claim.workflow_queues:
+    for queue in (ANYBODY, *claim.workflow_queues):
         since_us: int | None = FIRST_US
         while since_us is not None:
             since_us = _look_for_runs(db, claim, queue, since_us, found.runs)
@@ -146,7 +147,7 @@ def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[ClaimedRun]
 
 def _next_due_us(db: Connection, claim: Claim, choice: Choice) -> int | None:
     sql, later = statements(), list(choice.later_us)
-    asked = [(sql.claim_runs.next_message, queue) for queue in claim.workflow_queues]
+    asked = [(sql.claim_runs.next_message, queue) for queue in (*claim.workflow_queues, ANYBODY)]
     asked += [(sql.claim_tasks.next_deadline, queue) for queue in claim.workflow_queues]
     asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
     for statement, queue in asked:

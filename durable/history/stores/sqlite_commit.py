@@ -110,6 +110,7 @@ def _write_transitions(db: Connection, transitions: Sequence[Transition], now_us
     sql = statements()
     db.write_many(sql.commit.update_run, rows.moved_runs)
     db.write_many(sql.commit.insert_run, rows.new_runs)
+    db.write_many(sql.commit.update_shown, rows.shown)
     db.write_many(sql.commit.insert_history, rows.history)
     db.write_many(sql.commit.delete_message, rows.consumed)
     db.write_many(sql.commit_tasks.delete_task, rows.finished)

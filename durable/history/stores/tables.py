@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The revision that these tables are: the head of the migrations."""
 
 VERSION_TABLE = "durable_schema"
@@ -54,6 +54,13 @@ runs = Table(
     Column("request_id", _Text, nullable=False),
     Column("parked", _Text),
     Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("execution_us", BigInteger),
+    Column("parent_workflow_id", _Text),
+    Column("parent_run_id", _Text),
+    Column("root_workflow_id", _Text),
+    Column("root_run_id", _Text),
+    Column("memo", LargeBinary),
+    Column("search_attributes", LargeBinary),
     UniqueConstraint("namespace", "workflow_id", "generation", name="durable_runs_generation"),
 )
 Index("durable_runs_request", runs.c.request_id)
