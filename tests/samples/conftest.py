@@ -87,7 +87,8 @@ def replay() -> Callable[..., None]:
         assert histories
         for history in histories:
             events = export.from_json(history.to_json())
-            definition = registry.workflows[events[0].workflow_type]  # type: ignore[union-attr]
+            definition = registry.workflow(events[0].workflow_type)  # type: ignore[union-attr]
+            assert definition is not None
             environment = Environment(namespace="default", converter=DataConverter.default)
             rebuilt = rebuild(definition, history.run_id, events, environment)
             assert rebuilt.state.status is not RunStatus.RUNNING
