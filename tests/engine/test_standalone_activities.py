@@ -297,8 +297,8 @@ async def test_a_start_delay_is_waited_for(client: Client, make_worker: MakeWork
     ],
 )
 async def test_what_makes_no_sense_is_refused_at_the_start(client: Client, options: Any, why: str) -> None:
+    chosen: Any = {"id": "job", **options}
     with pytest.raises(ValueError, match=why):
-        chosen: Any = {"id": "job", **options}
         await client.start_activity(Work.double, 1, **chosen)
 
 
