@@ -9,6 +9,7 @@ from durable.history.values import (
     ContinueAsNewInitiator,
     Failure,
     IdReusePolicy,
+    LocalActivityAsked,
     ParentClosePolicy,
     Payload,
     Priority,
@@ -149,9 +150,12 @@ class WorkflowTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """``local_activities`` are those that it asked for: no event tells of them until the code knows how they ended."""
+
     scheduled_event_id: int
     started_event_id: int
     identity: str = ""
+    local_activities: list[LocalActivityAsked] = []
 
 
 class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -36,7 +36,7 @@ from durable.history.events import (
     WorkflowTaskScheduled,
     WorkflowTaskStarted,
 )
-from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
+from durable.history.local_activities import NO_REQUESTS, LocalRequests, asked_for, is_local
 from durable.history.local_activities import request as request_local
 from durable.history.messages import (
     ActivityOutcome,
@@ -288,6 +288,7 @@ def complete(
                 scheduled_event_id=_task_scheduled_id(received),
                 started_event_id=events[-1].id,
                 identity=received.owner,
+                local_activities=asked_for(local),
             )
         )
         draft.task_completed_id = events[-1].id

@@ -182,6 +182,13 @@ class ActivityFields(Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy = RetryPolicy()
 
 
+class LocalActivityAsked(Struct, frozen=True, kw_only=True):
+    """A local activity that a workflow task asked for: its number among the activities of the run, and its type."""
+
+    seq: int
+    activity_type: str
+
+
 class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which update of a run, and whose."""
 

@@ -17,8 +17,9 @@ from durable.history.events import (
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
 )
+from durable.history.local_activities import asked_for
 from durable.history.state import State, fold
-from durable.history.values import UpdateRequest
+from durable.history.values import LocalActivityAsked, UpdateRequest
 from durable.worker.local_activities import outcomes_in
 from durable.worker.match import match
 from durable.worker.patches import patches_asked, patches_in, without_unasked
@@ -43,16 +44,18 @@ def rebuild(
     environment: Environment,
     *,
     exact: bool = False,
+    own: bool = False,
 ) -> Rebuilt:
     """Replay a history. Raises `NondeterminismError` when the code no longer does what it did.
 
-    ``exact`` is that of `match`.
+    ``exact`` is that of `match`. ``own``: the history comes from this engine's database, where each workflow task tells
+    the local activities that it asked for; in JSON it does not.
     """
     try:
-        return _replay(definition, run_id, events, environment, exact=exact, trace=False)
+        return _replay(definition, run_id, events, environment, exact=exact, own=own, trace=False)
     except NondeterminismError as error:
         # Once more, now noting source lines, which costs too much to do always.
-        _replay(definition, run_id, events, environment, exact=exact, trace=True).run.evict()
+        _replay(definition, run_id, events, environment, exact=exact, own=own, trace=True).run.evict()
         raise error from None  # the same code has done something else each time
 
 
@@ -61,8 +64,12 @@ class RecordedTask(Struct, frozen=True):
 
     read: list[HistoryEvent]
     started: WorkflowTaskStarted
-    completed_id: int
+    completed: WorkflowTaskCompleted
     answers: list[CommandEvent]
+
+    @property
+    def completed_id(self) -> int:
+        return self.completed.id
 
     @property
     def updates(self) -> list[UpdateRequest]:
@@ -93,13 +100,13 @@ def recorded_tasks(events: Sequence[HistoryEvent]) -> tuple[list[RecordedTask], 
             completed = events[at] if at < len(events) else None
             if isinstance(completed, WorkflowTaskCompleted):
                 answers = _answers(events, at + 1)
-                tasks.append(RecordedTask(unread, event, completed.id, answers))
+                tasks.append(RecordedTask(unread, event, completed, answers))
                 unread = []
                 at += 1 + len(answers)
     return tasks, unread
 
 
-def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
+def repeat(run: Run, task: RecordedTask, *, exact: bool = False, own: bool = False) -> None:
     """One workflow task again, compared with its record. Raises `NondeterminismError`, and then the run is spoilt.
 
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
@@ -129,7 +136,25 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     mismatch = match(asked, answers, task.completed_id, run.waits_at, exact=exact)
     if mismatch is not None:
         raise NondeterminismError(str(mismatch))
+    if own:
+        _match_local(asked_for(activation.local), task)
     run.bind(answers)
+
+
+def _match_local(asked: list[LocalActivityAsked], task: RecordedTask) -> None:
+    """Nobody would ever run a local activity that the workflow task did not ask for when it was first done."""
+    recorded = task.completed.local_activities
+    if asked != recorded:
+        raise NondeterminismError(
+            f"the code no longer fits the history: event {task.completed_id} completed a workflow task that asked for "
+            f"{_local_text(recorded)}, but the code now asks for {_local_text(asked)}"
+        )
+
+
+def _local_text(asked: list[LocalActivityAsked]) -> str:
+    return ", ".join(f"local activity {each.activity_type!r} (number {each.seq})" for each in asked) or (
+        "no local activity"
+    )
 
 
 def _replay(
@@ -139,6 +164,7 @@ def _replay(
     environment: Environment,
     *,
     exact: bool,
+    own: bool,
     trace: bool,
 ) -> Rebuilt:
     started = events[0]
@@ -147,7 +173,7 @@ def _replay(
     tasks, unread = recorded_tasks(events)
     try:
         for task in tasks:
-            repeat(run, task, exact=exact)
+            repeat(run, task, exact=exact, own=own)
     except (NondeterminismError, DeadlockError):
         run.evict()
         raise
