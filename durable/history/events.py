@@ -150,12 +150,15 @@ class WorkflowTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """``local_activities`` are those that it asked for: no event tells of them until the code knows how they ended."""
+    """``local_activities`` are those that it asked for: no event tells of them until the code knows how they ended.
+
+    None: that is not known, of a history that was read from JSON.
+    """
 
     scheduled_event_id: int
     started_event_id: int
     identity: str = ""
-    local_activities: list[LocalActivityAsked] = []
+    local_activities: list[LocalActivityAsked] | None = []
 
 
 class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):

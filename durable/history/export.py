@@ -77,6 +77,8 @@ _NO_PLACE: dict[type[msgspec.Struct], tuple[str, ...]] = {
     WorkflowExecutionCancelRequested: ("request_id",),
     WorkflowTaskCompleted: ("local_activities",),
 }
+_NOT_KNOWN: dict[type[msgspec.Struct], dict[str, Any]] = {WorkflowTaskCompleted: {"local_activities": None}}
+"""What is read where there is no place for it, and our default would say something."""
 
 
 def to_json_dict(events: Iterable[HistoryEvent]) -> dict[str, Any]:
@@ -156,6 +158,7 @@ def _read_event(place: int, event: Any) -> HistoryEvent:
             id=int(event["eventId"]),
             time_us=_read_time(event["eventTime"]),
             user_metadata=None if metadata is None else _read(UserMetadata, metadata),
+            **_NOT_KNOWN.get(kind, {}),
         )
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CorruptHistory(f"event {place} of this history can't be read: {error}") from error

@@ -44,18 +44,16 @@ def rebuild(
     environment: Environment,
     *,
     exact: bool = False,
-    own: bool = False,
 ) -> Rebuilt:
     """Replay a history. Raises `NondeterminismError` when the code no longer does what it did.
 
-    ``exact`` is that of `match`. ``own``: the history comes from this engine's database, where each workflow task tells
-    the local activities that it asked for; in JSON it does not.
+    ``exact`` is that of `match`.
     """
     try:
-        return _replay(definition, run_id, events, environment, exact=exact, own=own, trace=False)
+        return _replay(definition, run_id, events, environment, exact=exact, trace=False)
     except NondeterminismError as error:
         # Once more, now noting source lines, which costs too much to do always.
-        _replay(definition, run_id, events, environment, exact=exact, own=own, trace=True).run.evict()
+        _replay(definition, run_id, events, environment, exact=exact, trace=True).run.evict()
         raise error from None  # the same code has done something else each time
 
 
@@ -106,7 +104,7 @@ def recorded_tasks(events: Sequence[HistoryEvent]) -> tuple[list[RecordedTask], 
     return tasks, unread
 
 
-def repeat(run: Run, task: RecordedTask, *, exact: bool = False, own: bool = False) -> None:
+def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     """One workflow task again, compared with its record. Raises `NondeterminismError`, and then the run is spoilt.
 
     `DeadlockError`, when the watchdog interrupted it: that is no difference, and nothing to try once more.
@@ -136,15 +134,14 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False, own: bool = Fal
     mismatch = match(asked, answers, task.completed_id, run.waits_at, exact=exact)
     if mismatch is not None:
         raise NondeterminismError(str(mismatch))
-    if own:
-        _match_local(asked_for(activation.local), task)
+    _match_local(asked_for(activation.local), task)
     run.bind(answers)
 
 
 def _match_local(asked: list[LocalActivityAsked], task: RecordedTask) -> None:
     """Nobody would ever run a local activity that the workflow task did not ask for when it was first done."""
     recorded = task.completed.local_activities
-    if asked != recorded:
+    if recorded is not None and asked != recorded:
         raise NondeterminismError(
             f"the code no longer fits the history: event {task.completed_id} completed a workflow task that asked for "
             f"{_local_text(recorded)}, but the code now asks for {_local_text(asked)}"
@@ -164,7 +161,6 @@ def _replay(
     environment: Environment,
     *,
     exact: bool,
-    own: bool,
     trace: bool,
 ) -> Rebuilt:
     started = events[0]
@@ -173,7 +169,7 @@ def _replay(
     tasks, unread = recorded_tasks(events)
     try:
         for task in tasks:
-            repeat(run, task, exact=exact, own=own)
+            repeat(run, task, exact=exact)
     except (NondeterminismError, DeadlockError):
         run.evict()
         raise

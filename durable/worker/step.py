@@ -135,7 +135,7 @@ class Stepping:
                 error: Exception = LookupError(self._registry.missing_workflow(job.workflow_type))
                 return self._parked(job, self._receive(job, fold(State(), events)), error, None)
             try:
-                rebuilt = rebuild(definition, job.run_id, events, self._environment, own=True)
+                rebuilt = rebuild(definition, job.run_id, events, self._environment)
             except NondeterminismError as mismatch:
                 return self._parked(job, self._receive(job, fold(State(), events)), mismatch, None)
         received = self._receive(job, rebuilt.state)

@@ -16,7 +16,8 @@ from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError
 from durable.history.events import MarkerRecorded, WorkflowTaskFailed
-from durable.workflow import ActivityCancellationType
+from durable.worker import Replayer
+from durable.workflow import ActivityCancellationType, NondeterminismError
 from tests.chaos.places import Place
 from tests.engine.conftest import Execute, MakeWorker, worker_for
 from tests.engine.histories import BEGIN, COMPLETED, TASK, assert_replays, of_type, types, until
@@ -401,6 +402,18 @@ async def test_code_that_asks_for_one_where_none_was_asked_for_is_told_so_and_do
         )
     async with make_worker(Waiting, *all_of(work)):
         assert await handle.result() == ["hello"]
+
+
+async def test_a_replay_of_what_the_database_has_tells_so_beforehand(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
+    async with make_worker(Waiting, *all_of(work)):
+        handle = await client.start_workflow(Waiting.run, id="w")
+        history = await handle.fetch_history()
+
+    await Replayer(workflows=[Waiting]).replay_workflow(history)
+    with pytest.raises(NondeterminismError, match="asked for no local activity, but the code now asks for local act"):
+        await Replayer(workflows=[LookingUpFirst]).replay_workflow(history)
 
 
 @workflow.defn

@@ -56,7 +56,7 @@ def without_what_has_no_place(event: HistoryEvent) -> HistoryEvent:
     if isinstance(event, WorkflowExecutionCancelRequested):
         return msgspec.structs.replace(event, request_id="")
     if isinstance(event, WorkflowTaskCompleted):
-        return msgspec.structs.replace(event, local_activities=[])
+        return msgspec.structs.replace(event, local_activities=None)
     return event
 
 

@@ -579,7 +579,7 @@ class World:
             for key in [key for step in errand.program.steps for key in at_most_once_keys(step)]:
                 times = self._begun[errand.workflow_id, key]
                 _must(times <= 1, f"activity {key} of {errand.workflow_id} may begin once, and began {times} times")
-            rebuilt = rebuild(INTERPRETER, errand.run_id, events, _ENVIRONMENT, own=True)
+            rebuilt = rebuild(INTERPRETER, errand.run_id, events, _ENVIRONMENT)
             rebuilt.run.evict()
 
     def _check_result(self, errand: Errand, closing: ClosingEvent) -> None:
