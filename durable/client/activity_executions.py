@@ -61,6 +61,11 @@ class ActivityExecution:
     close_time: datetime | None
 
     @property
+    def scheduled_time(self) -> datetime:
+        """``schedule_time`` by its older name."""
+        return self.schedule_time
+
+    @property
     def execution_duration(self) -> timedelta | None:
         """From its start to its end; None when it is not over."""
         return None if self.close_time is None else self.close_time - self.schedule_time

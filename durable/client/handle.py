@@ -38,6 +38,7 @@ from durable.history import codec, rules
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
     ClosingEvent,
+    HistoryEvent,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,

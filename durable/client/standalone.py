@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
@@ -55,6 +56,8 @@ class ActivityOptions(TypedDict, total=False):
     priority: Priority
     start_delay: timedelta | None
     request_id: str | None
+    rpc_metadata: Mapping[str, str | bytes]
+    rpc_timeout: timedelta | None
 
 
 class ActivityHandle(Generic[R]):
@@ -80,7 +83,7 @@ class ActivityHandle(Generic[R]):
     def run_id(self) -> str | None:
         return self._run_id
 
-    async def result(self, *, rpc_timeout: timedelta | None = None) -> R:
+    async def result(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> R:
         """The activity's result, as soon as it is there; any number of processes may wait.
 
         Raises `ActivityFailureError` when it failed, timed out, was cancelled or was terminated; `RPCError` NOT_FOUND
@@ -94,19 +97,43 @@ class ActivityHandle(Generic[R]):
                 raise ActivityFailureError(cause=cause) from cause
         return raw  # type: ignore[no-any-return]
 
-    async def cancel(self, *, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def cancel(
+        self,
+        *,
+        reason: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
         """Ask the activity to end. No error when it is over already. `RPCError` NOT_FOUND."""
         with _of_activities():
             await self._run.cancel(reason=reason or "", rpc_timeout=rpc_timeout)
 
-    async def terminate(self, *, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def terminate(
+        self,
+        *,
+        reason: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
         """End it at once: whoever runs it is told, and its result counts no more. `RPCError` NOT_FOUND, also when it
         is over."""
         with _of_activities():
             await self._run.terminate(reason=reason or "Activity terminated", rpc_timeout=rpc_timeout)
 
-    async def describe(self) -> ActivityExecutionDescription:
-        """How it stands. `RPCError` NOT_FOUND."""
+    async def describe(
+        self,
+        *,
+        include_input: bool = False,
+        include_outcome: bool = False,
+        include_heartbeat_details: bool = False,
+        include_last_failure: bool = False,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> ActivityExecutionDescription:
+        """How it stands. What may be included always is. `RPCError` NOT_FOUND."""
+        return await _within(self._describe(), rpc_timeout, f"activity {self._id!r}: its description")
+
+    async def _describe(self) -> ActivityExecutionDescription:
         run = await self._client.database.store.find(self._client.namespace, hidden(self._id), self._run_id)
         if run is None:
             which = f" with run id {self._run_id}" if self._run_id else ""
@@ -175,15 +202,17 @@ class ActivityClient:
         ``id`` is unique among the running activities of the namespace; the policies say what happens when it is in use
         (by default `ActivityAlreadyStartedError`). The same ``request_id`` starts it once. Options not given are those
         of ``@activity.defn``; one of ``start_to_close_timeout`` and ``schedule_to_close_timeout`` is needed, and
-        ``start_delay``, after which it may begin, is not negative (ValueError). ``summary`` and ``priority`` are taken
-        for compatibility. ``result_type`` says what to decode the result to, if the activity does not.
+        ``start_delay``, after which it may begin, is not negative (ValueError). ``summary``, ``priority`` and
+        ``rpc_metadata`` are taken for compatibility. ``result_type`` says what to decode the result to, if the activity
+        does not.
         """
         client = cast("Client", self)
         call = _call(client, activity, arguments(arg, args), result_type, options)
         request = _request(client, call, id, task_queue, options)
         try:
             with _of_activities():
-                run_id = (await client.begin(request)).run_id
+                begun = client.begin(request)
+                run_id = (await _within(begun, options.get("rpc_timeout"), f"activity {id!r}: its start")).run_id
         except WorkflowAlreadyStartedError as error:
             raise ActivityAlreadyStartedError(id, call.activity_type, run_id=error.run_id) from None
         run = client.started_handle(hidden(id), run_id, call.result_type, first_execution_run_id=run_id)
@@ -243,7 +272,7 @@ class ActivityClient:
         handle = await self.start_activity(
             activity, arg, args=args, id=id, task_queue=task_queue, result_type=result_type, **options
         )
-        return await handle.result()
+        return await handle.result(rpc_timeout=options.get("rpc_timeout"))
 
     async def start_activity_class(
         self,
@@ -277,7 +306,7 @@ class ActivityClient:
         handle = await self.start_activity_class(
             activity, arg, args=args, id=id, task_queue=task_queue, result_type=result_type, **options
         )
-        return await handle.result()
+        return await handle.result(rpc_timeout=options.get("rpc_timeout"))
 
     async def start_activity_method(
         self,
@@ -310,7 +339,7 @@ class ActivityClient:
         handle = await self.start_activity_method(
             activity, arg, args=args, id=id, task_queue=task_queue, result_type=result_type, **options
         )
-        return await handle.result()
+        return await handle.result(rpc_timeout=options.get("rpc_timeout"))
 
     def get_activity_handle(
         self, activity_id: str, *, run_id: str | None = None, result_type: Any = None
@@ -327,19 +356,29 @@ class ActivityClient:
         limit: int | None = None,
         page_size: int = 1000,
         next_page_token: bytes | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> ActivityExecutionAsyncIterator:
         """The activities that clients have started by themselves, newest first, fetched in pages as they are walked.
 
         ``query`` is Temporal's list filter: ``ActivityType = 'send' AND ExecutionStatus IN ('Running', 'TimedOut')``.
-        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can.
+        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``rpc_timeout`` is taken for
+        compatibility here.
         """
         return ActivityExecutionAsyncIterator(
             cast("Client", self), query or "", limit=limit, page_size=page_size, next_page_token=next_page_token
         )
 
-    async def count_activities(self, query: str | None = None) -> ActivityExecutionCount:
+    async def count_activities(
+        self,
+        query: str | None = None,
+        *,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> ActivityExecutionCount:
         """How many there are of `list_activities`; the query may end with ``GROUP BY ExecutionStatus``."""
-        return await activity_executions.count(cast("Client", self), query or "")
+        counted = activity_executions.count(cast("Client", self), query or "")
+        return await _within(counted, rpc_timeout, "the number of activities")
 
 
 def _call(
@@ -413,6 +452,16 @@ def _cause(ended: BaseException) -> BaseException:
     if isinstance(ended, CancelledError):
         return CancelledError("Activity cancelled", *ended.details)
     return ended
+
+
+async def _within(wait: Awaitable[R], timeout: timedelta | None, what: str) -> R:
+    if timeout is None:
+        return await wait
+    try:
+        return await asyncio.wait_for(wait, timeout.total_seconds())
+    except TimeoutError:
+        text = f"{what} did not come within {timeout.total_seconds():g} s"
+        raise RPCError(text, RPCStatusCode.DEADLINE_EXCEEDED) from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from durable.history.values import (
     ContinueAsNewInitiator,
     Failure,
     IdReusePolicy,
+    LocalActivityAsked,
     ParentClosePolicy,
     Payload,
     Priority,
@@ -153,11 +154,17 @@ class WorkflowTaskStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkflowTaskCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """``local_activities`` are those that it asked for: no event tells of them until the code knows how they ended.
+
+    None: that is not known, of a history that was read from JSON.
+    """
+
     scheduled_event_id: int
     started_event_id: int
     identity: str = ""
     worker_version: WorkerVersion | None = None
     """None: that of a worker without a build id."""
+    local_activities: list[LocalActivityAsked] | None = []
 
 
 class WorkflowTaskFailed(Event, frozen=True, kw_only=True, omit_defaults=True):

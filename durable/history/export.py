@@ -5,8 +5,8 @@ One table of forms serves both directions: a field's type, or its name where Tem
 equals its type's zero is not written, and a missing one is read as it; messages and durations are always written, and
 read as our default when missing.
 
-What the form has no place for is left out: the request ids of a start and of a cancel request, and those that the run
-before has consumed.
+What the form has no place for is left out: the request ids of a start and of a cancel request, those that the run
+before has consumed, and which local activities a workflow task has asked for.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from durable.history.events import (
     HistoryEvent,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionStarted,
+    WorkflowTaskCompleted,
 )
 from durable.history.values import (
     CancelExternalFailedCause,
@@ -75,7 +76,10 @@ _BENIGN = "APPLICATION_ERROR_CATEGORY_BENIGN"
 _NO_PLACE: dict[type[msgspec.Struct], tuple[str, ...]] = {
     WorkflowExecutionStarted: ("request_id", "consumed_request_ids"),
     WorkflowExecutionCancelRequested: ("request_id",),
+    WorkflowTaskCompleted: ("local_activities",),
 }
+_NOT_KNOWN: dict[type[msgspec.Struct], dict[str, Any]] = {WorkflowTaskCompleted: {"local_activities": None}}
+"""What is read where there is no place for it, and our default would say something."""
 
 
 def to_json_dict(events: Iterable[HistoryEvent]) -> dict[str, Any]:
@@ -155,6 +159,7 @@ def _read_event(place: int, event: Any) -> HistoryEvent:
             id=int(event["eventId"]),
             time_us=_read_time(event["eventTime"]),
             user_metadata=None if metadata is None else _read(UserMetadata, metadata),
+            **_NOT_KNOWN.get(kind, {}),
         )
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CorruptHistory(f"event {place} of this history can't be read: {error}") from error

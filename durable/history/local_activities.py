@@ -1,8 +1,9 @@
 """Pure: local activities: tasks that are in no history until the code has been told how they ended.
 
 A local activity's task is a row like any other, with the same attempts, timeouts and recovery, under a number that no
-event has: minus its sequence number in the run. It needs no event when it is scheduled, for the code that asked for it
-asks again in every replay; and none when it ends: the code hears of the outcome, and records it in a marker.
+event has: minus its sequence number in the run. It gets no event of its own when it is scheduled, for the code that
+asked for it asks again in every replay (the end of that workflow task names it, to tell code that does not); and none
+when it ends: the code hears of the outcome, and records it in a marker.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from durable.history import attempts, codec
 from durable.history.answering import Draft
 from durable.history.messages import ActivityOutcome, Canceled
 from durable.history.transition import ActivityCancel, ActivitySpec, ActivityTask
-from durable.history.values import ActivityFields
+from durable.history.values import ActivityFields, LocalActivityAsked
 
 
 class ScheduleLocalActivity(ActivityFields, frozen=True, kw_only=True):
@@ -33,6 +34,11 @@ class LocalRequests(Struct, frozen=True):
 
 
 NO_REQUESTS = LocalRequests()
+
+
+def asked_for(requests: LocalRequests) -> list[LocalActivityAsked]:
+    """What the workflow task says of them in the history."""
+    return [LocalActivityAsked(seq=each.seq, activity_type=each.activity_type) for each in requests.schedules]
 
 
 def task_key(seq: int) -> int:

@@ -40,7 +40,7 @@ from durable.history.events import (
     WorkflowTaskStarted,
     successor_of,
 )
-from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
+from durable.history.local_activities import NO_REQUESTS, LocalRequests, asked_for, is_local
 from durable.history.local_activities import request as request_local
 from durable.history.messages import (
     ActivityOutcome,
@@ -366,6 +366,7 @@ def complete(
                 started_event_id=events[-1].id,
                 identity=received.owner,
                 worker_version=WorkerVersion(build_id=build_id) if build_id else None,
+                local_activities=asked_for(local),
             )
         )
         draft.task_completed_id = events[-1].id

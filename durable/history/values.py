@@ -189,6 +189,13 @@ class WorkerVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     build_id: str = ""
 
 
+class LocalActivityAsked(Struct, frozen=True, kw_only=True):
+    """A local activity that a workflow task asked for: its number among the activities of the run, and its type."""
+
+    seq: int
+    activity_type: str
+
+
 class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which update of a run, and whose."""
 

@@ -18,7 +18,7 @@ from durable.context import ActivityCall
 from durable.exceptions import CancelledError, RetryState
 from durable.history.commands import RecordMarker
 from durable.history.events import CommandEvent, MarkerRecorded
-from durable.history.local_activities import LocalRequests, ScheduleLocalActivity, task_key
+from durable.history.local_activities import NO_REQUESTS, LocalRequests, ScheduleLocalActivity, task_key
 from durable.history.messages import ActivityOutcome, Canceled, Completed
 from durable.history.values import ActivityFailureInfo, CanceledFailureInfo, Failure, Payload
 from durable.worker.loop import WorkflowLoop
@@ -146,12 +146,14 @@ class LocalActivities:
 
     def begin(self) -> None:
         """A new activation: what the one before has asked for is committed, or was replayed."""
-        self._schedules = {}
-        self._cancels = set()
+        self._schedules.clear()
+        self._cancels.clear()
 
     @property
     def requests(self) -> LocalRequests:
         """What the activation under way asks for besides its commands."""
+        if not (self._schedules or self._cancels):
+            return NO_REQUESTS
         return LocalRequests(list(self._schedules.values()), sorted(self._cancels))
 
     @property

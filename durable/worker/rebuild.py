@@ -17,8 +17,9 @@ from durable.history.events import (
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
 )
+from durable.history.local_activities import asked_for
 from durable.history.state import State, fold
-from durable.history.values import UpdateRequest
+from durable.history.values import LocalActivityAsked, UpdateRequest
 from durable.worker.local_activities import outcomes_in
 from durable.worker.match import match
 from durable.worker.patches import patches_asked, patches_in, without_unasked
@@ -136,7 +137,24 @@ def repeat(run: Run, task: RecordedTask, *, exact: bool = False) -> None:
     mismatch = match(asked, answers, task.completed_id, run.waits_at, exact=exact)
     if mismatch is not None:
         raise NondeterminismError(str(mismatch))
+    _match_local(asked_for(activation.local), task)
     run.bind(answers)
+
+
+def _match_local(asked: list[LocalActivityAsked], task: RecordedTask) -> None:
+    """Nobody would ever run a local activity that the workflow task did not ask for when it was first done."""
+    recorded = task.completed.local_activities
+    if recorded is not None and asked != recorded:
+        raise NondeterminismError(
+            f"the code no longer fits the history: event {task.completed_id} completed a workflow task that asked for "
+            f"{_local_text(recorded)}, but the code now asks for {_local_text(asked)}"
+        )
+
+
+def _local_text(asked: list[LocalActivityAsked]) -> str:
+    return ", ".join(f"local activity {each.activity_type!r} (number {each.seq})" for each in asked) or (
+        "no local activity"
+    )
 
 
 def _replay(

@@ -89,8 +89,8 @@ def start_local_activity(
 
     It is retried, timed out, cancelled and taken over from a dead worker like any activity; but the history shows its
     outcome only, in one marker, once the workflow has heard of it. It has no heartbeat (`activity.heartbeat` does
-    nothing), and runs on the workflow's own task queue: the worker of the workflow must have it (ValueError, which
-    fails the workflow task).
+    nothing), and runs on the workflow's own task queue, in one of the worker's activity slots: the worker of the
+    workflow must have it (ValueError, which fails the workflow task).
 
     Options not given are those of ``@activity.defn``; one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed (ValueError). ``local_retry_threshold`` is taken for compatibility: however

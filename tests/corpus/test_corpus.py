@@ -83,9 +83,16 @@ def started(events: list[HistoryEvent]) -> WorkflowExecutionStarted:
 
 
 def without_request_ids(events: Iterable[HistoryEvent]) -> list[HistoryEvent]:
-    """JSON has no place for these."""
-    apart = WorkflowExecutionStarted | WorkflowExecutionCancelRequested
-    return [msgspec.structs.replace(each, request_id="") if isinstance(each, apart) else each for each in events]
+    """JSON has no place for these, nor for the local activities that a workflow task asks for."""
+    return [_as_json_has_it(each) for each in events]
+
+
+def _as_json_has_it(event: HistoryEvent) -> HistoryEvent:
+    if isinstance(event, WorkflowExecutionStarted | WorkflowExecutionCancelRequested):
+        return msgspec.structs.replace(event, request_id="")
+    if isinstance(event, WorkflowTaskCompleted):
+        return msgspec.structs.replace(event, local_activities=None)
+    return event
 
 
 async def several(them: Iterable[WorkflowHistory]) -> AsyncIterator[WorkflowHistory]:

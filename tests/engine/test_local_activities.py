@@ -16,7 +16,8 @@ from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError
 from durable.history.events import MarkerRecorded, WorkflowTaskFailed
-from durable.workflow import ActivityCancellationType
+from durable.worker import Replayer
+from durable.workflow import ActivityCancellationType, NondeterminismError
 from tests.chaos.places import Place
 from tests.engine.conftest import Execute, MakeWorker, worker_for
 from tests.engine.histories import BEGIN, COMPLETED, TASK, assert_replays, of_type, types, until
@@ -355,6 +356,64 @@ async def test_an_outcome_that_the_code_fails_on_is_kept_until_it_can_be_told_an
     history = await handle.fetch_history()
     await assert_replays(Broken, history)
     assert types(history).count("WorkflowTaskFailed") == 1
+
+
+@workflow.defn(name="Waiting")
+class Waiting:
+    """Waits for a word."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_condition(lambda: bool(self.words))
+        return self.words
+
+    @workflow.signal
+    def tell(self, word: str) -> None:
+        self.words.append(word)
+
+
+@workflow.defn(name="Waiting")
+class LookingUpFirst(Waiting):
+    """The same after a change: where it waits, it has a local activity before, which nobody has asked for."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.execute_local_activity(Work.double, 1, start_to_close_timeout=TEN_S)
+        return await super().run()
+
+
+async def test_code_that_asks_for_one_where_none_was_asked_for_is_told_so_and_does_not_wait_for_ever(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
+    async with make_worker(Waiting, *all_of(work)):
+        handle = await client.start_workflow(Waiting.run, id="w")
+    async with make_worker(LookingUpFirst, *all_of(work)):
+        await handle.signal(Waiting.tell, "hello")
+
+        async def is_parked() -> str | None:
+            return (await handle.describe()).parked
+
+        assert await until(is_parked) == (
+            "the code no longer fits the history: event 4 completed a workflow task that asked for no local activity, "
+            "but the code now asks for local activity 'double' (number 1)"
+        )
+    async with make_worker(Waiting, *all_of(work)):
+        assert await handle.result() == ["hello"]
+
+
+async def test_a_replay_of_what_the_database_has_tells_so_beforehand(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
+    async with make_worker(Waiting, *all_of(work)):
+        handle = await client.start_workflow(Waiting.run, id="w")
+        history = await handle.fetch_history()
+
+    await Replayer(workflows=[Waiting]).replay_workflow(history)
+    with pytest.raises(NondeterminismError, match="asked for no local activity, but the code now asks for local act"):
+        await Replayer(workflows=[LookingUpFirst]).replay_workflow(history)
 
 
 @workflow.defn

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from durable import Client, RetryPolicy, activity, workflow
+from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.client import (
     ActivityExecutionStatus,
     ActivityFailureError,
@@ -25,12 +29,16 @@ from durable.exceptions import (
     TimeoutError,
     TimeoutType,
 )
+from tests.chaos.places import Place
 from tests.engine.conftest import MakeWorker, worker_for
 from tests.engine.histories import assert_sound, until
+from tests.forkserver import processes
 
 TEN_S = timedelta(seconds=10)
 QUEUE: dict[str, Any] = {"task_queue": "default", "start_to_close_timeout": TEN_S}
 ONCE = RetryPolicy(maximum_attempts=1)
+QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=5))
+LEASE = timedelta(seconds=0.5)
 
 
 class Work:
@@ -370,6 +378,47 @@ async def test_its_history_is_a_runs(client: Client, make_worker: MakeWorker, wo
         history = await client.get_workflow_handle("__temporal_activity:job").fetch_history()
 
     assert_sound(history.events)
+
+
+async def test_waiting_for_it_may_have_a_limit(client: Client, work: Work) -> None:
+    handle = await client.start_activity(work.hang, id="job", rpc_timeout=TEN_S, **QUEUE)
+
+    with pytest.raises(RPCError, match=r"activity 'job': its result did not come within 0\.01 s") as refused:
+        await handle.result(rpc_timeout=timedelta(milliseconds=10))
+
+    assert refused.value.status is RPCStatusCode.DEADLINE_EXCEEDED
+    assert (await handle.describe(include_input=True, rpc_timeout=TEN_S)).scheduled_time is not None
+
+
+@activity.defn
+async def deadly() -> int:
+    """Kills its process at the first attempt."""
+    if activity.info().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return activity.info().attempt
+
+
+def serve(address: str) -> None:
+    """The main function of a process that works until it dies."""
+    logging.disable(logging.CRITICAL)
+
+    async def work() -> None:
+        async with await Client.connect(address) as client:
+            await Worker(client, activities=[deadly], lease=LEASE).run()
+
+    asyncio.run(work())
+
+
+async def test_a_worker_that_is_killed_at_it_is_followed_by_another(new_place: Callable[[], Place]) -> None:
+    place = new_place()
+    async with await Client.connect(place.address) as client:
+        handle = await client.start_activity(deadly, id="job", retry_policy=QUICKLY, **QUEUE)
+        child = processes.Process(target=serve, args=(place.address,), daemon=True)
+        child.start()
+        await asyncio.to_thread(child.join)
+        assert child.exitcode == -signal.SIGKILL
+        async with worker_for(client, deadly, lease=LEASE):
+            assert await handle.result() == 2
 
 
 async def test_what_a_stopped_worker_hands_back_another_one_ends(

@@ -115,6 +115,7 @@ _BY_TYPE |= {
     UpdateOutcome: update_outcomes,
     UpdateRequest: update_requests,
     UpdateRequest | None: st.none() | update_requests,
+    list[values.LocalActivityAsked] | None: st.none() | st.lists(structs(values.LocalActivityAsked), max_size=2),
     UserMetadata | None: st.none()
     | st.builds(UserMetadata, summary=st.none() | payloads, details=st.none() | payloads),
     WorkerVersion | None: st.none() | structs(WorkerVersion),

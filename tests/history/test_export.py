@@ -26,6 +26,7 @@ from durable.history.events import (
     TimerFired,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionStarted,
+    WorkflowTaskCompleted,
     WorkflowTaskFailed,
 )
 from durable.history.values import (
@@ -53,6 +54,8 @@ def without_what_has_no_place(event: HistoryEvent) -> HistoryEvent:
         return msgspec.structs.replace(event, request_id="", consumed_request_ids=[])
     if isinstance(event, WorkflowExecutionCancelRequested):
         return msgspec.structs.replace(event, request_id="")
+    if isinstance(event, WorkflowTaskCompleted):
+        return msgspec.structs.replace(event, local_activities=None)
     return event
 
 

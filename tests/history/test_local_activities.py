@@ -12,7 +12,7 @@ from durable.history.messages import ActivityOutcome, Completed, Message, Workfl
 from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State
 from durable.history.transition import AttemptToken, NewMessage
-from durable.history.values import Failure, TaskFailedCause
+from durable.history.values import Failure, LocalActivityAsked, TaskFailedCause
 
 RUN, OWNER = "run of order-7", "w1"
 SECOND_US = 1_000_000
@@ -54,7 +54,9 @@ def retries(messages: Sequence[NewMessage]) -> list[Message]:
 def test_what_the_code_asks_for_is_a_task_of_the_workflows_queue_and_no_event() -> None:
     step = asked(CHARGE)
 
-    assert isinstance(step.events[-1], WorkflowTaskCompleted)
+    completed = step.events[-1]
+    assert isinstance(completed, WorkflowTaskCompleted)
+    assert completed.local_activities == [LocalActivityAsked(seq=3, activity_type="charge")]
     (task,) = step.transition.tasks
     assert (task.run_id, task.scheduled_event_id, task.task_queue, task.workflow_task_queue) == (
         *(RUN, -3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -66,6 +67,16 @@ async def raising(factor: int) -> int:
 @workflow.defn
 async def open_run() -> None:
     await asyncio.gather(one(), asyncio.Event().wait(), asyncio.sleep(3600))
+
+
+@activity.defn
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow.defn
+async def looking_up() -> None:
+    await workflow.execute_local_activity(never, start_to_close_timeout=timedelta(hours=1))
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +208,19 @@ def test_each_task_says_what_it_waits_for() -> None:
     assert main.waits_for == session.waits_for
     assert (activity_task.waits_for, event.waits_for) == ("activity 'one' (event 5)", "Event.wait")
     assert timer.waits_for.startswith("timer 1 (event 6), due ")
+
+
+def test_a_local_activity_is_named_though_the_history_has_no_event_of_it_yet() -> None:
+    async def run() -> WorkflowHistory:
+        async with await Client.connect("sqlite://") as client:
+            async with Worker(client, workflows=[looking_up], activities=[never]):
+                handle = await client.start_workflow(looking_up, id="a")
+                return await handle.fetch_history()
+
+    session = session_on(looking_up, asyncio.run(run()))
+    session.go_to(session.end)
+
+    assert session.waits_for == "local activity 'never' (activity id 1)"
 
 
 def test_a_wait_with_a_timeout_says_both(session: Session) -> None:
