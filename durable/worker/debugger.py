@@ -180,7 +180,7 @@ class DebuggedRun(Run):
 
     def task_views(self) -> list[TaskView]:
         return [
-            TaskView(task.get_name(), self._waits_for(task), _places(task)) for task in self._loop.unfinished_tasks()
+            TaskView(task.get_name(), self._waits_for(task), _places(task)) for task in self.loop.unfinished_tasks()
         ]
 
     @contextmanager
@@ -190,7 +190,7 @@ class DebuggedRun(Run):
             if stepped:
                 yield
             else:
-                with stepping(self), self._loop.entered():
+                with stepping(self), self.loop.entered():
                     yield
         finally:
             self._read_only = before

@@ -63,7 +63,7 @@ class ChildFuture(WorkflowFuture[list[Payload]]):
         elif kind != ChildWorkflowCancellationType.ABANDON:
             if not self.cancel_asked:
                 self.cancel_asked = True
-                self.run.request_cancel_child(self, msg if isinstance(msg, str) else "")
+                self.run.others.request_cancel(self, msg if isinstance(msg, str) else "")
             if kind != ChildWorkflowCancellationType.TRY_CANCEL:
                 return True
         self.give_up()

@@ -35,10 +35,7 @@ from durable.history.commands import (
     ModifyWorkflowProperties,
     RejectUpdate,
     RequestCancelActivityTask,
-    RequestCancelExternalWorkflowExecution,
     ScheduleActivityTask,
-    SignalExternalWorkflowExecution,
-    StartChildWorkflowExecution,
     StartTimer,
     UpsertWorkflowSearchAttributes,
 )
@@ -49,19 +46,7 @@ from durable.history.events import (
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
     ChildOutcomeEvent,
-    ChildWorkflowExecutionCanceled,
-    ChildWorkflowExecutionCompleted,
-    ChildWorkflowExecutionFailed,
-    ChildWorkflowExecutionStarted,
-    ChildWorkflowExecutionTerminated,
-    ChildWorkflowExecutionTimedOut,
-    ExternalWorkflowExecutionCancelRequested,
-    ExternalWorkflowExecutionSignaled,
     HistoryEvent,
-    RequestCancelExternalWorkflowExecutionFailed,
-    SignalExternalWorkflowExecutionFailed,
-    StartChildWorkflowExecutionFailed,
-    StartChildWorkflowExecutionInitiated,
     TimerFired,
     TimerStarted,
     WorkflowExecutionCancelRequested,
@@ -78,15 +63,16 @@ from durable.worker import introspection
 from durable.worker.handling import Handled, warn_unfinished
 from durable.worker.lines import is_user_code, where
 from durable.worker.local_activities import BackOff, LocalActivities, LocalOutcome, marker_of, settle
-from durable.worker.loop import WorkflowBeingEvicted, WorkflowFuture, WorkflowLoop, WorkflowTimerHandle
+from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import Call, Handlers
+from durable.worker.other_runs import ANSWERS, Answer, OtherRuns
 from durable.worker.patches import Patch, PatchActivationInput, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
-from durable.worker.pending_children import ChildFuture, ChildOutcome, PendingChildHandle, RequestFuture
+from durable.worker.pending_children import ChildFuture, RequestFuture
 from durable.worker.watchdog import DeadlockError
 from durable.workflow.calls import ActivityHandle
-from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildWorkflowHandle
+from durable.workflow.child_handles import ChildWorkflowHandle
 from durable.workflow.continuing import Continued
 from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
@@ -182,11 +168,11 @@ class Run(WorkflowContext):
         self._failure_types = self._failures(definition.failure_exception_types)
         self._trace = trace
         seed = hashlib.blake2b(started.original_execution_run_id.encode(), digest_size=6).digest()
-        self._loop = WorkflowLoop(
+        self.loop = WorkflowLoop(
             self,
             seed=int.from_bytes(seed, "big"),
             time_us=started.time_us,
-            before_task=lambda: self._must_write("create task"),
+            before_task=lambda: self.must_write("create task"),
             before_cancel=self.before_cancel,
         )
         self._moment = Moment(started.time_us, 0)
@@ -199,15 +185,14 @@ class Run(WorkflowContext):
         self._read_only = False
         self._cancel_reason: str | None = None
         self._asked: list[tuple[Asked, Pending | None] | None] = []
-        self._over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
+        self.over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
         self._cancels: list[int] = []
         self._closing = False
         self._error: BaseException | None = None
         self._activity_count = 0
         self._timer_count = 0
         self._activities: dict[int, ActivityFuture] = {}
-        self._children: dict[int, ChildFuture] = {}
-        self._requests: dict[int, RequestFuture] = {}
+        self.others = OtherRuns(self)
         self.local = LocalActivities(self)
         self._timers: dict[int, Timer] = {}
         self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
@@ -253,15 +238,15 @@ class Run(WorkflowContext):
         self._moment = moment
         self._first_task_us = self._first_task_us or moment.now_us
         self.replaying = replaying
-        self._over = {_answered(event) for event in events}
+        self.over = {_answered(event) for event in events}
         with stepping(self):
-            self._loop.set_time_us(moment.now_us)
+            self.loop.set_time_us(moment.now_us)
             try:
                 if self._handlers is None:
                     if self.definition.cls is None:
                         self._create()
                     else:
-                        with self._loop.entered():
+                        with self.loop.entered():
                             self._create()
                 signals = [event for event in events if isinstance(event, WorkflowExecutionSignaled)]
                 for signal in signals:
@@ -304,19 +289,15 @@ class Run(WorkflowContext):
             elif isinstance(pending, Timer) and isinstance(event, TimerStarted):
                 pending.started_event_id = event.id
                 self._timers[event.id] = pending
-            elif isinstance(pending, ChildFuture) and isinstance(event, StartChildWorkflowExecutionInitiated):
-                pending.initiated_event_id = event.id
-                self._children[event.id] = pending
-            elif isinstance(pending, RequestFuture):
-                pending.initiated_event_id = event.id
-                self._requests[event.id] = pending
+            elif isinstance(pending, ChildFuture | RequestFuture):
+                self.others.bind(pending, event.id)
         self._asked = []
 
     def query(self, query: Query) -> QueryAnswer:
         """Answer a question; the run stays as it is."""
         self._read_only = True
         try:
-            with stepping(self), self._loop.entered():
+            with stepping(self), self.loop.entered():
                 return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
         except DeadlockError:
             raise
@@ -332,9 +313,9 @@ class Run(WorkflowContext):
             )
         match query.name:
             case "__stack_trace":
-                return introspection.stack_trace(self._loop.unfinished_tasks())
+                return introspection.stack_trace(self.loop.unfinished_tasks())
             case "__enhanced_stack_trace":
-                return introspection.enhanced_stack_trace(self._loop.unfinished_tasks())
+                return introspection.enhanced_stack_trace(self.loop.unfinished_tasks())
             case "__temporal_workflow_metadata":
                 return introspection.metadata(self._started.workflow_type, self._handlers, self.current_details)
             case _:
@@ -345,7 +326,7 @@ class Run(WorkflowContext):
         self.evicting = True
         self.replaying = True
         with stepping(self):
-            self._loop.close_quietly()
+            self.loop.close_quietly()
 
     def waits_at(self) -> str:
         """The source line where the workflow function waits; "" when it does not."""
@@ -394,15 +375,15 @@ class Run(WorkflowContext):
         return self._memo
 
     def upsert_memo(self, values: dict[str, Payload]) -> None:
-        self._must_write("upsert memo")
-        self._ask(ModifyWorkflowProperties(upserted_memo=values))
+        self.must_write("upsert memo")
+        self.ask(ModifyWorkflowProperties(upserted_memo=values))
         after = memo_after(self._memo, values)
         self._memo.clear()  # in place: `info().raw_memo` is the same dict
         self._memo.update(after)
 
     def upsert_search_attributes(self, values: dict[str, Payload]) -> None:
-        self._must_write("upsert search attributes")
-        self._ask(UpsertWorkflowSearchAttributes(search_attributes=values))
+        self.must_write("upsert search attributes")
+        self.ask(UpsertWorkflowSearchAttributes(search_attributes=values))
         self._search_attributes = attributes_after(self._search_attributes, values)
         if self._info is not None:
             self._info.be_told(
@@ -435,7 +416,7 @@ class Run(WorkflowContext):
         return isinstance(error, self._failure_types)
 
     def random(self) -> random.Random:
-        self._must_write("random")
+        self.must_write("random")
         if self._random is None:
             self._random = random.Random(self.random_seed())
         return self._random
@@ -455,7 +436,7 @@ class Run(WorkflowContext):
         return None if self._handlers is None else self._handlers.get(kind, name)
 
     def set_handler(self, kind: Kind, name: str | None, definition: HandlerDefinition | None) -> None:
-        self._must_write(f"set {kind} handler")
+        self.must_write(f"set {kind} handler")
         assert self._handlers is not None
         for signal in self._handlers.set(kind, name, definition):
             self._signal(signal)
@@ -464,18 +445,18 @@ class Run(WorkflowContext):
         return not self._handled
 
     async def receive(self, name: str, type_hint: Any) -> Any:
-        self._must_write("receive")
+        self.must_write("receive")
         assert self._handlers is not None
         return await self._handlers.receive(name, type_hint)
 
     def patch(self, id: str, *, deprecated: bool) -> bool:
         known = self._patches.get(id)
         if known is None:
-            self._must_write("patch")
+            self.must_write("patch")
             known = id in self._recorded_patches or (not self.replaying and (deprecated or self._activates(id)))
             self._patches[id] = known
             if known:
-                self._ask(marker(Patch(id, deprecated)))
+                self.ask(marker(Patch(id, deprecated)))
         return known
 
     def _activates(self, patch_id: str) -> bool:
@@ -497,12 +478,12 @@ class Run(WorkflowContext):
             handle.stepped = True
             return self._decoded(await future, call)
 
-        handle = PendingActivityHandle(outcome(), loop=self._loop, name=f"activity-{future.activity_id}")
+        handle = PendingActivityHandle(outcome(), loop=self.loop, name=f"activity-{future.activity_id}")
         handle.activity = future
         return handle
 
     def start_local_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
-        self._must_write("schedule local activity")
+        self.must_write("schedule local activity")
         if (why := self._environment.missing_activity(call.activity_type)) is not None:
             raise ValueError(why)
 
@@ -513,10 +494,10 @@ class Run(WorkflowContext):
                     return self._decoded(await handle.activity, call)
                 except BackOff as again:
                     await asyncio.sleep(again.backoff_us / 1_000_000)
-                    handle.activity = self.local.schedule(call, self._loop)
+                    handle.activity = self.local.schedule(call, self.loop)
 
-        future = self.local.schedule(call, self._loop)
-        handle = PendingActivityHandle(outcome(), loop=self._loop, name=f"local-activity-{future.activity_id}")
+        future = self.local.schedule(call, self.loop)
+        handle = PendingActivityHandle(outcome(), loop=self.loop, name=f"local-activity-{future.activity_id}")
         handle.activity = future
         return handle
 
@@ -524,64 +505,19 @@ class Run(WorkflowContext):
         return self._result(self._schedule(call))
 
     async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
-        self._must_write("start child workflow")
-        child = ChildFuture(loop=self._loop)
-        child.run, child.call, child.began = self, call, WorkflowFuture(loop=self._loop)
-        command = StartChildWorkflowExecution(
-            namespace=self._environment.namespace,
-            workflow_id=call.workflow_id,
-            workflow_type=call.workflow_type,
-            task_queue=call.task_queue or self._started.task_queue,
-            input=call.input,
-            workflow_execution_timeout_us=call.execution_timeout_us,
-            workflow_run_timeout_us=call.run_timeout_us,
-            workflow_task_timeout_us=call.task_timeout_us,
-            parent_close_policy=call.parent_close_policy,
-            workflow_id_reuse_policy=call.id_reuse_policy,
-            retry_policy=call.retry_policy,
-            cron_schedule=call.cron_schedule,
-            memo=call.memo,
-            user_metadata=call.user_metadata,
-        )
-        child.index = self._ask(command, child)
-
-        async def outcome() -> Any:
-            handle.stepped = True
-            return self._converted(await child, call.result_type)
-
-        handle = PendingChildHandle(outcome(), loop=self._loop, name=f"child-{call.workflow_id}")
-        handle.child = child
-        while not child.began.done():
-            try:
-                await asyncio.shield(child.began)
-            except asyncio.CancelledError as error:
-                child.cancel(*error.args[:1])  # if it has begun in the same moment, all the same
-        child.began.result()
-        return handle
+        return await self.others.start_child(call)
 
     async def signal_external(
         self, to: WorkflowExecution, name: str, input: list[Payload], *, child_only: bool
     ) -> None:
-        self._must_write("signal external workflow")
-        command = SignalExternalWorkflowExecution(
-            namespace=self._environment.namespace,
-            workflow_execution=to,
-            signal_name=name,
-            input=input,
-            child_workflow_only=child_only,
-        )
-        await self._request(command, "signal")
+        await self.others.signal(to, name, input, child_only=child_only)
 
     async def cancel_external(self, to: WorkflowExecution, reason: str) -> None:
-        self._must_write("cancel external workflow")
-        command = RequestCancelExternalWorkflowExecution(
-            namespace=self._environment.namespace, workflow_execution=to, reason=reason
-        )
-        await self._request(command, "cancel")
+        await self.others.cancel(to, reason)
 
     async def wait_condition(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        self._must_write("wait condition")
-        future: asyncio.Future[None] = self._loop.create_future()
+        self.must_write("wait condition")
+        future: asyncio.Future[None] = self.loop.create_future()
         entry = (condition, future)
         self._conditions.append(entry)
         try:
@@ -625,9 +561,9 @@ class Run(WorkflowContext):
 
     def _run_dry(self) -> None:
         """Step until nothing is ready and no condition holds."""
-        self._loop.run_until_dry(self._check_conditions)
-        if self._loop.failures:
-            self._escaped(self._loop.failures[0])
+        self.loop.run_until_dry(self._check_conditions)
+        if self.loop.failures:
+            self._escaped(self.loop.failures[0])
 
     def _check_conditions(self) -> None:
         for entry in [entry for entry in self._conditions if entry[0]()]:
@@ -635,7 +571,8 @@ class Run(WorkflowContext):
             if not entry[1].done():
                 entry[1].set_result(None)
 
-    def _ask(self, command: Command, pending: Pending | None = None) -> int:
+    def ask(self, command: Command, pending: Pending | None = None) -> int:
+        """Ask for a command; its place among those of this activation."""
         if self.evicting:
             return -1
         if self._closing:
@@ -651,17 +588,18 @@ class Run(WorkflowContext):
         cancels, self._cancels = sorted(self._cancels), []
         for event_id in cancels:
             if is_local(event_id):
-                self._ask(self.local.cancelled_marker(event_id))
+                self.ask(self.local.cancelled_marker(event_id))
             else:
-                self._ask(RequestCancelActivityTask(scheduled_event_id=event_id))
+                self.ask(RequestCancelActivityTask(scheduled_event_id=event_id))
 
-    def _must_write(self, what: str) -> None:
+    def must_write(self, what: str) -> None:
+        """Raises `ReadOnlyContextError` while nothing may change."""
         if self._read_only:
             raise ReadOnlyContextError(f"While in read-only function, action attempted: {what}")
 
     def _schedule(self, call: ActivityCall) -> ActivityFuture:
-        self._must_write("schedule activity")
-        future = ActivityFuture(loop=self._loop)
+        self.must_write("schedule activity")
+        future = ActivityFuture(loop=self.loop)
         future.run, future.call = self, call
         future.activity_id = call.activity_id or str(self.next_activity_number())
         command = ScheduleActivityTask(
@@ -677,7 +615,7 @@ class Run(WorkflowContext):
             priority=call.priority,
             user_metadata=self._summarized(call.summary),
         )
-        future.index = self._ask(command, future)
+        future.index = self.ask(command, future)
         return future
 
     def next_activity_number(self) -> int:
@@ -689,38 +627,17 @@ class Run(WorkflowContext):
         return self._decoded(await future, future.call)
 
     def _decoded(self, result: list[Payload], call: ActivityCall) -> Any:
-        return self._converted(result, call.result_type)
+        return self.converted(result, call.result_type)
 
-    def _converted(self, result: list[Payload], hint: Any) -> Any:
+    def converted(self, result: list[Payload], hint: Any) -> Any:
+        """The value of a result."""
         if not result:
             return None
         return self.converter.from_payloads(result, None if hint is None else [hint])[0]
 
-    def _request(
-        self, command: SignalExternalWorkflowExecution | RequestCancelExternalWorkflowExecution, what: str
-    ) -> RequestFuture:
-        future = RequestFuture(loop=self._loop)
-        future.run, future.what = self, what
-        future.index = self._ask(command, future)
-        return future
-
-    def request_cancel_child(self, child: ChildFuture, reason: str) -> None:
-        """Ask the child to end; nobody awaits the answer, but for a child whose request is waited for."""
-        if child.initiated_event_id in self._over:
-            return
-        command = RequestCancelExternalWorkflowExecution(
-            namespace=self._environment.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=child.call.workflow_id),
-            child_workflow_only=True,
-            reason=reason,
-        )
-        request = self._request(command, "cancel")
-        if child.call.cancellation_type == ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED:
-            request.add_done_callback(lambda _: child.give_up())
-
     def before_cancel(self) -> None:
         """Whoever may only look cancels nothing: no replay would repeat it."""
-        self._must_write("cancel")
+        self.must_write("cancel")
 
     def request_cancel(self, future: ActivityFuture) -> None:
         """Take back a call that is not sent yet, or ask the activity to end (once)."""
@@ -729,7 +646,7 @@ class Run(WorkflowContext):
             return
         if future.call.cancellation_type == ActivityCancellationType.TRY_CANCEL:
             self._activities.pop(future.scheduled_event_id, None)
-        if not future.cancel_asked and future.scheduled_event_id not in self._over:
+        if not future.cancel_asked and future.scheduled_event_id not in self.over:
             future.cancel_asked = True
             self._cancels.append(future.scheduled_event_id)
 
@@ -763,12 +680,12 @@ class Run(WorkflowContext):
     # -- what its loop needs (LoopOwner)
 
     def start_timer(self, delay_us: int, handle: WorkflowTimerHandle) -> None:
-        self._must_write("start timer")
+        self.must_write("start timer")
         self._timer_count += 1
         timer = Timer(handle, str(self._timer_count), -1)
         metadata = self._summarized(self._timer_summary)
         command = StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us, user_metadata=metadata)
-        timer.index = self._ask(command, timer)
+        timer.index = self.ask(command, timer)
         self._timer_summary = None
         self._timer_of[handle] = timer
 
@@ -779,14 +696,14 @@ class Run(WorkflowContext):
             )
 
     def cancel_timer(self, handle: WorkflowTimerHandle) -> None:
-        self._must_write("cancel timer")
+        self.must_write("cancel timer")
         timer = self._timer_of.pop(handle, None)
         if timer is None:
             return
         if not timer.started_event_id:
             self.take_back(timer.index)
-        elif self._timers.pop(timer.started_event_id, None) is not None and timer.started_event_id not in self._over:
-            self._ask(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id))
+        elif self._timers.pop(timer.started_event_id, None) is not None and timer.started_event_id not in self.over:
+            self.ask(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id))
 
     async def _run_main(self) -> None:
         try:
@@ -821,7 +738,7 @@ class Run(WorkflowContext):
                 self._reject(request, error, judge, admitted)
                 return
             handled.definition = call.definition
-            self._ask(AcceptUpdate(update_id=update_id, request=None if admitted else request))
+            self.ask(AcceptUpdate(update_id=update_id, request=None if admitted else request))
             result = await call.run()
             outcome = UpdateOutcome(success=self.converter.to_payloads([result]))
         except (WorkflowBeingEvicted, GeneratorExit):
@@ -838,7 +755,7 @@ class Run(WorkflowContext):
             outcome = UpdateOutcome(failure=self.converter.to_failure(error))
         finally:
             self._handled.discard(handled)
-        self._ask(CompleteUpdate(update_id=update_id, outcome=outcome))
+        self.ask(CompleteUpdate(update_id=update_id, outcome=outcome))
 
     def _judged(self, request: UpdateRequest, judge: bool) -> Call:
         """The call of its handler. Raises what rejects it, unless it was judged and accepted before."""
@@ -856,11 +773,11 @@ class Run(WorkflowContext):
         failure = self.converter.to_failure(error)
         self._rejections[request.meta.update_id] = failure
         if admitted:
-            self._ask(RejectUpdate(update_id=request.meta.update_id, failure=failure))
+            self.ask(RejectUpdate(update_id=request.meta.update_id, failure=failure))
 
     def _without_rejected(self, updates: Sequence[UpdateRequest]) -> tuple[Sequence[UpdateRequest], bool]:
         """From the first on that is not rejected, and whether that one is accepted; the others don't touch the code."""
-        with stepping(self), self._loop.entered():
+        with stepping(self), self.loop.entered():
             for at, update in enumerate(updates):
                 context = contextvars.copy_context()
                 context.run(current_update.set, UpdateInfo(update.meta.update_id, update.input.name))
@@ -895,7 +812,7 @@ class Run(WorkflowContext):
         """The first that ends the run counts."""
         if self._closing:
             return
-        self._ask(command)
+        self.ask(command)
         self._closing = True
 
     def _carry_over(self) -> None:
@@ -911,47 +828,33 @@ class Run(WorkflowContext):
         call = self._handlers.signal(event)
         if call is not None:
             handled = self._begun(Handled(Kind.SIGNAL, event.signal_name, "", call.definition))
-            self._loop.create_task(self._run_signal(call, handled), name=f"signal-{event.signal_name}")
+            self.loop.create_task(self._run_signal(call, handled), name=f"signal-{event.signal_name}")
 
     def _update(self, request: UpdateRequest, *, judge: bool, admitted: bool = False) -> None:
         handled = self._begun(Handled(Kind.UPDATE, request.input.name, request.meta.update_id, None))
-        self._loop.create_task(self._run_update(request, judge, admitted, handled), name=f"update-{request.input.name}")
+        self.loop.create_task(self._run_update(request, judge, admitted, handled), name=f"update-{request.input.name}")
 
     def _begun(self, handled: Handled) -> Handled:
         self._handled.add(handled)
         return handled
 
     def _on_started(self, event: WorkflowExecutionStarted) -> None:
-        self._main = self._loop.create_task(self._run_main(), name="workflow")
+        self._main = self.loop.create_task(self._run_main(), name="workflow")
 
     def _on_cancel_requested(self, event: WorkflowExecutionCancelRequested) -> None:
         self._cancel_reason = event.cause
         if self._main is not None:
             # The main task may not have begun; it shall, so that its code learns of the cancellation.
-            self._loop.call_soon(self._main.cancel)
+            self.loop.call_soon(self._main.cancel)
 
     def _on_timer_fired(self, event: TimerFired) -> None:
         timer = self._timers.pop(event.started_event_id, None)
         if timer is not None:
             self._timer_of.pop(timer.handle, None)
-            self._loop.fire(timer.handle)
+            self.loop.fire(timer.handle)
 
-    def _on_child_started(self, event: ChildWorkflowExecutionStarted) -> None:
-        self._children[event.initiated_event_id].begun(event.workflow_execution.run_id, event.id)
-
-    def _on_child_refused(self, event: StartChildWorkflowExecutionFailed) -> None:
-        self._children.pop(event.initiated_event_id).refused()
-
-    def _on_child_ended(self, event: ChildOutcome) -> None:
-        self._children.pop(event.initiated_event_id).ended(event)
-
-    def _on_answered(self, event: ExternalWorkflowExecutionSignaled | ExternalWorkflowExecutionCancelRequested) -> None:
-        self._requests.pop(event.initiated_event_id).answered()
-
-    def _on_nobody(
-        self, event: SignalExternalWorkflowExecutionFailed | RequestCancelExternalWorkflowExecutionFailed
-    ) -> None:
-        self._requests.pop(event.initiated_event_id).nobody()
+    def _on_other_run(self, event: Answer) -> None:
+        self.others.hear(event)
 
     def _hear(self, outcome: LocalOutcome) -> None:
         """The code hears how a local activity ended, and goes on; in Temporal's histories its time does so too."""
@@ -959,8 +862,8 @@ class Run(WorkflowContext):
             return
         if outcome.complete_us > self._moment.now_us:
             self._moment = Moment(outcome.complete_us, self._moment.started_event_id)
-            self._loop.set_time_us(outcome.complete_us)
-        self._ask(marker_of(future, outcome))
+            self.loop.set_time_us(outcome.complete_us)
+        self.ask(marker_of(future, outcome))
         settle(future, outcome)
         self._run_dry()
 
@@ -984,17 +887,7 @@ JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
     ActivityTaskFailed: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
     ActivityTaskTimedOut: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
     ActivityTaskCanceled: Run._on_activity,  # pyright: ignore[reportPrivateUsage]
-    ChildWorkflowExecutionStarted: Run._on_child_started,  # pyright: ignore[reportPrivateUsage]
-    StartChildWorkflowExecutionFailed: Run._on_child_refused,  # pyright: ignore[reportPrivateUsage]
-    ChildWorkflowExecutionCompleted: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
-    ChildWorkflowExecutionFailed: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
-    ChildWorkflowExecutionCanceled: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
-    ChildWorkflowExecutionTimedOut: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
-    ChildWorkflowExecutionTerminated: Run._on_child_ended,  # pyright: ignore[reportPrivateUsage]
-    ExternalWorkflowExecutionSignaled: Run._on_answered,  # pyright: ignore[reportPrivateUsage]
-    ExternalWorkflowExecutionCancelRequested: Run._on_answered,  # pyright: ignore[reportPrivateUsage]
-    SignalExternalWorkflowExecutionFailed: Run._on_nobody,  # pyright: ignore[reportPrivateUsage]
-    RequestCancelExternalWorkflowExecutionFailed: Run._on_nobody,  # pyright: ignore[reportPrivateUsage]
+    **dict.fromkeys(ANSWERS, Run._on_other_run),  # pyright: ignore[reportPrivateUsage]
 }
 
 
