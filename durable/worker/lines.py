@@ -31,4 +31,5 @@ def where_raised(error: BaseException) -> str:
 
 
 def is_user_code(path: str) -> bool:
-    return not path.startswith((_OWN_FILES, _ASYNCIO))
+    """Of what has no file, what is generated (the methods of a dataclass) is no user's code either."""
+    return not path.startswith((_OWN_FILES, _ASYNCIO)) and path != "<string>"

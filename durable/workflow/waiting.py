@@ -25,20 +25,20 @@ async def sleep(
     """
     run = this_workflow()
     woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wake() -> None:
-        if not woken.done():
-            woken.set_result(None)
-
     run.summarize_timer(summary)
     try:
-        timer = asyncio.get_running_loop().call_later(_seconds(duration), wake)
+        timer = asyncio.get_running_loop().call_later(_seconds(duration), _wake, woken)
     finally:
         run.summarize_timer(None)
     try:
         await woken
     finally:
         timer.cancel()
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 async def wait_condition(

@@ -11,6 +11,7 @@ import pytest
 from durable.cli import show
 from durable.client import PendingActivityInfo, WorkflowExecutionDescription, WorkflowExecutionStatus
 from durable.client.raw_description import RawWorkflowDescription
+from durable.history.events import HistoryEvent
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -35,7 +36,12 @@ def described(**changes: Any) -> WorkflowExecutionDescription:
         pending_activities=[PendingActivityInfo(**{**waiting, **changes})],
         pending_messages=[],
         raw_description=RawWorkflowDescription([]),
+        first_events=no_events,
     )
+
+
+async def no_events() -> list[HistoryEvent]:
+    return []
 
 
 @pytest.mark.parametrize(

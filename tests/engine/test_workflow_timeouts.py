@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from durable import Client, activity, workflow
-from durable.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle, WorkflowUpdateStage
+from durable.client import (
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateStage,
+)
 from durable.exceptions import TimeoutError, TimeoutType
 from durable.history.events import WorkflowExecutionStarted, WorkflowExecutionTimedOut
 from durable.history.values import RetryState
@@ -107,7 +113,7 @@ async def test_the_signals_that_it_has_not_read_are_in_its_history(client: Clien
 async def test_a_question_that_waits_when_its_time_is_over_is_answered_all_the_same(
     client: Client, make_worker: MakeWorker
 ) -> None:
-    """The worker finds the question together with the end of the run."""
+    """The worker finds the question together with the end of the run, which has never begun."""
     handle = await client.start_workflow(Endless.run, id="w", run_timeout=SOON)
     over_us = client.database.store.now_us() + 100_000
     asked = asyncio.ensure_future(handle.query(Endless.alive))
@@ -117,7 +123,8 @@ async def test_a_question_that_waits_when_its_time_is_over_is_answered_all_the_s
 
     await until(both_wait)
     async with make_worker(Endless):
-        assert await asked == "I was"
+        with pytest.raises(WorkflowQueryFailedError, match="has not begun"):
+            await asked
     assert types(await handle.fetch_history())[-1] == "WorkflowExecutionTimedOut"
 
 
