@@ -47,7 +47,7 @@ from durable.history.events import (
     WorkflowExecutionTimedOut,
     successor_of,
 )
-from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, Signal, Update
+from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, QueryAnswer, Signal, Update
 from durable.history.rules import Incoming
 from durable.history.state import State, fold
 from durable.history.transition import Committed, Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
@@ -222,16 +222,11 @@ class WorkflowHandle(Generic[R]):
         worker answers within ``rpc_timeout`` (10 s by default).
         """
         name, definition = handler_name(query, Kind.QUERY)
-        message = Query(
-            id=self._client.database.store.new_id(),
-            name=name,
-            args=encode(definition, self._client.data_converter, arguments(arg, args)),
-        )
+        input = encode(definition, self._client.data_converter, arguments(arg, args))
         condition = reject_condition or self._client.default_workflow_query_reject_condition
-        body = await self._within(
-            self._ask(message, condition), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}"
+        answer = await self._within(
+            self._asked(name, input, condition), rpc_timeout or QUERY_TIMEOUT, f"an answer to query {name!r}"
         )
-        answer = codec.decode_answer(body)
         if answer.failure is not None:
             cause = self._client.data_converter.from_failure(answer.failure)
             raise WorkflowQueryFailedError(answer.failure.message) from cause
@@ -496,6 +491,14 @@ class WorkflowHandle(Generic[R]):
             with contextlib.suppress(UnknownOutcome):
                 return await self._client.database.write(send)
         return await self._client.database.write(send)
+
+    async def _asked(self, name: str, input: list[Payload], condition: QueryRejectCondition | None) -> QueryAnswer:
+        """The answer of the run that is meant; that of one which was continued meanwhile is old."""
+        while True:
+            query = Query(id=self._client.database.store.new_id(), name=name, args=input)
+            answer = codec.decode_answer(await self._ask(query, condition))
+            if not answer.continued or self._run_id is not None:
+                return answer
 
     async def _ask(self, query: Query, condition: QueryRejectCondition | None) -> bytes:
         if condition is not None and (status := (await self._run()).status) in _REJECTED[condition]:

@@ -207,10 +207,14 @@ KIND_OF: dict[type[Message], MessageKind] = {
 
 
 class QueryAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reply to a Query: a result, or why there is none."""
+    """The reply to a Query: a result, or why there is none.
+
+    ``continued``: another run has followed the one that answers, and got what this one has not read.
+    """
 
     result: list[Payload] = []
     failure: Failure | None = None
+    continued: bool = False
 
 
 class UpdateStage(IntEnum):

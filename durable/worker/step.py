@@ -6,13 +6,13 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from durable.converter.failure import message_of, stack_of
 from durable.history import codec, rules, succession
 from durable.history.commands import ClosingCommand, Command
 from durable.history.errors import CorruptHistory, IllegalTransition
-from durable.history.events import WorkflowExecutionStarted, WorkflowTaskStarted
+from durable.history.events import WorkflowExecutionStarted, WorkflowTaskStarted, successor_of
 from durable.history.local_activities import NO_REQUESTS
 from durable.history.messages import MessageKind, QueryAnswer
 from durable.history.rules import Incoming, Received, StartRequest, Step
@@ -167,7 +167,8 @@ class Stepping:
                 return self._parked(job, received, activation.error, run)
             commands, rejections, undelivered = activation.commands, activation.rejections, []
             local = activation.local
-        answers = [(query.id, run.query(query)) for query in received.queries]
+        continued = received.state.ended is not None and successor_of(received.state.ended) != ""
+        answers = [(query.id, structs.replace(run.query(query), continued=continued)) for query in received.queries]
         closing = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
         continues = closing is not None and succession.may_be_followed(_started(received), closing)
         step = rules.complete(
