@@ -44,10 +44,10 @@ from durable.common import (
 from durable.converter import DataConverter
 from durable.converter.search_attributes import given_search_attributes
 from durable.exceptions import WorkflowAlreadyStartedError
-from durable.history import rules
+from durable.history import beginning
+from durable.history.beginning import StartRequest
 from durable.history.database import Database
 from durable.history.errors import UnknownOutcome
-from durable.history.rules import StartRequest
 from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
 from durable.history.values import IdConflictPolicy, IdReusePolicy
 from durable.runtime import Runtime
@@ -637,7 +637,7 @@ class Client(ActivityClient):
         for starter in self.database.starters:
             if not alone and starter.takes(request):
                 return await starter.start(request, run_id)
-        return await self.database.write(rules.start(request, run_id, store.now_us()).transition)
+        return await self.database.write(beginning.start(request, run_id, store.now_us()).transition)
 
 
 def _replacing(request: StartRequest) -> bool:

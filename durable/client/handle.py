@@ -34,7 +34,7 @@ from durable.client.raw_description import RawPendingActivityInfo, RawWorkflowDe
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.common import QueryRejectCondition
 from durable.exceptions import CancelledError, TerminatedError, TimeoutType
-from durable.history import codec, rules
+from durable.history import codec, ending
 from durable.history.errors import CorruptHistory, UnknownOutcome
 from durable.history.events import (
     ClosingEvent,
@@ -48,8 +48,8 @@ from durable.history.events import (
     successor_of,
 )
 from durable.history.messages import HOLDS_OPEN, CancelRequest, Query, QueryAnswer, Signal, Update
-from durable.history.rules import Incoming
 from durable.history.state import State, fold
+from durable.history.steps import Incoming
 from durable.history.transition import Committed, Outcome, Refusal, Refused, RunInfo, Send, StoredMessage, Transition
 from durable.history.values import Payload, RunStatus
 from durable.service import RPCError, RPCStatusCode
@@ -547,7 +547,7 @@ async def termination(client: Client, run: RunInfo, reason: str, details: Sequen
         readable = True
     except CorruptHistory:
         state, incoming, readable = State(last_event_id=run.last_event_id), [], False
-    step = rules.terminate(
+    step = ending.terminate(
         state,
         run.run_id,
         incoming,

@@ -25,7 +25,7 @@ from durable.exceptions import (
     WorkflowAlreadyStartedError,
 )
 from durable.history import codec
-from durable.history.rules import StartRequest
+from durable.history.beginning import StartRequest
 from durable.history.standalone import PREFIX, hidden
 from durable.history.values import NAME_BYTES_MAX, IdConflictPolicy, IdReusePolicy, unstorable
 from durable.service import RPCError, RPCStatusCode

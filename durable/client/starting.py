@@ -15,7 +15,7 @@ from durable.common import (
 )
 from durable.converter import DataConverter
 from durable.history import cron
-from durable.history.rules import StartRequest
+from durable.history.beginning import StartRequest
 from durable.history.standalone import PREFIX
 from durable.history.values import Payload, UserMetadata, unstorable
 from durable.service import RPCError, RPCStatusCode

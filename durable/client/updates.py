@@ -22,7 +22,7 @@ from durable.history.events import (
     successor_of,
 )
 from durable.history.messages import UpdateAnswer, UpdateStage, outcome_reply
-from durable.history.rules import cut_short
+from durable.history.telling import cut_short
 from durable.history.values import RunStatus, UpdateInput, UpdateMeta, UpdateOutcome, UpdateRequest, unstorable
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.handlers import Kind, encode, handler_name

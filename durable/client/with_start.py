@@ -25,8 +25,8 @@ from durable.common import (
 from durable.converter.search_attributes import given_search_attributes
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
+from durable.history.beginning import StartRequest
 from durable.history.messages import Message, Signal, Update
-from durable.history.rules import StartRequest
 from durable.history.values import IdConflictPolicy
 from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.service import RPCError, RPCStatusCode

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from durable.history import codec
+from durable.history.beginning import StartRequest
 from durable.history.committer import Committer, Done
 from durable.history.errors import HistoryError, StoreUnavailable
 from durable.history.events import ClosingEvent
 from durable.history.host import Host
-from durable.history.rules import StartRequest
 from durable.history.store import Store
 from durable.history.transition import (
     ActivityReport,

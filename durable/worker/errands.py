@@ -10,10 +10,10 @@ import anyio
 from durable.client import Client
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
+from durable.history.beginning import StartRequest
 from durable.history.errands import Errand, StartChild, Tell, Terminate
 from durable.history.errors import HistoryError
 from durable.history.messages import ChildClosed, ChildStarted, ChildStartFailed, Message, RequestAnswered
-from durable.history.rules import StartRequest
 from durable.history.state import State, fold
 from durable.history.transition import Committed, RunInfo, Send, Transition
 from durable.history.values import StartChildFailedCause

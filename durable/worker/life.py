@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from durable.client import Client
 from durable.history import attempts
+from durable.history.beginning import StartRequest
 from durable.history.database import Database
 from durable.history.errands import Errand
 from durable.history.errors import HistoryError
 from durable.history.host import Host
 from durable.history.messages import ActivityOutcome
-from durable.history.rules import StartRequest
 from durable.history.standalone import hidden
 from durable.history.state import State
 from durable.history.transition import (

@@ -10,13 +10,14 @@ from contextlib import suppress
 
 import msgspec
 
-from durable.history import attempts, codec, rules
+from durable.history import attempts, codec, ending
+from durable.history.beginning import StartRequest
 from durable.history.database import Database
 from durable.history.errands import Errand
 from durable.history.errors import UnknownOutcome
 from durable.history.messages import ActivityOutcome, Message
-from durable.history.rules import Incoming, StartRequest
 from durable.history.state import State
+from durable.history.steps import Incoming
 from durable.history.transition import (
     ActivityTask,
     ClaimedRun,
@@ -312,7 +313,7 @@ class Runs:
 
     def _warn_of_length(self, work: _Work, before: int, state: State) -> None:
         """Once, when a history has become long."""
-        if before < rules.HISTORY_EVENTS_WARNED <= state.last_event_id:
+        if before < ending.HISTORY_EVENTS_WARNED <= state.last_event_id:
             logger.warning(
                 "the history of workflow %r (%s, run %s) has %d events: let it continue as new (see "
                 "workflow.info().is_continue_as_new_suggested()); at %d it is terminated",
@@ -320,7 +321,7 @@ class Runs:
                 work.entry.workflow_type,
                 work.entry.run_id,
                 state.last_event_id,
-                rules.HISTORY_EVENTS_MAX,
+                ending.HISTORY_EVENTS_MAX,
             )
 
     def _refused(self, work: _Work, stepped: Stepped, outcome: Outcome | Exception) -> None:

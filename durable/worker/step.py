@@ -9,14 +9,15 @@ import msgspec
 from msgspec import Struct, structs
 
 from durable.converter.failure import message_of, stack_of
-from durable.history import codec, rules, succession
+from durable.history import codec, ending, rules, succession
+from durable.history.beginning import StartRequest
 from durable.history.commands import ClosingCommand, Command
 from durable.history.errors import CorruptHistory, IllegalTransition
 from durable.history.events import WorkflowExecutionStarted, WorkflowTaskStarted, successor_of
 from durable.history.local_activities import NO_REQUESTS
 from durable.history.messages import MessageKind, QueryAnswer
-from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State, fold
+from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import MESSAGES_PER_RUN, StoredMessage
 from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause
 from durable.worker.rebuild import Rebuilt, rebuild
@@ -150,7 +151,7 @@ class Stepping:
 
     def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt) -> Stepped:
         run = rebuilt.run
-        if rules.is_too_long(received):
+        if ending.is_too_long(received):
             return self._ended(received, run)
         commands: list[Command] = []
         rejections: dict[str, Failure] = {}
@@ -191,7 +192,7 @@ class Stepping:
         if job.rebuilt is not None:
             job.rebuilt.run.evict()
         whole = len(job.messages) < MESSAGES_PER_RUN
-        step = rules.time_out(
+        step = ending.time_out(
             state, job.run_id, self._worker_id, _incoming(job), self._now_us(), self._new_id(), whole=whole
         )
         return Stepped(step=step, rebuilt=None, log_lines=[])
@@ -200,11 +201,11 @@ class Stepping:
         """The history is as long as it may be: the code is not run any more."""
         if run is not None:
             run.evict()
-        return Stepped(step=rules.terminate_too_long(received, self._now_us()), rebuilt=None, log_lines=[])
+        return Stepped(step=ending.terminate_too_long(received, self._now_us()), rebuilt=None, log_lines=[])
 
     def _parked(self, job: Job, received: Received, error: BaseException, run: Run | None) -> Stepped:
         """The code can't run on these events: its task failed; questions are answered with the reason."""
-        if rules.is_too_long(received):
+        if ending.is_too_long(received):
             return self._ended(received, run)
         failure = _failure(error)
         cause = TaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE

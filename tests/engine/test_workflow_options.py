@@ -14,7 +14,7 @@ from durable import Client, activity, workflow
 from durable.client import WithStartWorkflowOperation, WorkflowUpdateStage
 from durable.common import Priority, RetryPolicy
 from durable.common import WorkflowIDConflictPolicy as Conflict
-from durable.history import codec, growth, rules
+from durable.history import beginning, codec, growth
 from durable.history.events import ActivityTaskScheduled, TimerStarted, WorkflowExecutionStarted, WorkflowTaskStarted
 from durable.history.values import Payload, UserMetadata, WorkflowExecution
 from durable.search_attributes import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
@@ -146,10 +146,10 @@ async def test_options_that_make_no_sense_are_refused(client: Client, option: di
 async def test_a_run_that_a_parent_has_started_knows_its_parents(client: Client, make_worker: MakeWorker) -> None:
     """What begins a child is written here by hand: how it comes about is no concern of the child's."""
 
-    request = rules.StartRequest(
+    request = beginning.StartRequest(
         namespace="default", workflow_id="child", workflow_type="kin", task_queue="default", input=[], request_id="r"
     )
-    step = rules.start(request, "run-1", client.database.store.now_us())
+    step = beginning.start(request, "run-1", client.database.store.now_us())
     assert step.transition.start is not None and isinstance(step.events[0], WorkflowExecutionStarted)
 
     @workflow.defn

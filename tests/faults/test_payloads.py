@@ -19,10 +19,11 @@ from durable.client import WorkflowFailureError
 from durable.common import WorkflowIDConflictPolicy as Conflict
 from durable.common import WorkflowIDReusePolicy as Reuse
 from durable.exceptions import ActivityError, TerminatedError, TimeoutError, WorkflowAlreadyStartedError
-from durable.history import attempts, rules
+from durable.history import attempts, beginning, rules
+from durable.history.beginning import StartRequest
 from durable.history.events import WorkflowTaskFailed
 from durable.history.messages import MessageKind, WorkflowTaskDue
-from durable.history.rules import Incoming, StartRequest
+from durable.history.steps import Incoming
 from durable.history.transition import Retry
 from durable.history.values import Failure, RunStatus, TaskFailedCause
 from durable.worker import runs
@@ -301,7 +302,7 @@ def test_f54_runs_that_were_parked_together_are_tried_again_apart() -> None:
             input=[],
             request_id=str(number),
         )
-        begun = rules.start(request, f"run {number}", 0).state
+        begun = beginning.start(request, f"run {number}", 0).state
         read = rules.receive(begun, f"run {number}", "w", [Incoming(WorkflowTaskDue(), 0, 1)], 0)
         cause = TaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE
         parked = rules.park(read, Failure(message="died"), cause, 0, kills=True).transition

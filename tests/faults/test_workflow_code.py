@@ -18,7 +18,7 @@ from durable.client import RPCError, RPCStatusCode, WorkflowFailureError
 from durable.client.handle import WorkflowHandle
 from durable.converter import PAYLOAD_BYTES_MAX, PayloadTooLarge
 from durable.exceptions import ActivityError, RetryState, TerminatedError
-from durable.history import rules
+from durable.history import ending
 from durable.history.events import (
     ActivityTaskScheduled,
     WorkflowExecutionSignaled,
@@ -578,8 +578,8 @@ async def test_f55_a_history_that_grows_warns_once_and_is_terminated_at_its_limi
     monkeypatch: pytest.MonkeyPatch,
     max_cached: int,
 ) -> None:
-    monkeypatch.setattr(rules, "HISTORY_EVENTS_WARNED", 12)
-    monkeypatch.setattr(rules, "HISTORY_EVENTS_MAX", 24)
+    monkeypatch.setattr(ending, "HISTORY_EVENTS_WARNED", 12)
+    monkeypatch.setattr(ending, "HISTORY_EVENTS_MAX", 24)
     async with make_worker(client, Growing, max_cached_workflows=max_cached):
         handle = await client.start_workflow(Growing.run, id="g")
         for sent_so_far in range(1, 6):  # four events each

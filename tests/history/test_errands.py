@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable.history import errands, rules
+from durable.history import ending, errands, rules
 from durable.history.commands import (
     Command,
     CompleteWorkflowExecution,
@@ -25,7 +25,8 @@ from durable.history.messages import (
     Signal,
     WorkflowTaskDue,
 )
-from durable.history.rules import Step
+from durable.history.state import State, fold
+from durable.history.steps import Step
 from durable.history.transition import Transition
 from durable.history.values import ParentClosePolicy, StartChildFailedCause, WorkflowExecution
 from tests.history.test_rules import RUN, Told
@@ -203,7 +204,7 @@ def test_a_run_that_is_terminated_leaves_a_reminder_that_is_due_at_once() -> Non
     run = began(asked(start()))
     now_us = run.now_us + 1
 
-    run.keep(rules.terminate(run.state, RUN, (), now_us))
+    run.keep(ending.terminate(run.state, RUN, (), now_us))
 
     (reminder,) = run.last.messages
     assert (reminder.key, reminder.due_us) == (run.state.last_event_id, now_us)
@@ -223,7 +224,7 @@ def test_messages_about_what_nobody_asked_for_are_dropped() -> None:
 def test_all_that_is_left_to_do_is_known_from_the_history_alone() -> None:
     run = began(asked(start(), SIGNAL))
 
-    again = errands.of(rules.fold(rules.State(), run.history), RUN)
+    again = errands.of(fold(State(), run.history), RUN)
 
     assert again == errands.of(run.state, RUN)
     assert [type(each) for each in again] == [Tell]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable.history import codec, rules
+from durable.history.beginning import StartRequest
 from durable.history.commands import Command, CompleteWorkflowExecution, RecordMarker
 from durable.history.events import MarkerRecorded, WorkflowTaskCompleted, WorkflowTaskFailed
 from durable.history.local_activities import LocalRequests, ScheduleLocalActivity
 from durable.history.messages import ActivityOutcome, Completed, Message, WorkflowTaskDue
-from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State
+from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import AttemptToken, NewMessage
 from durable.history.values import Failure, LocalActivityAsked, TaskFailedCause
 

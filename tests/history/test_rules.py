@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from durable.history import attempts, codec, rules
+from durable.history import attempts, beginning, codec, ending, rules, steps
+from durable.history.beginning import StartRequest
 from durable.history.commands import (
     CancelTimer,
     CancelWorkflowExecution,
@@ -61,8 +62,8 @@ from durable.history.messages import (
     TimerDue,
     WorkflowTaskDue,
 )
-from durable.history.rules import Incoming, Received, StartRequest, Step
 from durable.history.state import State, fold
+from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import AttemptToken, NewMessage, Transition
 from durable.history.values import Failure, Payload, RetryState, RunStatus, TaskFailedCause
 
@@ -103,7 +104,7 @@ class Told:
         self.now_us = BEGINNING_US
         self.history: list[HistoryEvent] = []
         self.state = State()
-        self.last = self.keep(rules.start(request(**changes), RUN, self.now_us))
+        self.last = self.keep(beginning.start(request(**changes), RUN, self.now_us))
 
     def keep(self, step: Step) -> Transition:
         self.history += step.events
@@ -391,7 +392,7 @@ def test_a_question_leaves_no_event() -> None:
 def test_a_question_whose_asker_has_gone_is_consumed_and_not_answered() -> None:
     told = begun()
     asked_us = told.now_us
-    told.now_us += rules.REPLY_KEPT_US
+    told.now_us += steps.REPLY_KEPT_US
     late = [
         Incoming(Query(id="q1", name="where"), asked_us, 1),
         Incoming(Query(id="q2", name="where"), asked_us + 1, 2),
@@ -424,7 +425,7 @@ def test_a_clock_that_was_set_back_turns_no_history_back() -> None:
     told = begun(NAP)
     told.now_us -= 5 * SECOND_US
     told.do(Signal(name="go"), commands=(CHARGE,))
-    told.keep(rules.terminate(told.state, RUN, [], told.now_us))
+    told.keep(ending.terminate(told.state, RUN, [], told.now_us))
 
     assert {event.time_us for event in told.history} == {BEGINNING_US}
 
@@ -433,7 +434,7 @@ def test_the_code_of_a_closed_run_answers_however_many_owners_have_died() -> Non
     told = begun()
     question = Incoming(Query(id="q", name="state"), told.now_us)
     asked = rules.receive(told.state, RUN, "w1", [question], told.now_us)
-    told.keep(rules.terminate(told.state, RUN, [], told.now_us))
+    told.keep(ending.terminate(told.state, RUN, [], told.now_us))
     asked_later = rules.receive(told.state, RUN, "w1", [question], told.now_us)
 
     deaths = range(rules.DEATHS_MAX - 1, rules.DEATHS_MAX + 2)
@@ -513,7 +514,7 @@ def test_unread_signals_become_events_before_a_run_is_terminated() -> None:
     ]
     incoming = [Incoming(message, told.now_us, id) for id, message in enumerate(waiting, 1)]
 
-    made = told.keep(rules.terminate(told.state, RUN, incoming, told.now_us, reason="enough", identity="me"))
+    made = told.keep(ending.terminate(told.state, RUN, incoming, told.now_us, reason="enough", identity="me"))
 
     assert told.names(5) == [
         "WorkflowExecutionSignaled",
@@ -566,7 +567,7 @@ class Life(RuleBasedStateMachine):
             received = rules.receive_start(request(), RUN, OWNER, self.now_us)
             self.code_runs(received, data, start=request())
         else:
-            step = rules.start(request(start_delay_us=delay_us), RUN, self.now_us)
+            step = beginning.start(request(start_delay_us=delay_us), RUN, self.now_us)
             assert len(step.events) == (1 if delay_us else 2)
             self.keep(step, [])
 
@@ -582,7 +583,7 @@ class Life(RuleBasedStateMachine):
     def is_asked_to_end(self, id: str) -> None:
         self.send(CancelRequest(request_id=id))
 
-    @rule(ago_us=st.sampled_from([0, 2 * rules.REPLY_KEPT_US]))
+    @rule(ago_us=st.sampled_from([0, 2 * steps.REPLY_KEPT_US]))
     def is_asked_a_question(self, ago_us: int) -> None:
         self.send(Query(id="q", name="where"), self.now_us - ago_us)
 
@@ -609,7 +610,7 @@ class Life(RuleBasedStateMachine):
         if data.draw(st.integers(0, 9)):
             return
         incoming = self.due()
-        step = rules.terminate(self.state, RUN, incoming, self.now_us)
+        step = ending.terminate(self.state, RUN, incoming, self.now_us)
         read = [each for each in incoming if isinstance(each.message, Signal | CancelRequest)]
         told = self.expected(read)
         assert self.types(step.events) == [*told, WorkflowExecutionTerminated]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from durable.history import codec, rules, succession
+from durable.history import beginning, codec, ending, rules, succession
+from durable.history.beginning import StartRequest
 from durable.history.commands import (
     CancelWorkflowExecution,
     ClosingCommand,
@@ -27,8 +28,8 @@ from durable.history.events import (
     WorkflowTaskStarted,
 )
 from durable.history.messages import CancelRequest, Message, RunTimeout, Signal, Update, WorkflowTaskDue
-from durable.history.rules import Incoming, Received, StartRequest, Step
-from durable.history.state import fold
+from durable.history.state import State, fold
+from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import Shown, Transition
 from durable.history.values import (
     ActivityFailureInfo,
@@ -95,7 +96,7 @@ class Told:
 
     def time_out(self, *messages: Message, whole: bool = True) -> Transition:
         incoming = [Incoming(message, self.now_us, id) for id, message in enumerate(messages, 1)]
-        return self.keep(rules.time_out(self.state, self.run_id, OWNER, incoming, self.now_us, NEXT, whole=whole))
+        return self.keep(ending.time_out(self.state, self.run_id, OWNER, incoming, self.now_us, NEXT, whole=whole))
 
     def names(self) -> list[str]:
         return [type(event).__name__ for event in self.history]
@@ -103,14 +104,14 @@ class Told:
 
 def told(**changes: Any) -> Told:
     """A run that somebody else starts."""
-    return Told(rules.start(request(**changes), RUN, BEGINNING_US))
+    return Told(beginning.start(request(**changes), RUN, BEGINNING_US))
 
 
 def successor(ended: Transition) -> Told:
     """The run that the transition begins."""
     assert ended.successor is not None and ended.successor.events is not None
     events = codec.decode_events(ended.successor.events.data)
-    state = fold(rules.State(), events)
+    state = fold(State(), events)
     return Told(Step(transition=ended.successor, state=state, events=events, command_events=[]))
 
 

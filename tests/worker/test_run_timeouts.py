@@ -7,7 +7,7 @@ from typing import Any
 
 from durable import activity
 from durable.converter import DataConverter
-from durable.history import codec, rules
+from durable.history import beginning, codec
 from durable.history.messages import Message, MessageKind, RunTimeout, Signal
 from durable.history.transition import MESSAGES_PER_RUN, StoredMessage
 from durable.history.values import RunStatus
@@ -25,7 +25,7 @@ async def something_else() -> None: ...
 
 def step(at_us: int, *messages: Message) -> Stepped:
     """What a worker that has no workflows makes of a run that may take five seconds."""
-    request = rules.StartRequest(
+    request = beginning.StartRequest(
         namespace="default",
         workflow_id="order-7",
         workflow_type="Order",
@@ -34,7 +34,7 @@ def step(at_us: int, *messages: Message) -> Stepped:
         request_id="r0",
         run_timeout_us=5 * SECOND_US,
     )
-    begun = rules.start(request, "run", BEGINNING_US).transition
+    begun = beginning.start(request, "run", BEGINNING_US).transition
     assert begun.events is not None
     stepping = Stepping(
         Registry([], [something_else]),
