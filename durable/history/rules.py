@@ -1,8 +1,8 @@
 """Pure: a run's state, its due messages and the commands of its code → the transition to commit.
 
 One step of a run is: `receive` (messages become events; is there a workflow task to do?), then the workflow code runs
-on those events, then `complete` with its commands, or `park` when it could not run. `start` and `terminate` are the
-steps of a caller, who needs no workflow code.
+on those events, then `complete` with its commands, or `park` when it could not run. Steps that need no workflow code
+are in `beginning` and `ending`.
 """
 
 from __future__ import annotations

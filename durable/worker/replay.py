@@ -861,7 +861,7 @@ class Run(WorkflowContext):
         if self._closing or (future := self.local.take(outcome.seq)) is None:
             return
         if outcome.complete_us > self._moment.now_us:
-            self._moment = Moment(outcome.complete_us, self._moment.started_event_id)
+            self._moment = structs.replace(self._moment, now_us=outcome.complete_us)
             self.loop.set_time_us(outcome.complete_us)
         self.ask(marker_of(future, outcome))
         settle(future, outcome)
