@@ -195,10 +195,10 @@ class DebuggedRun(Run):
         finally:
             self._read_only = before
 
-    def _escaped(self, error: BaseException) -> None:
+    def escaped(self, error: BaseException) -> None:
         if self.raised is None and not self.evicting:
             self.raised = error
-        super()._escaped(error)
+        super().escaped(error)
 
     def _waits_for(self, task: asyncio.Task[Any]) -> str:
         waiter: asyncio.Future[Any] | None = getattr(task, "_fut_waiter", None)

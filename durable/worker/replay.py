@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,14 +58,14 @@ from durable.history.events import (
 from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
 from durable.history.messages import ActivityOutcome, Query, QueryAnswer
 from durable.history.state import attributes_after, memo_after
-from durable.history.values import Failure, Payload, UpdateOutcome, UpdateRequest, UserMetadata, WorkflowExecution
+from durable.history.values import Failure, Payload, UpdateRequest, UserMetadata, WorkflowExecution
 from durable.worker import introspection
-from durable.worker.handling import Handled, warn_unfinished
+from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
 from durable.worker.local_activities import BackOff, LocalActivities, LocalOutcome, marker_of, settle
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
-from durable.worker.messages import Call, Handlers
+from durable.worker.messages import Handlers
 from durable.worker.other_runs import ANSWERS, Answer, OtherRuns
 from durable.worker.patches import Patch, PatchActivationInput, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
@@ -77,7 +77,7 @@ from durable.workflow.continuing import Continued
 from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinition
 from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.handlers import HandlerDefinition, Kind
-from durable.workflow.info import Info, UpdateInfo, current_update
+from durable.workflow.info import Info
 from durable.workflow.origin import origin
 
 logger = logging.getLogger("durable.worker")
@@ -178,7 +178,7 @@ class Run(WorkflowContext):
         self._moment = Moment(started.time_us, 0)
         self._first_task_us = 0
         self._instance: Any = None
-        self._handlers: Handlers | None = None
+        self.handlers: Handlers | None = None
         self._main: asyncio.Task[None] | None = None
         self._random: random.Random | None = None
         self._info: Info | None = None
@@ -197,8 +197,7 @@ class Run(WorkflowContext):
         self._timers: dict[int, Timer] = {}
         self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._handled: set[Handled] = set()
-        self._rejections: dict[str, Failure] = {}
+        self._at_work = HandlersAtWork(self)
         self._patches: dict[str, bool] = {}
         self._recorded_patches: Collection[str] = ()
         self._memo = dict(started.memo)
@@ -229,12 +228,12 @@ class Run(WorkflowContext):
         told = recorded_local if replaying else self.local.heard(local, moment.now_us)
         self._recorded_patches = patches
         self._asked = []
-        self._rejections = {}
+        self._at_work.rejections = {}
         judged = False
         if (updates or local) and not (events or told or replaying):
-            updates, judged = self._without_rejected(updates)
+            updates, judged = self._at_work.without_rejected(updates)
             if not updates:
-                return Activation([], None, self._rejections)
+                return Activation([], None, self._at_work.rejections)
         self._moment = moment
         self._first_task_us = self._first_task_us or moment.now_us
         self.replaying = replaying
@@ -242,7 +241,7 @@ class Run(WorkflowContext):
         with stepping(self):
             self.loop.set_time_us(moment.now_us)
             try:
-                if self._handlers is None:
+                if self.handlers is None:
                     if self.definition.cls is None:
                         self._create()
                     else:
@@ -250,12 +249,12 @@ class Run(WorkflowContext):
                             self._create()
                 signals = [event for event in events if isinstance(event, WorkflowExecutionSignaled)]
                 for signal in signals:
-                    self._signal(signal)
+                    self._at_work.signal(signal)
                 admitted = [event for event in events if isinstance(event, WorkflowExecutionUpdateAdmitted)]
                 for each in admitted:
-                    self._update(each.request, judge=True, admitted=True)
+                    self._at_work.update(each.request, judge=True, admitted=True)
                 for update in updates:
-                    self._update(update, judge=not replaying and not judged)
+                    self._at_work.update(update, judge=not replaying and not judged)
                     judged = False
                 if signals or admitted or updates:
                     self._run_dry()
@@ -269,11 +268,11 @@ class Run(WorkflowContext):
                 self._ask_cancels()
                 self._carry_over()
                 if self._closing and not replaying:
-                    warn_unfinished(self._handled)
+                    warn_unfinished(self._at_work.handled)
             except BaseException as error:  # SystemExit in workflow code is no reason to stop the worker
-                self._escaped(error)
+                self.escaped(error)
         commands = [entry[0].command for entry in self._asked if entry is not None]
-        return Activation(commands, self._error, self._rejections, self.local.requests)
+        return Activation(commands, self._error, self._at_work.rejections, self.local.requests)
 
     def asked(self) -> list[Asked]:
         """The commands of the last activation, with the lines that asked for them."""
@@ -307,7 +306,7 @@ class Run(WorkflowContext):
             self._read_only = False
 
     def _answer(self, query: Query) -> Any:
-        if self._handlers is None:
+        if self.handlers is None:
             raise RuntimeError(
                 f"workflow {self._started.workflow_id!r} has not begun: no worker has done its first workflow task yet"
             )
@@ -317,9 +316,9 @@ class Run(WorkflowContext):
             case "__enhanced_stack_trace":
                 return introspection.enhanced_stack_trace(self.loop.unfinished_tasks())
             case "__temporal_workflow_metadata":
-                return introspection.metadata(self._started.workflow_type, self._handlers, self.current_details)
+                return introspection.metadata(self._started.workflow_type, self.handlers, self.current_details)
             case _:
-                return self._handlers.query(query)
+                return self.handlers.query(query)
 
     def evict(self) -> None:
         """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
@@ -433,21 +432,21 @@ class Run(WorkflowContext):
         self.log_lines.append(LogLine(logger, record))
 
     def get_handler(self, kind: Kind, name: str | None) -> Callable[..., Any] | None:
-        return None if self._handlers is None else self._handlers.get(kind, name)
+        return None if self.handlers is None else self.handlers.get(kind, name)
 
     def set_handler(self, kind: Kind, name: str | None, definition: HandlerDefinition | None) -> None:
         self.must_write(f"set {kind} handler")
-        assert self._handlers is not None
-        for signal in self._handlers.set(kind, name, definition):
-            self._signal(signal)
+        assert self.handlers is not None
+        for signal in self.handlers.set(kind, name, definition):
+            self._at_work.signal(signal)
 
     def all_handlers_finished(self) -> bool:
-        return not self._handled
+        return not self._at_work.handled
 
     async def receive(self, name: str, type_hint: Any) -> Any:
         self.must_write("receive")
-        assert self._handlers is not None
-        return await self._handlers.receive(name, type_hint)
+        assert self.handlers is not None
+        return await self.handlers.receive(name, type_hint)
 
     def patch(self, id: str, *, deprecated: bool) -> bool:
         known = self._patches.get(id)
@@ -537,7 +536,7 @@ class Run(WorkflowContext):
             # The handlers are there before the object is made: its constructor may set others.
             make: Any = cls.__new__
             self._instance = make(cls)
-        self._handlers = Handlers(self.definition, self._instance, self.converter)
+        self.handlers = Handlers(self.definition, self._instance, self.converter)
         if self.definition.init_takes_arguments:
             args, kwargs = self.definition.arguments(self.converter, self._started.input)
             self._instance.__init__(*args, **kwargs)
@@ -563,7 +562,7 @@ class Run(WorkflowContext):
         """Step until nothing is ready and no condition holds."""
         self.loop.run_until_dry(self._check_conditions)
         if self.loop.failures:
-            self._escaped(self.loop.failures[0])
+            self.escaped(self.loop.failures[0])
 
     def _check_conditions(self) -> None:
         for entry in [entry for entry in self._conditions if entry[0]()]:
@@ -710,105 +709,41 @@ class Run(WorkflowContext):
             args, kwargs = self.definition.arguments(self.converter, self._started.input)
             first = () if self.definition.cls is None else (self._instance,)
             result = await self.definition.run(*first, *args, **kwargs)
-            self._close(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))
+            self.end(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))
         except (WorkflowBeingEvicted, GeneratorExit):
             raise
         except BaseException as error:
-            self._escaped(error)
+            self.escaped(error)
 
-    async def _run_signal(self, call: Call, handled: Handled) -> None:
-        try:
-            await call.run()
-        except (WorkflowBeingEvicted, GeneratorExit):
-            raise
-        except BaseException as error:
-            self._escaped(error)
-        finally:
-            self._handled.discard(handled)
+    def fail_task(self, error: BaseException) -> None:
+        """It is no failure of the workflow's, but of its code: the first one counts."""
+        self._error = self._error or error
 
-    async def _run_update(self, request: UpdateRequest, judge: bool, admitted: bool, handled: Handled) -> None:
-        update_id = request.meta.update_id
-        current_update.set(UpdateInfo(update_id, request.input.name))
-        try:
-            try:
-                call = self._judged(request, judge)
-            except (WorkflowBeingEvicted, GeneratorExit, DeadlockError):
-                raise
-            except BaseException as error:
-                self._reject(request, error, judge, admitted)
-                return
-            handled.definition = call.definition
-            self.ask(AcceptUpdate(update_id=update_id, request=None if admitted else request))
-            result = await call.run()
-            outcome = UpdateOutcome(success=self.converter.to_payloads([result]))
-        except (WorkflowBeingEvicted, GeneratorExit):
-            raise
-        except BaseException as error:
-            if isinstance(error, Continued):
-                self._close(error.command)
-                return
-            if isinstance(error, asyncio.CancelledError):
-                error = CancelledError(f"Cancellation raised within update {error}".rstrip())
-            if not isinstance(error, self._failure_types):
-                self._error = self._error or error
-                return
-            outcome = UpdateOutcome(failure=self.converter.to_failure(error))
-        finally:
-            self._handled.discard(handled)
-        self.ask(CompleteUpdate(update_id=update_id, outcome=outcome))
-
-    def _judged(self, request: UpdateRequest, judge: bool) -> Call:
-        """The call of its handler. Raises what rejects it, unless it was judged and accepted before."""
-        assert self._handlers is not None
+    @contextmanager
+    def looking_only(self) -> Generator[None]:
+        """A block in which the code may change nothing."""
         before, self._read_only = self._read_only, True
         try:
-            return self._handlers.update(request.input, judge=judge)
+            yield
         finally:
             self._read_only = before
 
-    def _reject(self, request: UpdateRequest, error: BaseException, judge: bool, admitted: bool) -> None:
-        if isinstance(error, ReadOnlyContextError) or not judge:
-            self._error = self._error or error
-            return
-        failure = self.converter.to_failure(error)
-        self._rejections[request.meta.update_id] = failure
-        if admitted:
-            self.ask(RejectUpdate(update_id=request.meta.update_id, failure=failure))
-
-    def _without_rejected(self, updates: Sequence[UpdateRequest]) -> tuple[Sequence[UpdateRequest], bool]:
-        """From the first on that is not rejected, and whether that one is accepted; the others don't touch the code."""
-        with stepping(self), self.loop.entered():
-            for at, update in enumerate(updates):
-                context = contextvars.copy_context()
-                context.run(current_update.set, UpdateInfo(update.meta.update_id, update.input.name))
-                try:
-                    context.run(self._judged, update, True)
-                except ReadOnlyContextError:
-                    return updates[at:], False
-                except DeadlockError:
-                    raise
-                except BaseException as error:
-                    self._reject(update, error, judge=True, admitted=False)
-                else:
-                    return updates[at:], True
-        return (), False
-
-    def _escaped(self, error: BaseException) -> None:
+    def escaped(self, error: BaseException) -> None:
         """An exception left the workflow or a handler: it ends the run, or else fails the workflow task."""
         if self.evicting:
             return
         if isinstance(error, Continued):
-            self._close(error.command)
+            self.end(error.command)
         elif self._cancel_reason is not None and is_cancelled_exception(error):
-            self._close(CancelWorkflowExecution())
+            self.end(CancelWorkflowExecution())
         elif isinstance(error, self._failure_types):
-            self._close(FailWorkflowExecution(failure=self.converter.to_failure(error)))
+            self.end(FailWorkflowExecution(failure=self.converter.to_failure(error)))
         elif isinstance(error, asyncio.CancelledError):
-            self._close(FailWorkflowExecution(failure=self.converter.to_failure(CancelledError("Cancelled"))))
-        elif self._error is None:
-            self._error = error
+            self.end(FailWorkflowExecution(failure=self.converter.to_failure(CancelledError("Cancelled"))))
+        else:
+            self.fail_task(error)
 
-    def _close(self, command: ClosingCommand) -> None:
+    def end(self, command: ClosingCommand) -> None:
         """The first that ends the run counts."""
         if self._closing:
             return
@@ -819,24 +754,9 @@ class Run(WorkflowContext):
         """The next run gets the signals that this one's code has not taken."""
         last = self._asked[-1] if self._asked else None
         if last is not None and isinstance(command := last[0].command, ContinueAsNewWorkflowExecution):
-            assert self._handlers is not None
-            command = structs.replace(command, signals=self._handlers.untaken())
+            assert self.handlers is not None
+            command = structs.replace(command, signals=self.handlers.untaken())
             self._asked[-1] = (Asked(command, last[0].where), last[1])
-
-    def _signal(self, event: WorkflowExecutionSignaled) -> None:
-        assert self._handlers is not None
-        call = self._handlers.signal(event)
-        if call is not None:
-            handled = self._begun(Handled(Kind.SIGNAL, event.signal_name, "", call.definition))
-            self.loop.create_task(self._run_signal(call, handled), name=f"signal-{event.signal_name}")
-
-    def _update(self, request: UpdateRequest, *, judge: bool, admitted: bool = False) -> None:
-        handled = self._begun(Handled(Kind.UPDATE, request.input.name, request.meta.update_id, None))
-        self.loop.create_task(self._run_update(request, judge, admitted, handled), name=f"update-{request.input.name}")
-
-    def _begun(self, handled: Handled) -> Handled:
-        self._handled.add(handled)
-        return handled
 
     def _on_started(self, event: WorkflowExecutionStarted) -> None:
         self._main = self.loop.create_task(self._run_main(), name="workflow")
