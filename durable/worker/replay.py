@@ -541,6 +541,8 @@ class Run(WorkflowContext):
             retry_policy=call.retry_policy,
             cron_schedule=call.cron_schedule,
             memo=call.memo,
+            search_attributes=call.search_attributes,
+            priority=call.priority,
             user_metadata=call.user_metadata,
         )
         child.index = self._ask(command, child)
