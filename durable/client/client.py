@@ -295,12 +295,12 @@ class Client(ActivityClient):
     @overload
     async def start_workflow(
         self, workflow: Callable[..., Awaitable[R]], arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
-    ) -> WorkflowHandle[R]: ...
+    ) -> WorkflowHandle[Any, R]: ...
 
     @overload
     async def start_workflow(
         self, workflow: str, arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
-    ) -> WorkflowHandle[Any]: ...
+    ) -> WorkflowHandle[Any, Any]: ...
 
     async def start_workflow(
         self,
@@ -333,7 +333,7 @@ class Client(ActivityClient):
         versioning_override: VersioningOverride | None = None,
         priority: Priority = Priority.default,
         stack_level: int = 2,
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
 
         ``id`` is unique among the open workflows of the namespace: the policies say what happens when it is in use
@@ -413,7 +413,7 @@ class Client(ActivityClient):
         run_id: str | None = None,
         first_execution_run_id: str | None = None,
         result_type: Any = None,
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """A handle on a workflow by its id; nothing is asked or checked. ``run_id`` None is its latest run."""
         return WorkflowHandle(
             self,
@@ -431,7 +431,7 @@ class Client(ActivityClient):
         *,
         run_id: str | None = None,
         first_execution_run_id: str | None = None,
-    ) -> WorkflowHandle[R]:
+    ) -> WorkflowHandle[Any, R]:
         """Like `get_workflow_handle`, with the result type of the workflow: its function, or its class's run method."""
         return self.get_workflow_handle(
             workflow_id,
@@ -467,7 +467,7 @@ class Client(ActivityClient):
         update: str | Callable[..., Any],
         arg: Any = UNSET,
         *,
-        start_workflow_operation: WithStartWorkflowOperation[Any],
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
@@ -492,7 +492,7 @@ class Client(ActivityClient):
         update: str | Callable[..., Any],
         arg: Any = UNSET,
         *,
-        start_workflow_operation: WithStartWorkflowOperation[Any],
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
         wait_for_stage: WorkflowUpdateStage,
         args: Sequence[Any] = (),
         id: str | None = None,
@@ -586,7 +586,7 @@ class Client(ActivityClient):
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """The handle of a workflow that this client has just started. For the client's own modules."""
         return WorkflowHandle(
             self,

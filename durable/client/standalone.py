@@ -64,7 +64,13 @@ class ActivityHandle(Generic[R]):
     """An activity by its id, and a run of it; ``run_id`` None is the latest run of the id."""
 
     def __init__(
-        self, client: Client, id: str, *, run_id: str | None = None, run: WorkflowHandle[Any], result_type: Any = None
+        self,
+        client: Client,
+        id: str,
+        *,
+        run_id: str | None = None,
+        run: WorkflowHandle[Any, Any],
+        result_type: Any = None,
     ) -> None:
         self._client = client
         self._id = id

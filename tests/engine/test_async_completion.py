@@ -111,7 +111,9 @@ async def ask_until_told() -> str:
         return f"cancelled: {error.cause.details if isinstance(error.cause, CancelledError) else error.cause}"
 
 
-async def asking(client: Client, name: str = "approval", id: str = "asking", **options: Any) -> WorkflowHandle[Any]:
+async def asking(
+    client: Client, name: str = "approval", id: str = "asking", **options: Any
+) -> WorkflowHandle[Any, Any]:
     return await client.start_workflow(ask, args=[name, options], id=id)
 
 
@@ -119,7 +121,7 @@ def by_ids(client: Client) -> AsyncActivityHandle:
     return client.get_async_activity_handle(workflow_id="asking", activity_id="the-activity")
 
 
-async def let_go(handle: WorkflowHandle[Any]) -> None:
+async def let_go(handle: WorkflowHandle[Any, Any]) -> None:
     """Until the store knows that the attempt has no code any more."""
 
     async def is_outside() -> bool:
