@@ -92,7 +92,7 @@ class AsyncActivityHandle:
         def canceled(task: ActivityTask) -> ActivityOutcome:
             if not task.cancel_requested:
                 raise RPCError(
-                    f"activity {task.spec.activity_id!r} of workflow {task.spec.workflow_id!r} can't end as cancelled: "
+                    f"{pending.text(self._reference)} can't end as cancelled: "
                     "nobody has asked it to end; complete it, or let it fail",
                     RPCStatusCode.INVALID_ARGUMENT,
                 )

@@ -451,15 +451,19 @@ class Client(ActivityClient):
         """A handle to heartbeat for an activity and to end it, from any process; nothing is asked or checked.
 
         Either ``task_token``, which an attempt finds in ``activity.info().task_token`` and which names it alone; or
-        ``workflow_id`` and ``activity_id``, and ``run_id`` if it is not the latest run. ValueError otherwise.
+        ``workflow_id`` and ``activity_id``, and ``run_id`` if it is not the latest run; or, of an activity that a
+        client has started by itself, ``activity_id`` and its ``run_id``. ValueError otherwise.
         """
         ids = (workflow_id, run_id, activity_id)
         if task_token is not None:
             if any(each is not None for each in ids):
                 raise ValueError("Cannot have task_token with workflow_id, run_id or activity_id")
             return AsyncActivityHandle(self, task_token)
-        if not workflow_id or not activity_id:
-            raise ValueError("Must have task_token, or workflow_id and activity_id")
+        if not activity_id or not (workflow_id or (workflow_id is None and run_id)):
+            raise ValueError(
+                "Must have task_token, or workflow_id and activity_id, or activity_id and run_id of an activity "
+                "without a workflow"
+            )
         return AsyncActivityHandle(self, AsyncActivityIDReference(workflow_id, run_id, activity_id))
 
     async def execute_update_with_start_workflow(

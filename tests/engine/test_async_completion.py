@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from durable import Client, RetryPolicy, activity, workflow
-from durable.client import AsyncActivityCancelledError, AsyncActivityHandle, WorkflowFailureError, WorkflowHandle
+from durable.client import (
+    ActivityFailureError,
+    AsyncActivityCancelledError,
+    AsyncActivityHandle,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from durable.exceptions import ActivityError, ApplicationError, CancelledError, RetryState, TimeoutError, TimeoutType
 from durable.history.events import ActivityTaskStarted
 from durable.service import RPCError, RPCStatusCode
@@ -417,6 +423,58 @@ async def test_an_activity_at_work_is_completed_by_its_ids_and_learns_it_by_its_
         assert (await approvals.ended.get()).not_found
 
 
+# Of an activity without a workflow. -----------------------------------------------------------------------------------
+
+
+async def test_an_activity_without_a_workflow_is_completed_by_its_ids(
+    client: Client, make_worker: MakeWorker, approvals: Approvals
+) -> None:
+    async with make_worker(*approvals.all):
+        first, second = [
+            await client.start_activity(approvals.approval, id=id, task_queue="default", schedule_to_close_timeout=HOUR)
+            for id in ("first", "second")
+        ]
+        for _ in range(2):
+            await approvals.begun.get()
+        outside = client.get_async_activity_handle(activity_id="second", run_id=second.run_id)
+        await outside.heartbeat("half")
+        described = await second.describe()
+        await outside.complete("yes")
+
+        assert await second.result() == "yes"
+        assert (await described.heartbeat_details(), described.last_worker_identity) == (["half"], None)
+        assert (await first.describe()).raw_outcome is None
+        assert await refusal(outside.complete("again")) == RPCStatusCode.NOT_FOUND
+
+
+async def test_an_activity_without_a_workflow_ends_as_cancelled_only_if_it_was_asked_to(
+    client: Client, make_worker: MakeWorker, approvals: Approvals
+) -> None:
+    async with make_worker(*approvals.all):
+        handle = await client.start_activity(
+            approvals.approval, id="asked", task_queue="default", schedule_to_close_timeout=HOUR
+        )
+        await approvals.begun.get()
+        outside = client.get_async_activity_handle(activity_id="asked", run_id=handle.run_id)
+        with pytest.raises(RPCError, match=r"^activity 'asked' can't end as cancelled"):
+            await outside.report_cancellation()
+        await handle.cancel()
+
+        async def is_asked() -> bool:
+            try:
+                await outside.heartbeat()
+            except AsyncActivityCancelledError:
+                return True
+            return False
+
+        await until(is_asked)
+        await outside.report_cancellation("tidied up")
+        with pytest.raises(ActivityFailureError) as caught:
+            await handle.result()
+
+    assert isinstance(caught.value.cause, CancelledError)
+
+
 # What is refused. -----------------------------------------------------------------------------------------------------
 
 
@@ -476,6 +534,8 @@ async def test_what_names_no_activity_is_refused(client: Client) -> None:
         {},
         {"workflow_id": "w"},
         {"activity_id": "a"},
+        {"workflow_id": "", "run_id": "r", "activity_id": "a"},
+        {"run_id": "r"},
         {"workflow_id": "w", "run_id": "r"},
         {"task_token": b"t", "activity_id": "a"},
         {"task_token": b"t", "workflow_id": "w", "activity_id": "a"},
