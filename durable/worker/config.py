@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +13,7 @@ from durable.common import VersioningBehavior, WorkerDeploymentVersion
 from durable.worker.patches import PatchActivationInput
 from durable.worker.plugins import Plugin
 from durable.worker.runner import WorkflowRunner
+from durable.worker.shared_state import SharedStateManager
 from durable.worker.tuning import WorkerTuner
 
 
@@ -64,6 +65,12 @@ class WorkerConfig(TypedDict, total=False):
     max_cached_workflows: int
     max_concurrent_workflow_tasks: int | None
     max_concurrent_activities: int | None
+    max_concurrent_local_activities: int | None
+    max_activities_per_second: float | None
+    max_task_queue_activities_per_second: float | None
+    disable_eager_activity_execution: bool
+    shared_state_manager: SharedStateManager | None
+    on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
     max_concurrent_nexus_tasks: int | None
     tuner: WorkerTuner | None
     max_concurrent_workflow_task_polls: int | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from durable.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
+from durable.converter import DataConverter, DefaultPayloadConverter, Payload
 from durable.exceptions import ActivityError, ApplicationError, CancelledError, RetryState, TimeoutError, TimeoutType
 from durable.history.events import ActivityTaskStarted
 from durable.service import RPCError, RPCStatusCode
@@ -473,6 +475,21 @@ async def test_an_activity_without_a_workflow_ends_as_cancelled_only_if_it_was_a
             await handle.result()
 
     assert isinstance(caught.value.cause, CancelledError)
+
+
+class Loud(DefaultPayloadConverter):
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        return super().to_payloads([str(each).upper() for each in values])
+
+
+async def test_a_handle_may_have_a_converter_of_its_own(
+    client: Client, make_worker: MakeWorker, approvals: Approvals
+) -> None:
+    async with make_worker(ask, *approvals.all):
+        handle = await asking(client)
+        await AsyncActivityHandle(client, await approvals.begun.get(), DataConverter(Loud)).complete("yes")
+
+        assert await handle.result() == "YES"
 
 
 # What is refused. -----------------------------------------------------------------------------------------------------
