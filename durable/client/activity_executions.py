@@ -15,7 +15,7 @@ from durable.client.description import moment
 from durable.client.filter import parse
 from durable.client.listing import _run_id  # pyright: ignore[reportPrivateUsage]
 from durable.client.raw_description import PendingActivityState
-from durable.common import Priority, RetryPolicy
+from durable.common import Priority, RetryPolicy, WorkerDeploymentVersion
 from durable.converter import DataConverter
 from durable.converter.search_attributes import decode_typed_search_attributes
 from durable.exceptions import CancelledError, TerminatedError
@@ -128,6 +128,11 @@ class ActivityExecutionDescription(ActivityExecution):
     start_to_close_timeout: timedelta | None
     heartbeat_timeout: timedelta | None
     data_converter: DataConverter = field(repr=False, compare=False)
+
+    @property
+    def last_deployment_version(self) -> WorkerDeploymentVersion | None:
+        """None: nothing is routed by the deployments of workers, so none is recorded."""
+        return None
 
     def has_input(self) -> bool:
         return bool(self.raw_input)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class WithStartWorkflowOperation(Generic[S, R]):
@@ -47,8 +48,8 @@ class WithStartWorkflowOperation(Generic[S, R]):
     """
 
     def __init__(
-        self,
-        workflow: Any,
+        self: WithStartWorkflowOperation[Any, T],
+        workflow: Callable[..., Awaitable[T]] | str,
         arg: Any = UNSET,
         *,
         args: Sequence[Any] = (),

@@ -297,6 +297,7 @@ async def test_its_description_tells_what_went_in_and_what_came_out(
     assert str(await good.last_failure()) == "Flaky: not yet"
     assert (bad.has_result(), await bad.result(), bad.has_outcome_failure()) == (False, None, True)
     assert repr(await bad.outcome_failure()) == repr(caught.value.cause)
+    assert (good.last_deployment_version, bad.last_deployment_version) == (None, None)
     assert (good.has_heartbeat_details(), await good.heartbeat_details()) == (False, None)
 
 
