@@ -65,6 +65,8 @@ class ChildCall(Struct, frozen=True, kw_only=True):
     retry_policy: values.RetryPolicy | None
     cron_schedule: str
     memo: dict[str, Payload]
+    search_attributes: dict[str, Payload]
+    priority: values.Priority | None
     user_metadata: values.UserMetadata | None
 
 

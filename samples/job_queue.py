@@ -48,7 +48,7 @@ async def main() -> None:
         print(f"{counted.count} jobs:", *(f"{group.count} {group.group_values[0]}" for group in counted.groups))
         async for each in client.list_activities("ExecutionStatus = 'Failed'"):
             described = await client.get_activity_handle(each.activity_id).describe()
-            print(f"{each.activity_type} failed at attempt {described.attempt}: {described.last_failure}")
+            print(f"{each.activity_type} failed at attempt {described.attempt}: {await described.last_failure()}")
 
 
 if __name__ == "__main__":

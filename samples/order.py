@@ -120,7 +120,7 @@ async def main() -> None:
         tea = Order(item="tea", units=3, cents=1200, country="Japan")
         batch = uuid.uuid4().hex[:8]
 
-        def start(name: str, order: Order) -> Awaitable[WorkflowHandle[str]]:
+        def start(name: str, order: Order) -> Awaitable[WorkflowHandle[ProcessOrder, str]]:
             return client.start_workflow(ProcessOrder.run, order, id=f"order-{batch}-{name}")
 
         slow = await start("cancelled", replace(tea, packing_seconds=3600))
@@ -132,7 +132,7 @@ async def main() -> None:
             await show(handle)
 
 
-async def show(handle: WorkflowHandle[str]) -> None:
+async def show(handle: WorkflowHandle[ProcessOrder, str]) -> None:
     """How an order ended, and what it has left in the ledger."""
     try:
         end = await handle.result()

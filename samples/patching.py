@@ -91,19 +91,19 @@ class Version4(Payment):
         return await self.invoice(order)
 
 
-async def start(client: Client, name: str) -> WorkflowHandle[list[str]]:
+async def start(client: Client, name: str) -> WorkflowHandle[Payment, list[str]]:
     """An order, with its first step done: it answers."""
     handle = await client.start_workflow(Version1.run, name, id=f"{name}-{uuid.uuid4()}", task_queue=TASK_QUEUE)
     await handle.query(Payment.done)
     return handle
 
 
-async def pay(name: str, handle: WorkflowHandle[list[str]]) -> None:
+async def pay(name: str, handle: WorkflowHandle[Payment, list[str]]) -> None:
     await handle.signal(Payment.pay)
     print(f"{name}: {', '.join(await handle.result())}")
 
 
-async def replays(version: type[Any], handle: WorkflowHandle[list[str]]) -> bool:
+async def replays(version: type[Any], handle: WorkflowHandle[Payment, list[str]]) -> bool:
     """What is to be asked of all open orders before a version is deployed; `durable replay` asks it, too."""
     replayer = Replayer(workflows=[version])
     result = await replayer.replay_workflow(await handle.fetch_history(), raise_on_replay_failure=False)

@@ -306,7 +306,7 @@ app.add_typer(upkeep.db, name="db", help="The database's tables: their revision,
 app.command()(upkeep.doctor)
 
 
-async def _show_result(handle: WorkflowHandle[Any], timeout: timedelta | None, json: bool) -> None:
+async def _show_result(handle: WorkflowHandle[Any, Any], timeout: timedelta | None, json: bool) -> None:
     try:
         result = await handle.result(rpc_timeout=timeout)
     except WorkflowFailureError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -15,18 +15,26 @@ from durable.client.description import moment
 from durable.client.filter import parse
 from durable.client.listing import _run_id  # pyright: ignore[reportPrivateUsage]
 from durable.client.raw_description import PendingActivityState
-from durable.common import RetryPolicy
-from durable.history import codec
+from durable.common import Priority, RetryPolicy, WorkerDeploymentVersion
+from durable.converter import DataConverter
+from durable.converter.search_attributes import decode_typed_search_attributes
+from durable.exceptions import CancelledError, TerminatedError
+from durable.history import attempts, codec
 from durable.history.events import (
     ActivityTaskStarted,
+    ClosingEvent,
     HistoryEvent,
+    WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
 )
 from durable.history.standalone import is_standalone, shown
 from durable.history.transition import ActivityTask, RunInfo
 from durable.history.values import ActivityFailureInfo, Failure, Payload, RunStatus, TimeoutFailureInfo
+from durable.search_attributes import TypedSearchAttributes
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow import standalone
 from durable.workflow.standalone import StandaloneActivity
@@ -45,6 +53,8 @@ class ActivityExecutionStatus(IntEnum):
     CANCELED = 4
     TERMINATED = 5
     TIMED_OUT = 6
+    PAUSED = 7
+    """Taken for compatibility: one that is paused is RUNNING, and its ``run_state`` is PAUSED."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,10 @@ class ActivityExecution:
     task_queue: str
     status: ActivityExecutionStatus
     schedule_time: datetime
+    execution_time: datetime
+    """When it may begin: later than ``schedule_time`` after a start delay."""
     close_time: datetime | None
+    typed_search_attributes: TypedSearchAttributes
 
     @property
     def scheduled_time(self) -> datetime:
@@ -81,7 +94,9 @@ class ActivityExecution:
             "task_queue": shown(run.task_queue),
             "status": ActivityExecutionStatus.TIMED_OUT if timed_out else status,
             "schedule_time": moment(run.started_us),
+            "execution_time": moment(run.execution_us),
             "close_time": None if run.closed_us is None else moment(run.closed_us),
+            "typed_search_attributes": decode_typed_search_attributes(codec.decode_values(run.search_attributes)),
         }
 
 
@@ -93,8 +108,6 @@ class ActivityExecutionDescription(ActivityExecution):
     """The one under way, or the last; 1 of one that has not begun."""
     run_state: PendingActivityState | None
     canceled_reason: str | None
-    last_failure: BaseException | None
-    """Why the attempt before failed; of one that is over, why it failed."""
     last_started_time: datetime | None
     last_worker_identity: str | None
     next_attempt_schedule_time: datetime | None
@@ -103,12 +116,74 @@ class ActivityExecutionDescription(ActivityExecution):
     """When its schedule-to-close timeout ends it."""
     raw_heartbeat_details: Sequence[Payload]
     raw_input: Sequence[Payload]
+    raw_last_failure: Failure | None
+    raw_outcome: ClosingEvent | None
+    """What has ended it; None when it is not over."""
     retry_policy: RetryPolicy
+    priority: Priority
+    summary: str | None
     start_delay: timedelta | None
     schedule_to_close_timeout: timedelta | None
     schedule_to_start_timeout: timedelta | None
     start_to_close_timeout: timedelta | None
     heartbeat_timeout: timedelta | None
+    data_converter: DataConverter = field(repr=False, compare=False)
+
+    @property
+    def last_deployment_version(self) -> WorkerDeploymentVersion | None:
+        """None: nothing is routed by the deployments of workers, so none is recorded."""
+        return None
+
+    def has_input(self) -> bool:
+        return bool(self.raw_input)
+
+    async def input(self, type_hints: list[type] | None = None) -> list[Any] | None:
+        """Its arguments, as ``type_hints`` if those are given; None when it has none."""
+        return self._decoded(self.raw_input, type_hints)
+
+    def has_heartbeat_details(self) -> bool:
+        return bool(self.raw_heartbeat_details)
+
+    async def heartbeat_details(self, type_hints: list[type] | None = None) -> list[Any] | None:
+        """Those of its last heartbeat; None when there was none, or it is over."""
+        return self._decoded(self.raw_heartbeat_details, type_hints)
+
+    def has_last_failure(self) -> bool:
+        return self.raw_last_failure is not None
+
+    async def last_failure(self) -> BaseException | None:
+        """Why the last attempt that failed did so; None when none has."""
+        return None if self.raw_last_failure is None else self.data_converter.from_failure(self.raw_last_failure)
+
+    def has_result(self) -> bool:
+        """Has it completed?"""
+        return isinstance(self.raw_outcome, WorkflowExecutionCompleted)
+
+    async def result(self, type_hint: type | None = None) -> Any | None:
+        """What it returned, as ``type_hint`` if that is given; None when it has not completed."""
+        if not isinstance(self.raw_outcome, WorkflowExecutionCompleted):
+            return None
+        decoded = self._decoded(self.raw_outcome.result, None if type_hint is None else [type_hint])
+        return decoded[0] if decoded else None
+
+    def has_outcome_failure(self) -> bool:
+        """Is it over without having completed?"""
+        return self.raw_outcome is not None and not self.has_result()
+
+    async def outcome_failure(self) -> BaseException | None:
+        """What `ActivityHandle.result` raises as the cause; None when it is not over, or has completed."""
+        match self.raw_outcome:
+            case WorkflowExecutionFailed(failure=failure):
+                return self.data_converter.from_failure(_own(failure))
+            case WorkflowExecutionCanceled(details=details):
+                return CancelledError("Activity cancelled", *self.data_converter.from_payloads(details))
+            case WorkflowExecutionTerminated(reason=reason, details=details):
+                return TerminatedError(reason or "Activity terminated", *self.data_converter.from_payloads(details))
+            case _:
+                return None
+
+    def _decoded(self, payloads: Sequence[Payload], hints: list[type] | None) -> list[Any] | None:
+        return list(self.data_converter.from_payloads(payloads, hints)) if payloads else None
 
 
 @dataclass(frozen=True)
@@ -230,29 +305,38 @@ async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription
     started = events[0]
     assert isinstance(started, WorkflowExecutionStarted)
     asked = _asked(client, started)
-    failure = task.progress.last_failure if task is not None else _failure(events)
-    attempts = [event for event in events if isinstance(event, ActivityTaskStarted)]
-    begun = task.started_us if task is not None and task.attempt else (attempts[-1].time_us if attempts else 0)
+    begins = [event for event in events if isinstance(event, ActivityTaskStarted)]
+    last = begins[-1] if begins else None
+    if task is not None:
+        failure = task.progress.last_failure
+    else:
+        failure = _failure(events) or (None if last is None else last.last_failure)
+    begun = task.started_us if task is not None and task.attempt else (0 if last is None else last.time_us)
+    summary = None if started.user_metadata is None else started.user_metadata.summary
     pause = _pause(task)
     return ActivityExecutionDescription(
         **ActivityExecution.fields(run, _timed_out(events)),
-        attempt=max(1, task.attempt if task is not None else attempts[-1].attempt if attempts else 1),
+        attempt=max(1, task.attempt if task is not None else 1 if last is None else last.attempt),
         run_state=_state(run, task, events),
         canceled_reason=_reason(events),
-        last_failure=None if failure is None else client.data_converter.from_failure(failure),
         last_started_time=moment(begun) if begun else None,
-        last_worker_identity=task.owner if task is not None else (attempts[-1].identity if attempts else None),
+        last_worker_identity=attempts.worker(task) if task is not None else (None if last is None else last.identity),
         next_attempt_schedule_time=moment(task.due_us) if task is not None and pause is not None else None,
         current_retry_interval=pause,
         expiration_time=_expiration(started, asked),
         raw_heartbeat_details=task.progress.heartbeat_details if task is not None else (),
         raw_input=asked.input,
+        raw_last_failure=failure,
+        raw_outcome=ended if isinstance(ended := events[-1], ClosingEvent) else None,
         retry_policy=RetryPolicy.from_history(asked.retry_policy),
+        priority=Priority.from_history(started.priority),
+        summary=None if summary is None else str(client.data_converter.from_payloads([summary], [str])[0]),
         start_delay=_duration(started.first_workflow_task_backoff_us),
         schedule_to_close_timeout=_duration(asked.schedule_to_close_timeout_us),
         schedule_to_start_timeout=_duration(asked.schedule_to_start_timeout_us),
         start_to_close_timeout=_duration(asked.start_to_close_timeout_us),
         heartbeat_timeout=_duration(asked.heartbeat_timeout_us),
+        data_converter=client.data_converter,
     )
 
 
@@ -275,10 +359,12 @@ def _asked(client: Client, started: WorkflowExecutionStarted) -> StandaloneActiv
 def _failure(events: Sequence[HistoryEvent]) -> Failure | None:
     """Why it failed: the activity's own failure."""
     ended = events[-1]
-    if not isinstance(ended, WorkflowExecutionFailed):
-        return None
-    failure = ended.failure
-    return failure.cause if isinstance(failure.info, ActivityFailureInfo) else failure
+    return _own(ended.failure) if isinstance(ended, WorkflowExecutionFailed) else None
+
+
+def _own(failure: Failure) -> Failure:
+    """The activity's, of the run's."""
+    return (failure.cause or failure) if isinstance(failure.info, ActivityFailureInfo) else failure
 
 
 def _timed_out(events: Sequence[HistoryEvent]) -> bool:

@@ -13,6 +13,7 @@ from durable.client import pending
 from durable.client.deadline import ANSWER, MAYBE_DONE, within
 from durable.client.errors import AsyncActivityCancelledError
 from durable.client.pending import AsyncActivityIDReference
+from durable.converter import DataConverter
 from durable.history import attempts
 from durable.history.messages import ActivityOutcome
 from durable.history.transition import ActivityReport, ActivityTask, Committed, Retry
@@ -28,11 +29,17 @@ class AsyncActivityHandle:
 
     It may be used in any process. Every method raises `RPCError` NOT_FOUND when the attempt is over (it has ended, a
     timeout ran out, its workflow is closed), DEADLINE_EXCEEDED when the database takes longer than ``rpc_timeout``.
-    ``rpc_metadata`` is taken for compatibility.
+    ``rpc_metadata`` is taken for compatibility. ``data_converter_override`` goes before the client's converter.
     """
 
-    def __init__(self, client: Client, id_or_token: AsyncActivityIDReference | bytes) -> None:
+    def __init__(
+        self,
+        client: Client,
+        id_or_token: AsyncActivityIDReference | bytes,
+        data_converter_override: DataConverter | None = None,
+    ) -> None:
         self._client = client
+        self._converter = data_converter_override or client.data_converter
         self._reference = id_or_token
 
     async def heartbeat(
@@ -43,7 +50,7 @@ class AsyncActivityHandle:
         Raises `AsyncActivityCancelledError` when the activity was asked to end, or was paused or reset; the heartbeat
         counts all the same.
         """
-        payloads = self._client.data_converter.to_payloads(details)
+        payloads = self._converter.to_payloads(details)
         told = await self._report(lambda task: attempts.beat(task, payloads, self._now_us()), rpc_timeout)
         if told.cancel_requested or told.paused or told.reset:
             raise AsyncActivityCancelledError(
@@ -60,7 +67,7 @@ class AsyncActivityHandle:
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """The activity is over, with this result."""
-        payloads = self._client.data_converter.to_payloads([None if result is UNSET else result])
+        payloads = self._converter.to_payloads([None if result is UNSET else result])
         await self._end(lambda task: attempts.completed(task, payloads, self._client.identity), rpc_timeout)
 
     async def fail(
@@ -72,7 +79,7 @@ class AsyncActivityHandle:
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """The attempt has failed: the activity is tried again, or over, as if its code had raised ``error``."""
-        converter = self._client.data_converter
+        converter = self._converter
         failure, details = converter.to_failure(error), converter.to_payloads(last_heartbeat_details)
 
         def failed(task: ActivityTask) -> ActivityOutcome | Retry:
@@ -87,12 +94,12 @@ class AsyncActivityHandle:
         self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
     ) -> None:
         """The activity is over: cancelled. `RPCError` INVALID_ARGUMENT when nobody has asked it to end."""
-        payloads = self._client.data_converter.to_payloads(details)
+        payloads = self._converter.to_payloads(details)
 
         def canceled(task: ActivityTask) -> ActivityOutcome:
             if not task.cancel_requested:
                 raise RPCError(
-                    f"activity {task.spec.activity_id!r} of workflow {task.spec.workflow_id!r} can't end as cancelled: "
+                    f"{pending.text(self._reference)} can't end as cancelled: "
                     "nobody has asked it to end; complete it, or let it fail",
                     RPCStatusCode.INVALID_ARGUMENT,
                 )

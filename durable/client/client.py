@@ -295,12 +295,12 @@ class Client(ActivityClient):
     @overload
     async def start_workflow(
         self, workflow: Callable[..., Awaitable[R]], arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
-    ) -> WorkflowHandle[R]: ...
+    ) -> WorkflowHandle[Any, R]: ...
 
     @overload
     async def start_workflow(
         self, workflow: str, arg: Any = ..., *, id: str, **options: Unpack[StartOptions]
-    ) -> WorkflowHandle[Any]: ...
+    ) -> WorkflowHandle[Any, Any]: ...
 
     async def start_workflow(
         self,
@@ -333,7 +333,7 @@ class Client(ActivityClient):
         versioning_override: VersioningOverride | None = None,
         priority: Priority = Priority.default,
         stack_level: int = 2,
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
 
         ``id`` is unique among the open workflows of the namespace: the policies say what happens when it is in use
@@ -413,7 +413,7 @@ class Client(ActivityClient):
         run_id: str | None = None,
         first_execution_run_id: str | None = None,
         result_type: Any = None,
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """A handle on a workflow by its id; nothing is asked or checked. ``run_id`` None is its latest run."""
         return WorkflowHandle(
             self,
@@ -431,7 +431,7 @@ class Client(ActivityClient):
         *,
         run_id: str | None = None,
         first_execution_run_id: str | None = None,
-    ) -> WorkflowHandle[R]:
+    ) -> WorkflowHandle[Any, R]:
         """Like `get_workflow_handle`, with the result type of the workflow: its function, or its class's run method."""
         return self.get_workflow_handle(
             workflow_id,
@@ -451,15 +451,19 @@ class Client(ActivityClient):
         """A handle to heartbeat for an activity and to end it, from any process; nothing is asked or checked.
 
         Either ``task_token``, which an attempt finds in ``activity.info().task_token`` and which names it alone; or
-        ``workflow_id`` and ``activity_id``, and ``run_id`` if it is not the latest run. ValueError otherwise.
+        ``workflow_id`` and ``activity_id``, and ``run_id`` if it is not the latest run; or, of an activity that a
+        client has started by itself, ``activity_id`` and its ``run_id``. ValueError otherwise.
         """
         ids = (workflow_id, run_id, activity_id)
         if task_token is not None:
             if any(each is not None for each in ids):
                 raise ValueError("Cannot have task_token with workflow_id, run_id or activity_id")
             return AsyncActivityHandle(self, task_token)
-        if not workflow_id or not activity_id:
-            raise ValueError("Must have task_token, or workflow_id and activity_id")
+        if not activity_id or not (workflow_id or (workflow_id is None and run_id)):
+            raise ValueError(
+                "Must have task_token, or workflow_id and activity_id, or activity_id and run_id of an activity "
+                "without a workflow"
+            )
         return AsyncActivityHandle(self, AsyncActivityIDReference(workflow_id, run_id, activity_id))
 
     async def execute_update_with_start_workflow(
@@ -467,7 +471,7 @@ class Client(ActivityClient):
         update: str | Callable[..., Any],
         arg: Any = UNSET,
         *,
-        start_workflow_operation: WithStartWorkflowOperation[Any],
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
         args: Sequence[Any] = (),
         id: str | None = None,
         result_type: Any = None,
@@ -492,7 +496,7 @@ class Client(ActivityClient):
         update: str | Callable[..., Any],
         arg: Any = UNSET,
         *,
-        start_workflow_operation: WithStartWorkflowOperation[Any],
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
         wait_for_stage: WorkflowUpdateStage,
         args: Sequence[Any] = (),
         id: str | None = None,
@@ -586,7 +590,7 @@ class Client(ActivityClient):
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         """The handle of a workflow that this client has just started. For the client's own modules."""
         return WorkflowHandle(
             self,

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from durable.client.client import Client
 
 R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
 QUERY_TIMEOUT = timedelta(seconds=10)
@@ -74,7 +75,7 @@ _REJECTED = {
 """How a run may stand for which no query is answered."""
 
 
-class WorkflowHandle(Generic[R]):
+class WorkflowHandle(Generic[S, R]):
     """A workflow by its id, and a run of it.
 
     ``run_id`` None addresses the latest run of the id; ``result_run_id`` is the run whose result is waited for, the

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from durable.history import attempts
+from durable.history.standalone import hidden
 from durable.history.transition import ActivityReport, ActivityTask, AttemptToken, Committed, Refusal, Refused
+from durable.history.values import RunStatus
 from durable.service import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
@@ -15,10 +17,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TAKEN_UP = 3
+"""The event of a run that shows it: its first workflow task begins, after its start and the task's being scheduled."""
+
 
 @dataclass(frozen=True)
 class AsyncActivityIDReference:
-    """An activity by its ids. ``run_id`` None is the latest run of the workflow."""
+    """An activity by its ids: of a workflow, or, if ``workflow_id`` is None, one that a client has started by itself.
+
+    ``run_id`` None is the latest run of the workflow, or of the activity.
+    """
 
     workflow_id: str | None
     run_id: str | None
@@ -32,8 +40,8 @@ Reference = AsyncActivityIDReference | bytes
 async def find(client: Client, reference: Reference) -> ActivityTask:
     """The activity as it is now.
 
-    `RPCError` NOT_FOUND when it is over, or never was, or when the token is of an earlier attempt; INVALID_ARGUMENT
-    for bytes that are no token.
+    `RPCError` NOT_FOUND when it is over, or never was, or when the token is of an earlier attempt; FAILED_PRECONDITION
+    when a client has started it and no worker has taken it up; INVALID_ARGUMENT for bytes that are no token.
     """
     workflow_id, run_id = _run_of(reference)
     store = client.database.store
@@ -41,6 +49,12 @@ async def find(client: Client, reference: Reference) -> ActivityTask:
     for task in [] if run is None else await store.tasks(run.run_id):
         if _is_meant(task, reference):
             return task
+    by_itself = isinstance(reference, AsyncActivityIDReference) and reference.workflow_id is None
+    if by_itself and run is not None and run.status is RunStatus.RUNNING and run.last_event_id < TAKEN_UP:
+        raise RPCError(
+            f"{text(reference)} has not been taken up by a worker of its task queue yet: try again when it has",
+            RPCStatusCode.FAILED_PRECONDITION,
+        )
     raise not_found(client, reference)
 
 
@@ -57,18 +71,19 @@ async def report(client: Client, reference: Reference, of: Callable[[ActivityTas
             case Refused(reason=Refusal.MISSING):
                 refused = write.token  # it has moved on since it was read
             case Refused(detail=detail):
-                raise ValueError(f"the database refuses what is told of {_text(reference)}: {detail}")
+                raise ValueError(f"the database refuses what is told of {text(reference)}: {detail}")
 
 
 def not_found(client: Client, reference: Reference) -> RPCError:
     return RPCError(
-        f"{_text(reference)} is over, or there is none, in namespace {client.namespace!r}", RPCStatusCode.NOT_FOUND
+        f"{text(reference)} is over, or there is none, in namespace {client.namespace!r}", RPCStatusCode.NOT_FOUND
     )
 
 
 def _run_of(reference: Reference) -> tuple[str, str | None]:
     if isinstance(reference, AsyncActivityIDReference):
-        return reference.workflow_id or "", reference.run_id
+        workflow_id = reference.workflow_id
+        return hidden(reference.activity_id) if workflow_id is None else workflow_id, reference.run_id
     try:
         return "", attempts.run_of(reference)
     except ValueError as error:
@@ -81,7 +96,9 @@ def _is_meant(task: ActivityTask, reference: Reference) -> bool:
     return task.owner is not None and attempts.task_token(task) == reference
 
 
-def _text(reference: Reference) -> str:
+def text(reference: Reference) -> str:
+    """What is meant, in a sentence. For the client's own modules."""
     if isinstance(reference, bytes):
         return f"the attempt of an activity of run {attempts.run_of(reference)}"
-    return f"activity {reference.activity_id!r} of workflow {reference.workflow_id!r}"
+    whose = "" if reference.workflow_id is None else f" of workflow {reference.workflow_id!r}"
+    return f"activity {reference.activity_id!r}{whose}"

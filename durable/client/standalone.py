@@ -9,15 +9,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
 
 from durable.activity import ActivityDefinition, activity_call
-from durable.client import activity_executions
+from durable.client import activity_control, activity_executions
 from durable.client.activity_executions import (
     ActivityExecutionAsyncIterator,
     ActivityExecutionCount,
     ActivityExecutionDescription,
 )
 from durable.client.errors import ActivityFailureError, WorkflowFailureError
+from durable.client.pending import AsyncActivityIDReference
 from durable.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, Priority, RetryPolicy
 from durable.context import ActivityCall
+from durable.converter.search_attributes import given_search_attributes
 from durable.exceptions import (
     ActivityAlreadyStartedError,
     ActivityError,
@@ -27,7 +29,8 @@ from durable.exceptions import (
 from durable.history import codec
 from durable.history.beginning import StartRequest
 from durable.history.standalone import PREFIX, hidden
-from durable.history.values import NAME_BYTES_MAX, IdConflictPolicy, IdReusePolicy, unstorable
+from durable.history.values import NAME_BYTES_MAX, IdConflictPolicy, IdReusePolicy, UserMetadata, unstorable
+from durable.search_attributes import TypedSearchAttributes
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.standalone import StandaloneActivity
@@ -52,6 +55,7 @@ class ActivityOptions(TypedDict, total=False):
     id_reuse_policy: ActivityIDReusePolicy
     id_conflict_policy: ActivityIDConflictPolicy
     retry_policy: RetryPolicy | None
+    search_attributes: TypedSearchAttributes | None
     summary: str | None
     priority: Priority
     start_delay: timedelta | None
@@ -64,13 +68,18 @@ class ActivityHandle(Generic[R]):
     """An activity by its id, and a run of it; ``run_id`` None is the latest run of the id."""
 
     def __init__(
-        self, client: Client, id: str, *, run_id: str | None = None, run: WorkflowHandle[Any], result_type: Any = None
+        self,
+        client: Client,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_type: Any = None,
+        run: WorkflowHandle[Any, Any] | None = None,
     ) -> None:
         self._client = client
         self._id = id
         self._run_id = run_id
-        self._run = run
-        self._result_type = result_type
+        self._run = run or client.get_workflow_handle(hidden(id), run_id=run_id, result_type=result_type)
 
     def __repr__(self) -> str:
         return f"ActivityHandle({self._id!r}, run_id={self._run_id!r})"
@@ -120,6 +129,39 @@ class ActivityHandle(Generic[R]):
         with _of_activities():
             await self._run.terminate(reason=reason or "Activity terminated", rpc_timeout=rpc_timeout)
 
+    async def pause(
+        self,
+        *,
+        reason: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Let no attempt of it begin until it is unpaused; one under way is asked to end by its next heartbeat.
+
+        `describe` shows it as ``run_state``. Timeouts go on. `RPCError` NOT_FOUND, also when it is over;
+        FAILED_PRECONDITION before a worker has taken it up.
+        """
+        paused = activity_control.pause(self._client, self._reference, reason or "")
+        await _within(paused, rpc_timeout, f"activity {self._id!r}: the answer to its pause")
+
+    async def unpause(
+        self,
+        *,
+        reason: str | None = None,
+        jitter: timedelta | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Let attempts of it begin again: at once if the wait for the next one is over, or when it is; with ``jitter``
+        not at once, but at a moment by chance within this time (ValueError for a negative one).
+
+        ``reason`` is not kept. Errors are those of `pause`.
+        """
+        unpaused = activity_control.unpause(
+            self._client, self._reference, reset_attempts=False, reset_heartbeat=False, jitter=jitter
+        )
+        await _within(unpaused, rpc_timeout, f"activity {self._id!r}: the answer to its unpause")
+
     async def describe(
         self,
         *,
@@ -132,6 +174,10 @@ class ActivityHandle(Generic[R]):
     ) -> ActivityExecutionDescription:
         """How it stands. What may be included always is. `RPCError` NOT_FOUND."""
         return await _within(self._describe(), rpc_timeout, f"activity {self._id!r}: its description")
+
+    @property
+    def _reference(self) -> AsyncActivityIDReference:
+        return AsyncActivityIDReference(workflow_id=None, run_id=self._run_id, activity_id=self._id)
 
     async def _describe(self) -> ActivityExecutionDescription:
         run = await self._client.database.store.find(self._client.namespace, hidden(self._id), self._run_id)
@@ -202,9 +248,10 @@ class ActivityClient:
         ``id`` is unique among the running activities of the namespace; the policies say what happens when it is in use
         (by default `ActivityAlreadyStartedError`). The same ``request_id`` starts it once. Options not given are those
         of ``@activity.defn``; one of ``start_to_close_timeout`` and ``schedule_to_close_timeout`` is needed, and
-        ``start_delay``, after which it may begin, is not negative (ValueError). ``summary``, ``priority`` and
-        ``rpc_metadata`` are taken for compatibility. ``result_type`` says what to decode the result to, if the activity
-        does not.
+        ``start_delay``, after which it may begin, is not negative (ValueError). `describe`
+        shows ``search_attributes`` and ``summary``, a line about this one; ``priority`` says who goes first where more
+        wait than workers can begin. ``rpc_metadata`` is taken for compatibility. ``result_type`` says what to decode
+        the result to, if the activity does not.
         """
         client = cast("Client", self)
         call = _call(client, activity, arguments(arg, args), result_type, options)
@@ -346,8 +393,7 @@ class ActivityClient:
     ) -> ActivityHandle[Any]:
         """A handle on an activity by its id; nothing is asked or checked. ``run_id`` None is its latest run."""
         client = cast("Client", self)
-        run = client.get_workflow_handle(hidden(activity_id), run_id=run_id, result_type=result_type)
-        return ActivityHandle(client, activity_id, run_id=run_id, run=run, result_type=result_type)
+        return ActivityHandle(client, activity_id, run_id=run_id, result_type=result_type)
 
     def list_activities(
         self,
@@ -430,6 +476,8 @@ def _request(client: Client, call: ActivityCall, id: str, task_queue: str, optio
         heartbeat_timeout_us=call.heartbeat_timeout_us,
         retry_policy=call.retry_policy,
     )
+    summary = options.get("summary")
+    line = None if summary is None else client.data_converter.to_payloads([summary])[0]
     reuse = options.get("id_reuse_policy") or ActivityIDReusePolicy.ALLOW_DUPLICATE
     return StartRequest(
         namespace=client.namespace,
@@ -439,6 +487,9 @@ def _request(client: Client, call: ActivityCall, id: str, task_queue: str, optio
         input=client.data_converter.to_payloads([codec.encode(asked)]),
         request_id=options.get("request_id") or client.database.store.new_id(),
         identity=client.identity,
+        search_attributes=given_search_attributes(options.get("search_attributes"), 2),
+        priority=options.get("priority", Priority.default).to_history(),
+        user_metadata=None if line is None else UserMetadata(summary=line),
         start_delay_us=delay // timedelta(microseconds=1),
         reuse_policy=IdReusePolicy(reuse),
         conflict_policy=IdConflictPolicy(options.get("id_conflict_policy", ActivityIDConflictPolicy.FAIL)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from durable.client.client import Client
 
 R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
 
 
-class WithStartWorkflowOperation(Generic[R]):
+class WithStartWorkflowOperation(Generic[S, R]):
     """The start that goes with an update; the options are those of `Client.start_workflow`. To be used once.
 
     ``id_conflict_policy`` must say what becomes of a run that is there: USE_EXISTING updates it, FAIL raises,
@@ -46,8 +48,8 @@ class WithStartWorkflowOperation(Generic[R]):
     """
 
     def __init__(
-        self,
-        workflow: Any,
+        self: WithStartWorkflowOperation[Any, T],
+        workflow: Callable[..., Awaitable[T]] | str,
         arg: Any = UNSET,
         *,
         args: Sequence[Any] = (),
@@ -95,10 +97,10 @@ class WithStartWorkflowOperation(Generic[R]):
             "request_id": None,
         }
         self._is_used = False
-        self._handle: WorkflowHandle[R] | BaseException | None = None
+        self._handle: WorkflowHandle[S, R] | BaseException | None = None
         self._is_known = asyncio.Event()
 
-    async def workflow_handle(self) -> WorkflowHandle[R]:
+    async def workflow_handle(self) -> WorkflowHandle[S, R]:
         """The workflow's handle, as soon as it is started; or what has kept it from starting, raised."""
         await self._is_known.wait()
         if isinstance(self._handle, BaseException):
@@ -113,7 +115,7 @@ class WithStartWorkflowOperation(Generic[R]):
         self._is_used = True
         return start_request(client, self._workflow, self._args, **self._options)
 
-    def settle(self, handle: WorkflowHandle[R] | BaseException) -> None:
+    def settle(self, handle: WorkflowHandle[S, R] | BaseException) -> None:
         """What `workflow_handle` is to tell; the first time counts. For the client's own modules."""
         if self._handle is None:
             self._handle = handle
@@ -122,7 +124,7 @@ class WithStartWorkflowOperation(Generic[R]):
 
 async def signal_with_start(
     client: Client, request: StartRequest, name: str, args: Sequence[Any], result_type: Any
-) -> WorkflowHandle[Any]:
+) -> WorkflowHandle[Any, Any]:
     """The handle of the workflow that has the signal: started for it, or running already."""
     if request.conflict_policy is IdConflictPolicy.UNSPECIFIED:
         request = msgspec.structs.replace(request, conflict_policy=IdConflictPolicy.USE_EXISTING)
@@ -138,7 +140,7 @@ async def signal_with_start(
 
 async def update_with_start(
     client: Client,
-    operation: WithStartWorkflowOperation[Any],
+    operation: WithStartWorkflowOperation[Any, Any],
     update: Prepared,
     stage: WorkflowUpdateStage,
     timeout: timedelta | None,

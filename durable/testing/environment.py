@@ -210,7 +210,7 @@ class WorkflowEnvironment:
         with activity.asleep() if activity is not None else nullcontext():
             await self.skipper.sleep_until(self._client.database.store.now_us() + round(seconds * 1_000_000))
 
-    async def get_current_time(self, handle: WorkflowHandle[Any] | None = None) -> datetime:
+    async def get_current_time(self, handle: WorkflowHandle[Any, Any] | None = None) -> datetime:
         """The environment's time: aware, UTC. All its workflows share it, that of ``handle`` too."""
         return moment(self._client.database.store.now_us())
 

@@ -160,7 +160,7 @@ class SkippingClient(Client):
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
-    ) -> WorkflowHandle[Any]:
+    ) -> WorkflowHandle[Any, Any]:
         return _SkippingHandle(
             self,
             id,
@@ -170,7 +170,7 @@ class SkippingClient(Client):
         )
 
 
-class _SkippingHandle(WorkflowHandle[R]):
+class _SkippingHandle(WorkflowHandle[Any, R]):
     async def result(self, **options: Any) -> R:
         __tracebackhide__ = True
         assert isinstance(self._client, SkippingClient)

@@ -105,6 +105,8 @@ class OtherRuns:
             retry_policy=call.retry_policy,
             cron_schedule=call.cron_schedule,
             memo=call.memo,
+            search_attributes=call.search_attributes,
+            priority=call.priority,
             user_metadata=call.user_metadata,
         )
         child.index = self._run.ask(command, child)

@@ -10,6 +10,7 @@ from durable.context import this_workflow
 from durable.converter.search_attributes import DEPRECATED, NULL, encode_search_attribute_updates
 from durable.search_attributes import SearchAttributes, SearchAttributeUpdate
 from durable.workflow.calls import UNSET
+from durable.workflow.groups import EventGroup
 
 
 def memo() -> Mapping[str, Any]:
@@ -29,18 +30,26 @@ def memo_value(key: str, default: Any = UNSET, *, type_hint: Any = None) -> Any:
     return run.converter.from_payloads([payload], None if type_hint is None else [type_hint])[0]
 
 
-def upsert_memo(updates: Mapping[str, Any]) -> None:
-    """Set these values of the memo; None takes one away. Read by `memo`, and by `WorkflowHandle.describe`."""
+def upsert_memo(updates: Mapping[str, Any], *, event_groups: Sequence[EventGroup] | None = None) -> None:
+    """Set these values of the memo; None takes one away. Read by `memo`, and by `WorkflowHandle.describe`.
+
+    ``event_groups`` are taken for compatibility.
+    """
     run = this_workflow()
     run.upsert_memo(
         {key: NULL if value is None else run.converter.to_payloads([value])[0] for key, value in updates.items()}
     )
 
 
-def upsert_search_attributes(attributes: Sequence[SearchAttributeUpdate[Any]] | SearchAttributes) -> None:
+def upsert_search_attributes(
+    attributes: Sequence[SearchAttributeUpdate[Any]] | SearchAttributes,
+    *,
+    event_groups: Sequence[EventGroup] | None = None,
+) -> None:
     """Change search attributes: ``[key.value_set(7), other.value_unset()]``. `info` shows them at once.
 
     TypeError for a value that is not of its key's type. The untyped form (a dict of lists) is deprecated.
+    ``event_groups`` are taken for compatibility.
     """
     if not attributes:
         return

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from durable.activity import ActivityCancellationType, ActivityDefinition, activity_call
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, this_workflow
+from durable.workflow.groups import EventGroup
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -40,6 +41,7 @@ class ActivityConfig(TypedDict, total=False):
     versioning_intent: Any
     summary: str | None
     priority: Priority
+    event_groups: Sequence[EventGroup] | None
 
 
 def arguments(arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -115,15 +117,16 @@ def start_activity(
     versioning_intent: Any = None,
     summary: str | None = None,
     priority: Priority = Priority.default,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> ActivityHandle[Any]:
     """Schedule an activity, given as what is decorated or by name, and go on; await the handle for its result.
 
     Options not given are those of ``@activity.defn``. As in Temporal, one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed, here or there (ValueError); calling the activity itself needs neither.
     ``task_queue`` defaults to the workflow's own, ``activity_id`` to a number. ``result_type`` says what to decode the
-    result to when only the name is known. ``summary`` is a line for whoever reads the history; ``versioning_intent`` is
-    taken for compatibility. ``priority`` says who goes first where more activities wait than workers can begin; what it
-    leaves open is as the workflow has it.
+    result to when only the name is known. ``summary`` is a line for whoever reads the history; ``versioning_intent``
+    and ``event_groups`` are taken for compatibility. ``priority`` says who goes first where more activities wait than
+    workers can begin; what it leaves open is as the workflow has it.
     """
     given = {
         "task_queue": task_queue,

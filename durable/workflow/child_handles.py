@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from durable.context import this_workflow
 from durable.history.values import WorkflowExecution
 from durable.workflow.calls import UNSET, arguments
+from durable.workflow.groups import EventGroup
 from durable.workflow.handlers import Kind, encode, handler_name
 
 S = TypeVar("S")
@@ -47,10 +48,17 @@ class ChildWorkflowHandle(asyncio.Task[R], Generic[S, R]):
     def first_execution_run_id(self) -> str | None:
         """The id of its first run."""
 
-    async def signal(self, signal: str | Callable[..., Any], arg: Any = UNSET, *, args: Sequence[Any] = ()) -> None:
+    async def signal(
+        self,
+        signal: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        event_groups: Sequence[EventGroup] | None = None,
+    ) -> None:
         """Send a signal to the child; returns when it is in the child's inbox.
 
-        `ApplicationError` when the child is over.
+        `ApplicationError` when the child is over. ``event_groups`` are taken for compatibility.
         """
         await send_signal(WorkflowExecution(workflow_id=self.id), signal, arguments(arg, args), child_only=True)
 

@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from durable.common import Priority, RetryPolicy, WorkflowIDReusePolicy
+from durable.common import Priority, RetryPolicy, VersioningOverride, WorkflowIDReusePolicy, duration_us
 from durable.context import ChildCall, this_workflow
+from durable.converter.search_attributes import given_search_attributes
+from durable.history import cron
 from durable.history.values import IdReusePolicy, ParentClosePolicy, UserMetadata, unstorable
+from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildWorkflowHandle
 from durable.workflow.clock import uuid4
 from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.groups import EventGroup
 from durable.workflow.versioning import VersioningIntent
 
 R = TypeVar("R")
@@ -32,11 +36,13 @@ class ChildWorkflowConfig(TypedDict, total=False):
     retry_policy: RetryPolicy | None
     cron_schedule: str
     memo: Mapping[str, Any] | None
-    search_attributes: Any
+    search_attributes: TypedSearchAttributes | SearchAttributes | None
     versioning_intent: VersioningIntent | None
     static_summary: str | None
     static_details: str | None
     priority: Priority
+    event_groups: Sequence[EventGroup] | None
+    versioning_override: VersioningOverride | None
 
 
 @overload
@@ -77,19 +83,22 @@ async def start_child_workflow(
     retry_policy: RetryPolicy | None = None,
     cron_schedule: str = "",
     memo: Mapping[str, Any] | None = None,
-    search_attributes: Any = None,
+    search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
     versioning_intent: VersioningIntent | None = None,
     static_summary: str | None = None,
     static_details: str | None = None,
     priority: Priority = Priority.default,
+    event_groups: Sequence[EventGroup] | None = None,
+    versioning_override: VersioningOverride | None = None,
 ) -> ChildWorkflowHandle[Any, Any]:
     """Start a workflow (its function, its class's run method, or its name) as a child; await the handle for its result.
 
     Returns when the start is recorded; no worker needs to be there for it. Raises `WorkflowAlreadyStartedError` when
     ``id`` (by default a new UUID) is in use. ``task_queue`` is this workflow's by default. ``parent_close_policy`` says
     what becomes of the child when this run is closed first, however it is closed, continued as new included;
-    ``cancellation_type`` what cancelling the handle, or the code that awaits it, does. ``versioning_intent`` is taken
-    for compatibility. The other options are those of `Client.start_workflow`.
+    ``cancellation_type`` what cancelling the handle, or the code that awaits it, does. The other options are
+    those of `Client.start_workflow`; ``versioning_intent``, ``versioning_override`` and ``event_groups`` are taken for
+    compatibility.
     """
     run = this_workflow()
     definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
@@ -103,8 +112,8 @@ async def start_child_workflow(
     ):
         if name is not None and (why := unstorable(what, name)) is not None:
             raise ValueError(why)
-    if retry_policy is not None:
-        retry_policy._validate()  # pyright: ignore[reportPrivateUsage]
+    if cron_schedule:
+        cron.check(cron_schedule)
     summary, details = (
         None if text is None else converter.to_payloads([text])[0] for text in (static_summary, static_details)
     )
@@ -119,12 +128,14 @@ async def start_child_workflow(
         cancellation_type=cancellation_type,
         parent_close_policy=ParentClosePolicy(parent_close_policy),
         id_reuse_policy=IdReusePolicy(id_reuse_policy),
-        execution_timeout_us=_us("execution_timeout", execution_timeout),
-        run_timeout_us=_us("run_timeout", run_timeout),
-        task_timeout_us=_us("task_timeout", task_timeout) or 10_000_000,
+        execution_timeout_us=duration_us("execution_timeout", execution_timeout),
+        run_timeout_us=duration_us("run_timeout", run_timeout),
+        task_timeout_us=duration_us("task_timeout", task_timeout) or 10_000_000,
         retry_policy=None if retry_policy is None else retry_policy.to_history(),
         cron_schedule=cron_schedule,
         memo={key: converter.to_payloads([value])[0] for key, value in (memo or {}).items()},
+        search_attributes=given_search_attributes(search_attributes, 2),
+        priority=priority.to_history(),
         user_metadata=UserMetadata(summary=summary, details=details) if summary or details else None,
     )
     return await run.start_child(call)
@@ -161,10 +172,3 @@ async def execute_child_workflow(
 ) -> Any:
     """`start_child_workflow`, awaited: the child's result."""
     return await (await start_child_workflow(workflow, arg, args=args, result_type=result_type, **options))
-
-
-def _us(name: str, duration: timedelta | None) -> int:
-    micros = 0 if duration is None else duration // timedelta(microseconds=1)
-    if micros < 0:
-        raise ValueError(f"{name} can't be negative: {duration}")
-    return micros

@@ -15,6 +15,8 @@ from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ContinueAsNewError, ReadOnlyContextError
+from durable.workflow.groups import EventGroup
+from durable.workflow.versioning import ContinueAsNewVersioningBehavior, VersioningIntent
 
 
 class Continued(ContinueAsNewError):
@@ -37,6 +39,9 @@ def continue_as_new(
     retry_policy: RetryPolicy | None = None,
     memo: Mapping[str, Any] | None = None,
     search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
+    versioning_intent: VersioningIntent | None = None,
+    initial_versioning_behavior: ContinueAsNewVersioningBehavior | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> NoReturn:
     """End this run, and begin the next one of its workflow id with these arguments, in one commit; does not return.
 
@@ -46,6 +51,7 @@ def continue_as_new(
     method, or its name), ``task_queue``, ``run_timeout``, ``task_timeout``, ``retry_policy``, and ``memo`` and
     ``search_attributes`` as they are now, each as a whole. The next run's code begins ``backoff_start_interval``
     later. The execution timeout goes on, and so does a cron schedule. May be called from handlers, too.
+    ``versioning_intent``, ``initial_versioning_behavior`` and ``event_groups`` are taken for compatibility.
     """
     run = this_workflow()
     if run.is_read_only():

@@ -11,6 +11,7 @@ from durable.history.values import WorkflowExecution, unstorable
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.child_handles import send_signal
 from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.groups import EventGroup
 
 S = TypeVar("S")
 
@@ -29,14 +30,22 @@ class ExternalWorkflowHandle(Generic[S]):
         """The run that is meant; None: the latest one."""
 
     @abstractmethod
-    async def signal(self, signal: str | Callable[..., Any], arg: Any = UNSET, *, args: Sequence[Any] = ()) -> None:
+    async def signal(
+        self,
+        signal: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        event_groups: Sequence[EventGroup] | None = None,
+    ) -> None:
         """Send it a signal; returns when it is in the other workflow's inbox.
 
-        `ApplicationError` when there is no such workflow, or it is closed.
+        `ApplicationError` when there is no such workflow, or it is closed. ``event_groups`` are taken for
+        compatibility.
         """
 
     @abstractmethod
-    async def cancel(self, *, reason: str = "") -> None:
+    async def cancel(self, *, reason: str = "", event_groups: Sequence[EventGroup] | None = None) -> None:
         """Ask it to end; returns when the request is in its inbox. `ApplicationError` as for `signal`."""
 
 
@@ -52,10 +61,17 @@ class _Handle(ExternalWorkflowHandle[Any]):
     def run_id(self) -> str | None:
         return self._to.run_id or None
 
-    async def signal(self, signal: str | Callable[..., Any], arg: Any = UNSET, *, args: Sequence[Any] = ()) -> None:
+    async def signal(
+        self,
+        signal: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        event_groups: Sequence[EventGroup] | None = None,
+    ) -> None:
         await send_signal(self._to, signal, arguments(arg, args), child_only=False)
 
-    async def cancel(self, *, reason: str = "") -> None:
+    async def cancel(self, *, reason: str = "", event_groups: Sequence[EventGroup] | None = None) -> None:
         await this_workflow().cancel_external(self._to, reason)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from durable.common import Priority, RetryPolicy
+from durable.common import Priority, RetryPolicy, WorkerDeploymentVersion
 from durable.context import maybe_workflow, this_workflow
 from durable.history.values import Payload
 from durable.search_attributes import SearchAttributes, TypedSearchAttributes
@@ -72,6 +72,14 @@ class Info:
     def get_current_build_id(self) -> str:
         """The build id of the worker that did, or does, the current workflow task; "" for one without."""
         return self.current_build_id()
+
+    def get_current_deployment_version(self) -> WorkerDeploymentVersion | None:
+        """None: nothing is routed by the deployments of workers, so none is recorded."""
+        return None
+
+    def is_target_worker_deployment_version_changed(self) -> bool:
+        """False, for the same reason."""
+        return False
 
     def get_current_history_length(self) -> int:
         """The number of events up to the start of the current workflow task."""

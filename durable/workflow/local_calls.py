@@ -15,6 +15,7 @@ from durable.workflow.calls import (
     arguments,
     call_of,
 )
+from durable.workflow.groups import EventGroup
 
 R = TypeVar("R")
 
@@ -30,6 +31,7 @@ class LocalActivityConfig(TypedDict, total=False):
     cancellation_type: ActivityCancellationType
     activity_id: str | None
     summary: str | None
+    event_groups: Sequence[EventGroup] | None
 
 
 @overload
@@ -84,6 +86,7 @@ def start_local_activity(
     cancellation_type: ActivityCancellationType | None = None,
     activity_id: str | None = None,
     summary: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> ActivityHandle[Any]:
     """Have a short activity run where the workflow runs, and go on; await the handle for its result.
 
@@ -94,7 +97,8 @@ def start_local_activity(
 
     Options not given are those of ``@activity.defn``; one of ``start_to_close_timeout`` and
     ``schedule_to_close_timeout`` is needed (ValueError). ``local_retry_threshold`` is taken for compatibility: however
-    long the pause before a retry, the database keeps it. ``summary`` is not stored.
+    long the pause before a retry, the database keeps it. ``summary`` is not stored, nor are
+    ``event_groups``.
     """
     given = {
         "schedule_to_close_timeout": schedule_to_close_timeout,

@@ -195,12 +195,12 @@ async def _retried(client: Client) -> None:
     await until(has_failed)
 
 
-async def _ended(handle: WorkflowHandle[Any]) -> None:
+async def _ended(handle: WorkflowHandle[Any, Any]) -> None:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result(rpc_timeout=PATIENCE)
 
 
-async def _until(handle: WorkflowHandle[Any], event: str) -> None:
+async def _until(handle: WorkflowHandle[Any, Any], event: str) -> None:
     async def is_there() -> bool:
         return event in types(await handle.fetch_history())
 

@@ -11,7 +11,7 @@ from durable.history.events import successor_of
 from tests.engine.histories import assert_sound
 
 
-async def chain(client: Client, handle: WorkflowHandle[Any]) -> list[WorkflowHistory]:
+async def chain(client: Client, handle: WorkflowHandle[Any, Any]) -> list[WorkflowHistory]:
     """The histories of the run that the handle's start began, and of those that follow it."""
     histories: list[WorkflowHistory] = []
     next_id = handle.result_run_id or ""
@@ -24,7 +24,7 @@ async def chain(client: Client, handle: WorkflowHandle[Any]) -> list[WorkflowHis
     return histories
 
 
-async def ended(client: Client, handle: WorkflowHandle[Any]) -> Any:
+async def ended(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
     """The event that closed the run which the handle's start began, as soon as it is there."""
     assert handle.result_run_id is not None
     return await client.database.closing_event(handle.result_run_id)

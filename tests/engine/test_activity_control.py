@@ -123,16 +123,16 @@ async def call(name: str, args: list[Any], options: dict[str, Any]) -> Any:
     )
 
 
-async def calling(client: Client, name: str, *args: Any, **options: Any) -> WorkflowHandle[Any]:
+async def calling(client: Client, name: str, *args: Any, **options: Any) -> WorkflowHandle[Any, Any]:
     return await client.start_workflow(call, args=[name, list(args), options], id="calling")
 
 
-async def shown(handle: WorkflowHandle[Any]) -> RawPendingActivityInfo:
+async def shown(handle: WorkflowHandle[Any, Any]) -> RawPendingActivityInfo:
     (pending,) = (await handle.describe()).raw_description.pending_activities
     return pending
 
 
-async def state(handle: WorkflowHandle[Any], wanted: PendingActivityState) -> RawPendingActivityInfo:
+async def state(handle: WorkflowHandle[Any, Any], wanted: PendingActivityState) -> RawPendingActivityInfo:
     """As soon as the activity is there."""
 
     async def is_there() -> RawPendingActivityInfo | None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from durable import Client, RetryPolicy, activity, workflow
-from durable.client import AsyncActivityCancelledError, AsyncActivityHandle, WorkflowFailureError, WorkflowHandle
+from durable.client import (
+    ActivityFailureError,
+    AsyncActivityCancelledError,
+    AsyncActivityHandle,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from durable.converter import DataConverter, DefaultPayloadConverter, Payload
 from durable.exceptions import ActivityError, ApplicationError, CancelledError, RetryState, TimeoutError, TimeoutType
 from durable.history.events import ActivityTaskStarted
 from durable.service import RPCError, RPCStatusCode
@@ -111,7 +119,9 @@ async def ask_until_told() -> str:
         return f"cancelled: {error.cause.details if isinstance(error.cause, CancelledError) else error.cause}"
 
 
-async def asking(client: Client, name: str = "approval", id: str = "asking", **options: Any) -> WorkflowHandle[Any]:
+async def asking(
+    client: Client, name: str = "approval", id: str = "asking", **options: Any
+) -> WorkflowHandle[Any, Any]:
     return await client.start_workflow(ask, args=[name, options], id=id)
 
 
@@ -119,7 +129,7 @@ def by_ids(client: Client) -> AsyncActivityHandle:
     return client.get_async_activity_handle(workflow_id="asking", activity_id="the-activity")
 
 
-async def let_go(handle: WorkflowHandle[Any]) -> None:
+async def let_go(handle: WorkflowHandle[Any, Any]) -> None:
     """Until the store knows that the attempt has no code any more."""
 
     async def is_outside() -> bool:
@@ -415,6 +425,73 @@ async def test_an_activity_at_work_is_completed_by_its_ids_and_learns_it_by_its_
         assert (await approvals.ended.get()).not_found
 
 
+# Of an activity without a workflow. -----------------------------------------------------------------------------------
+
+
+async def test_an_activity_without_a_workflow_is_completed_by_its_ids(
+    client: Client, make_worker: MakeWorker, approvals: Approvals
+) -> None:
+    async with make_worker(*approvals.all):
+        first, second = [
+            await client.start_activity(approvals.approval, id=id, task_queue="default", schedule_to_close_timeout=HOUR)
+            for id in ("first", "second")
+        ]
+        for _ in range(2):
+            await approvals.begun.get()
+        outside = client.get_async_activity_handle(activity_id="second", run_id=second.run_id)
+        await outside.heartbeat("half")
+        described = await second.describe()
+        await outside.complete("yes")
+
+        assert await second.result() == "yes"
+        assert (await described.heartbeat_details(), described.last_worker_identity) == (["half"], None)
+        assert (await first.describe()).raw_outcome is None
+        assert await refusal(outside.complete("again")) == RPCStatusCode.NOT_FOUND
+
+
+async def test_an_activity_without_a_workflow_ends_as_cancelled_only_if_it_was_asked_to(
+    client: Client, make_worker: MakeWorker, approvals: Approvals
+) -> None:
+    async with make_worker(*approvals.all):
+        handle = await client.start_activity(
+            approvals.approval, id="asked", task_queue="default", schedule_to_close_timeout=HOUR
+        )
+        await approvals.begun.get()
+        outside = client.get_async_activity_handle(activity_id="asked", run_id=handle.run_id)
+        with pytest.raises(RPCError, match=r"^activity 'asked' can't end as cancelled"):
+            await outside.report_cancellation()
+        await handle.cancel()
+
+        async def is_asked() -> bool:
+            try:
+                await outside.heartbeat()
+            except AsyncActivityCancelledError:
+                return True
+            return False
+
+        await until(is_asked)
+        await outside.report_cancellation("tidied up")
+        with pytest.raises(ActivityFailureError) as caught:
+            await handle.result()
+
+    assert isinstance(caught.value.cause, CancelledError)
+
+
+class Loud(DefaultPayloadConverter):
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        return super().to_payloads([str(each).upper() for each in values])
+
+
+async def test_a_handle_may_have_a_converter_of_its_own(
+    client: Client, make_worker: MakeWorker, approvals: Approvals
+) -> None:
+    async with make_worker(ask, *approvals.all):
+        handle = await asking(client)
+        await AsyncActivityHandle(client, await approvals.begun.get(), DataConverter(Loud)).complete("yes")
+
+        assert await handle.result() == "YES"
+
+
 # What is refused. -----------------------------------------------------------------------------------------------------
 
 
@@ -474,6 +551,8 @@ async def test_what_names_no_activity_is_refused(client: Client) -> None:
         {},
         {"workflow_id": "w"},
         {"activity_id": "a"},
+        {"workflow_id": "", "run_id": "r", "activity_id": "a"},
+        {"run_id": "r"},
         {"workflow_id": "w", "run_id": "r"},
         {"task_token": b"t", "activity_id": "a"},
         {"task_token": b"t", "workflow_id": "w", "activity_id": "a"},

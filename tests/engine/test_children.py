@@ -10,6 +10,7 @@ import pytest
 
 from durable import Client, activity, workflow
 from durable.client import WorkflowFailureError
+from durable.common import Priority, RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from durable.exceptions import (
     ApplicationError,
     CancelledError,
@@ -279,6 +280,72 @@ async def test_a_grandchild_knows_its_parent_and_its_root(execute: Execute, clie
     assert started.root_workflow_execution is not None
     assert started.parent_workflow_execution.workflow_id == "the-parent"
     assert started.root_workflow_execution.workflow_id == "the-run"
+
+
+CITY = SearchAttributeKey.for_keyword("City")
+RETRIES = RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=3)
+
+
+@workflow.defn
+async def tells_of_itself() -> list[Any]:
+    info = workflow.info()
+    policy = info.retry_policy
+    return [
+        dict(workflow.memo()),
+        info.typed_search_attributes.get(CITY),
+        [info.priority.priority_key, info.priority.fairness_key],
+        [info.execution_timeout, info.run_timeout, info.task_timeout],
+        None if policy is None else [policy.initial_interval, policy.maximum_attempts],
+    ]
+
+
+@workflow.defn
+async def gives_its_child_all_options() -> list[Any]:
+    return await workflow.execute_child_workflow(
+        tells_of_itself,
+        memo={"colour": "red"},
+        search_attributes=TypedSearchAttributes([SearchAttributePair(CITY, "Rome")]),
+        priority=Priority(priority_key=2, fairness_key="a tenant"),
+        execution_timeout=timedelta(minutes=3),
+        run_timeout=timedelta(minutes=2),
+        task_timeout=timedelta(seconds=7),
+        retry_policy=RETRIES,
+        event_groups=[workflow.create_event_group("reports")],
+    )
+
+
+async def test_a_child_has_the_options_that_its_parent_gave_it(execute: Execute) -> None:
+    assert await execute(gives_its_child_all_options, using=(tells_of_itself,)) == [
+        {"colour": "red"},
+        "Rome",
+        [2, "a tenant"],
+        ["PT3M", "PT2M", "PT7S"],
+        ["PT2S", 3],
+    ]
+
+
+@workflow.defn
+async def starts_by_schedule(schedule: str) -> str:
+    try:
+        await workflow.start_child_workflow(
+            double, 1, id="by-schedule", cron_schedule=schedule, parent_close_policy=ParentClosePolicy.ABANDON
+        )
+    except ValueError as error:
+        return str(error)
+    return "started"
+
+
+async def test_a_childs_cron_schedule_is_its_own(execute: Execute, client: Client) -> None:
+    assert await execute(starts_by_schedule, "0 0 1 1 *", using=(double,)) == "started"
+
+    started = (await client.get_workflow_handle("by-schedule").fetch_history()).events[0]
+    assert isinstance(started, WorkflowExecutionStarted)
+    assert started.cron_schedule == "0 0 1 1 *"
+    assert started.first_workflow_task_backoff_us > 0
+
+
+async def test_a_cron_schedule_that_cant_be_read_starts_no_child(execute: Execute) -> None:
+    assert "every now and then" in await execute(starts_by_schedule, "every now and then", using=(double,))
 
 
 @workflow.defn

@@ -61,7 +61,7 @@ async def several() -> list[str]:
 class Storm:
     """Who does what to whom, by chance."""
 
-    def __init__(self, client: Client, handles: list[WorkflowHandle[Any]], seed: int) -> None:
+    def __init__(self, client: Client, handles: list[WorkflowHandle[Any, Any]], seed: int) -> None:
         self.client = client
         self.handles = handles
         self.chance = random.Random(seed)

@@ -64,13 +64,13 @@ async def hang() -> None:
     await asyncio.sleep(3600)
 
 
-async def failure_of(handle: WorkflowHandle[Any]) -> BaseException:
+async def failure_of(handle: WorkflowHandle[Any, Any]) -> BaseException:
     with pytest.raises(WorkflowFailureError) as caught:
         await handle.result()
     return caught.value.cause
 
 
-async def parked(handle: WorkflowHandle[Any]) -> str:
+async def parked(handle: WorkflowHandle[Any, Any]) -> str:
     """Why the run is parked, as soon as it is."""
 
     async def reason() -> str | None:

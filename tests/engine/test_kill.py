@@ -264,9 +264,9 @@ async def _another(place: Place, pid: int, stopped: str) -> bool:
     return bool(await worker_ids(place, pid) - {stopped})
 
 
-async def _read(handle: WorkflowHandle[Any], signals: int) -> bool:
+async def _read(handle: WorkflowHandle[Any, Any], signals: int) -> bool:
     return types(await handle.fetch_history()).count("WorkflowExecutionSignaled") >= signals
 
 
-async def _tasks(handle: WorkflowHandle[Any]) -> list[WorkflowTaskCompleted]:
+async def _tasks(handle: WorkflowHandle[Any, Any]) -> list[WorkflowTaskCompleted]:
     return of_type(await handle.fetch_history(), WorkflowTaskCompleted)

@@ -68,14 +68,14 @@ def order(steps: tuple[str, ...]) -> Any:
 ACTIVITIES = (reserve, inspect, ship)
 
 
-async def parked(handle: WorkflowHandle[Any]) -> str:
+async def parked(handle: WorkflowHandle[Any, Any]) -> str:
     async def reason() -> str | None:
         return (await handle.describe()).parked
 
     return str(await until(reason))
 
 
-async def task_failure(handle: WorkflowHandle[Any]) -> WorkflowTaskFailed:
+async def task_failure(handle: WorkflowHandle[Any, Any]) -> WorkflowTaskFailed:
     (failed,) = of_type(await handle.fetch_history(), WorkflowTaskFailed)
     return failed
 

@@ -117,7 +117,7 @@ async def test_a_worker_with_nothing_to_do_hears_signals_after_its_sessions_have
             assert await handle.result() == ["Hello, Ada", "Hello, you"]
 
 
-async def waits_for_a_signal(handle: WorkflowHandle[Any]) -> bool:
+async def waits_for_a_signal(handle: WorkflowHandle[Any, Any]) -> bool:
     """Its timer, the last thing before the signal, has fired."""
     return bool(of_type(await handle.fetch_history(), TimerFired))
 

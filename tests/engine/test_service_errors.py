@@ -50,7 +50,7 @@ class Door:
         self.is_open = True
 
 
-ASKED: dict[str, Callable[[WorkflowHandle[Any]], Awaitable[Any]]] = {
+ASKED: dict[str, Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]] = {
     "result": lambda handle: handle.result(),
     "describe": lambda handle: handle.describe(),
     "history": lambda handle: handle.fetch_history(),
@@ -80,7 +80,7 @@ async def test_a_closed_run_takes_nothing_more(client: Client, what: str) -> Non
     assert caught.value.status is RPCStatusCode.NOT_FOUND
 
 
-async def follow(handle: WorkflowHandle[Any]) -> None:
+async def follow(handle: WorkflowHandle[Any, Any]) -> None:
     async for _ in handle.fetch_history_events(wait_new_event=True, rpc_timeout=SHORT):
         pass
 
@@ -95,7 +95,7 @@ async def follow(handle: WorkflowHandle[Any]) -> None:
     ids=["result", "query", "events"],
 )
 async def test_what_does_not_come_in_time_exceeds_its_deadline(
-    client: Client, wait: Callable[[WorkflowHandle[Any]], Awaitable[Any]]
+    client: Client, wait: Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
 ) -> None:
     handle = await client.start_workflow(Door.run, id="door")  # and no worker
     with pytest.raises(RPCError, match=r"within 0\.03 s") as caught:

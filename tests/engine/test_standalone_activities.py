@@ -20,7 +20,14 @@ from durable.client import (
     RPCError,
     RPCStatusCode,
 )
-from durable.common import ActivityIDConflictPolicy, ActivityIDReusePolicy
+from durable.common import (
+    ActivityIDConflictPolicy,
+    ActivityIDReusePolicy,
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
 from durable.exceptions import (
     ActivityAlreadyStartedError,
     ApplicationError,
@@ -39,6 +46,7 @@ QUEUE: dict[str, Any] = {"task_queue": "default", "start_to_close_timeout": TEN_
 ONCE = RetryPolicy(maximum_attempts=1)
 QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=5))
 LEASE = timedelta(seconds=0.5)
+CITY = SearchAttributeKey.for_keyword("City")
 
 
 class Work:
@@ -160,7 +168,7 @@ async def test_its_failure_is_the_callers(client: Client, make_worker: MakeWorke
     assert isinstance(caught.value.cause, ApplicationError)
     assert caught.value.cause.type == "Flaky"
     assert described.status is ActivityExecutionStatus.FAILED
-    assert isinstance(described.last_failure, ApplicationError)
+    assert isinstance(await described.last_failure(), ApplicationError)
     assert (described.attempt, described.run_state) == (1, None)
 
 
@@ -248,8 +256,95 @@ async def test_it_tells_when_its_next_attempt_is_due(client: Client, make_worker
 
     assert described.current_retry_interval == timedelta(hours=1)
     assert described.next_attempt_schedule_time is not None
-    assert isinstance(described.last_failure, ApplicationError)
+    assert isinstance(await described.last_failure(), ApplicationError)
     assert described.retry_policy.initial_interval == timedelta(hours=1)
+
+
+async def test_it_keeps_what_its_start_says_about_it(client: Client, make_worker: MakeWorker, work: Work) -> None:
+    async with make_worker(*all_of(work)):
+        handle = await client.start_activity(
+            work.double,
+            1,
+            id="job",
+            search_attributes=TypedSearchAttributes([SearchAttributePair(CITY, "Rome")]),
+            priority=Priority(priority_key=1, fairness_key="a tenant"),
+            summary="twice one",
+            **QUEUE,
+        )
+        await handle.result()
+    described = await handle.describe()
+    listed = [each async for each in client.list_activities()]
+
+    assert (described.priority, described.summary) == (Priority(priority_key=1, fairness_key="a tenant"), "twice one")
+    assert work.infos[0].priority == described.priority
+    assert [each.typed_search_attributes.get(CITY) for each in (described, *listed)] == ["Rome", "Rome"]
+
+
+async def test_its_description_tells_what_went_in_and_what_came_out(
+    client: Client, make_worker: MakeWorker, work: Work
+) -> None:
+    async with make_worker(*all_of(work)):
+        retried = await client.start_activity(work.flaky, 1, id="retried", retry_policy=QUICKLY, **QUEUE)
+        failed = await client.start_activity(work.flaky, 9, id="failed", retry_policy=ONCE, **QUEUE)
+        await retried.result()
+        with pytest.raises(ActivityFailureError) as caught:
+            await failed.result()
+    good, bad = await retried.describe(), await failed.describe()
+
+    assert (good.has_input(), await good.input([int])) == (True, [1])
+    assert (good.has_result(), await good.result(float), good.has_outcome_failure()) == (True, 2.0, False)
+    assert good.has_last_failure() and await good.outcome_failure() is None
+    assert str(await good.last_failure()) == "Flaky: not yet"
+    assert (bad.has_result(), await bad.result(), bad.has_outcome_failure()) == (False, None, True)
+    assert repr(await bad.outcome_failure()) == repr(caught.value.cause)
+    assert (good.last_deployment_version, bad.last_deployment_version) == (None, None)
+    assert (good.has_heartbeat_details(), await good.heartbeat_details()) == (False, None)
+
+
+@pytest.mark.parametrize("how", ["cancel", "terminate"])
+async def test_its_description_tells_the_failure_that_its_end_is_to_its_caller(
+    client: Client, make_worker: MakeWorker, work: Work, how: str
+) -> None:
+    async with make_worker(*all_of(work)):
+        handle = await client.start_activity(work.hang, id="job", **QUEUE)
+        await work.begun.wait()
+        assert not (await handle.describe()).has_outcome_failure()
+        await getattr(handle, how)(reason="enough")
+        with pytest.raises(ActivityFailureError) as caught:
+            await handle.result()
+
+    assert repr(await (await handle.describe()).outcome_failure()) == repr(caught.value.cause)
+
+
+async def test_it_is_paused_and_unpaused(client: Client, make_worker: MakeWorker, work: Work) -> None:
+    policy = RetryPolicy(initial_interval=timedelta(hours=1))
+    async with make_worker(*all_of(work)):
+        handle = await client.start_activity(work.flaky, 1, id="job", retry_policy=policy, **QUEUE)
+
+        async def has_failed() -> bool:
+            return (await handle.describe()).has_last_failure()
+
+        await until(has_failed)
+        await handle.pause(reason="to look at it")
+        paused = await handle.describe()
+        await handle.unpause()
+        unpaused = await handle.describe()
+        await handle.terminate()
+
+        assert (paused.status, paused.run_state) == (ActivityExecutionStatus.RUNNING, PendingActivityState.PAUSED)
+        assert unpaused.run_state is PendingActivityState.SCHEDULED
+        with pytest.raises(RPCError, match=r"^activity 'job' is over") as refused:
+            await handle.pause()
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+
+
+async def test_what_no_worker_has_taken_up_cant_be_paused_yet(client: Client, work: Work) -> None:
+    handle = await client.start_activity(work.hang, id="job", **QUEUE)
+
+    with pytest.raises(RPCError, match=r"^activity 'job' has not been taken up by a worker") as refused:
+        await handle.pause()
+
+    assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
 
 
 # Ids, policies, bad input ---------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Cart:
         self.paid = True
 
 
-def operation(conflict: Conflict = Conflict.USE_EXISTING, **options: Any) -> WithStartWorkflowOperation[list[str]]:
+def operation(conflict: Conflict = Conflict.USE_EXISTING, **options: Any) -> WithStartWorkflowOperation[Any, list[str]]:
     return WithStartWorkflowOperation(Cart.run, "Ann", id="cart", id_conflict_policy=conflict, **options)
 
 
@@ -124,7 +124,7 @@ async def test_a_rejected_update_leaves_the_workflow_that_it_has_started(
 
 
 async def test_the_same_update_is_found_again_whatever_the_policies(client: Client, make_worker: MakeWorker) -> None:
-    async def add(*, item: str, id: str, start: WithStartWorkflowOperation[Any]) -> Any:
+    async def add(*, item: str, id: str, start: WithStartWorkflowOperation[Any, Any]) -> Any:
         return await client.execute_update_with_start_workflow(Cart.add, item, id=id, start_workflow_operation=start)
 
     async with make_worker(Cart):

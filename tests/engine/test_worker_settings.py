@@ -48,6 +48,18 @@ class Waiting:
         return f"{first} {workflow.patched('politeness')}"
 
 
+@workflow.defn
+async def deployed() -> tuple[object, bool]:
+    info = workflow.info()
+    return info.get_current_deployment_version(), info.is_target_worker_deployment_version_changed()
+
+
+async def test_a_run_is_of_no_deployment_whatever_its_worker_says(client: Client, make_worker: MakeWorker) -> None:
+    version = WorkerDeploymentConfig(WorkerDeploymentVersion("shop", "1"), use_worker_versioning=True)
+    async with make_worker(deployed, deployment_config=version):
+        assert await client.execute_workflow(deployed, id="w") == (None, False)
+
+
 @activity.defn
 async def nothing() -> None: ...
 

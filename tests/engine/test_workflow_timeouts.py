@@ -67,7 +67,7 @@ async def idle() -> None:
     """Makes a worker that has no workflows."""
 
 
-async def times_out(handle: WorkflowHandle[Any]) -> TimeoutError:
+async def times_out(handle: WorkflowHandle[Any, Any]) -> TimeoutError:
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
     assert isinstance(failed.value.cause, TimeoutError)

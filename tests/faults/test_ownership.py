@@ -126,7 +126,7 @@ async def found_dead(place: Place, identity: str) -> None:
     await until(is_dead)
 
 
-async def end_of(workflow: Any, handle: WorkflowHandle[Any]) -> Any:
+async def end_of(workflow: Any, handle: WorkflowHandle[Any, Any]) -> Any:
     """The result; the history must be sound, end once, and replay."""
     result = await handle.result()
     history = await handle.fetch_history()

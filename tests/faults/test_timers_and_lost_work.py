@@ -38,7 +38,7 @@ async def sleeping(seconds: float) -> str:
     return "awake"
 
 
-async def fired_once(handle: WorkflowHandle[Any]) -> tuple[TimerStarted, TimerFired]:
+async def fired_once(handle: WorkflowHandle[Any, Any]) -> tuple[TimerStarted, TimerFired]:
     history = await handle.fetch_history()
     assert_sound(history.events)
     await assert_replays(sleeping, history)

@@ -66,7 +66,7 @@ async def one_activity(name: str) -> list[int] | int:
     return result
 
 
-async def started(handle: WorkflowHandle[object]) -> None:
+async def started(handle: WorkflowHandle[object, object]) -> None:
     """Its activity is under way."""
 
     async def under_way() -> bool:

@@ -148,7 +148,7 @@ async def test_f21_a_signal_at_the_instant_of_closing_is_read_or_refused_aloud(
         await workflow.wait_condition(workflow.all_handlers_finished)
         return got
 
-    async def tell(handle: WorkflowHandle[Any], text: str) -> str | None:
+    async def tell(handle: WorkflowHandle[Any, Any], text: str) -> str | None:
         try:
             await handle.signal("tell", text)
         except RPCError as error:

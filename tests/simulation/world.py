@@ -247,7 +247,7 @@ class Process(SimHost):
         """Do what is left of one errand; whatever was not acknowledged is asked for again."""
         if errand.over:
             return
-        handle: WorkflowHandle[Any] = await self._until_told(
+        handle: WorkflowHandle[Any, Any] = await self._until_told(
             lambda: client.start_workflow(
                 Interpreter.run,
                 args=[errand.program.steps, errand.program.ending],
@@ -272,7 +272,7 @@ class Process(SimHost):
             run_id = following
             following = successor_of(await self._until_told(lambda: client.database.closing_event(run_id)))  # noqa: B023
 
-    async def _do(self, handle: WorkflowHandle[Any], errand: Errand, task: tuple[Any, ...]) -> None:
+    async def _do(self, handle: WorkflowHandle[Any, Any], errand: Errand, task: tuple[Any, ...]) -> None:
         match task:
             case ("pause", seconds):
                 await asyncio.sleep(seconds)
@@ -295,7 +295,7 @@ class Process(SimHost):
             case _:
                 raise ValueError(f"no such task: {task}")
 
-    async def _signal(self, handle: WorkflowHandle[Any], errand: Errand, number: int) -> None:
+    async def _signal(self, handle: WorkflowHandle[Any, Any], errand: Errand, number: int) -> None:
         request_id = errand.request_id(number)
         sent = self._world.watcher.signals_sent.setdefault(errand.workflow_id, [])
         if request_id not in sent:
@@ -304,7 +304,7 @@ class Process(SimHost):
             errand.signals_told = number + 1
             self._world.watcher.acknowledge(errand.run_id, request_id)
 
-    async def _update(self, handle: WorkflowHandle[Any], errand: Errand, number: int) -> None:
+    async def _update(self, handle: WorkflowHandle[Any, Any], errand: Errand, number: int) -> None:
         """It is waited for to its end; sent again with its id when there was no answer."""
         update_id, watcher = f"{errand.workflow_id}-update-{number}", self._world.watcher
         try:
@@ -319,7 +319,7 @@ class Process(SimHost):
         else:
             watcher.update_answered(errand.run_id, update_id, result == 2 * number and not is_rejected(number))
 
-    async def _query(self, handle: WorkflowHandle[Any], errand: Errand) -> None:
+    async def _query(self, handle: WorkflowHandle[Any, Any], errand: Errand) -> None:
         while True:
             told, calm = errand.signals_told, self._world.calm and self.has_right_time
             try:

@@ -2,8 +2,8 @@
 and drops from the documentation's tables what differs no more.
 
 Of every public name of a module: is it there; can it be called the same way (parameters, their kinds, their defaults);
-has a class the same members and the same ancestors, an enum the same values, a TypedDict the same keys? Ours may add
-keyword-only parameters, members and keys, and give defaults to what is required there.
+has a class the same members, ancestors and number of type parameters, an enum the same values, a TypedDict the same
+keys? Ours may add keyword-only parameters, members and keys, and give defaults to what is required there.
 """
 
 from __future__ import annotations
@@ -193,7 +193,18 @@ def _classes(theirs: type[Any], ours: type[Any]) -> Iterator[tuple[str, str]]:
     yield from _ancestors(theirs, ours)
     if not getattr(theirs, "_is_protocol", False):
         yield from (("", f"{CONSTRUCTOR}: {what}") for what in _callables(theirs, ours))
+    yield from _type_parameters(theirs, ours)
     yield from _members(theirs, ours, ours)
+
+
+def _type_parameters(theirs: Any, ours: Any) -> Iterator[tuple[str, str]]:
+    """Could an annotation that gives theirs its types give them to ours? (It is evaluated when it is met.)"""
+    parameters = getattr(theirs, "__parameters__", ())
+    if parameters:
+        try:
+            ours[(Any,) * len(parameters)]
+        except TypeError:
+            yield "", f"does not take {len(parameters)} type parameters"
 
 
 def _ancestors(theirs: type[Any], ours: type[Any]) -> Iterator[tuple[str, str]]:

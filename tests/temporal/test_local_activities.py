@@ -35,7 +35,7 @@ SCENARIOS = {
 # Ours, there ----------------------------------------------------------------------------------------------------------
 
 
-async def types(handle: WorkflowHandle[Any]) -> list[str]:
+async def types(handle: WorkflowHandle[Any, Any]) -> list[str]:
     return histories.types(await handle.fetch_history())
 
 
@@ -50,7 +50,7 @@ async def test_a_history_of_ours_with_local_activities_replays_in_temporals_repl
         async with Worker(
             client, workflows=local_flows.WORKFLOWS, activities=local_flows.ACTIVITIES, task_queue="orders"
         ):
-            handle: WorkflowHandle[Any] = await scenario.play(client, "w", "orders", types)
+            handle: WorkflowHandle[Any, Any] = await scenario.play(client, "w", "orders", types)
             history = await handle.fetch_history()
 
     assert histories.types(history)[-1] == "WorkflowExecutionCompleted"

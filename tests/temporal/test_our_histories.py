@@ -27,14 +27,14 @@ class HastyReminder:
         return f"{seconds} would have been too late"
 
 
-async def types(handle: WorkflowHandle[Any]) -> list[str]:
+async def types(handle: WorkflowHandle[Any, Any]) -> list[str]:
     return histories.types(await handle.fetch_history())
 
 
 async def played(scenario: Scenario) -> WorkflowHistory:
     async with await Client.connect("sqlite://") as client:
         async with Worker(client, workflows=flows.WORKFLOWS, activities=flows.ACTIVITIES, task_queue="orders"):
-            handle: WorkflowHandle[Any] = await scenario.play(client, "w", "orders", types)
+            handle: WorkflowHandle[Any, Any] = await scenario.play(client, "w", "orders", types)
             return await handle.fetch_history()
 
 

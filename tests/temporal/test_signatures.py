@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 import pytest
 
@@ -23,6 +23,9 @@ def test_each_entry_of_the_table_has_a_reason() -> None:
     assert {difference.module for difference in tabled()} <= set(MODULES)
     assert all(len(reason) > 5 for reason in tabled().values())
 
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 # The judge itself: it sees what it must. ------------------------------------------------------------------------------
 
@@ -41,6 +44,12 @@ class Colour(enum.IntEnum):
 class Keys(TypedDict):
     one: int
     two: int
+
+
+class Pair(Generic[S, T]): ...
+
+
+class One(Generic[S]): ...
 
 
 @dataclass
@@ -110,6 +119,8 @@ def other_data() -> type:
                 "settable can't be set",
             ],
         ),
+        (Pair, Pair, []),
+        (Pair, One, ["does not take 2 type parameters"]),
         (type("Wrong", (ValueError,), {}), type("Wrong", (Exception,), {}), ["is no ValueError"]),
         (Data, SimpleNamespace(), ["no class"]),
     ],

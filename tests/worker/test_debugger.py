@@ -101,7 +101,7 @@ def session(recorded: WorkflowHistory) -> Session:
     return session_on(flow, recorded)
 
 
-async def scheduled(handle: WorkflowHandle[None]) -> WorkflowHistory | None:
+async def scheduled(handle: WorkflowHandle[Any, None]) -> WorkflowHistory | None:
     """The history, as soon as its first workflow task is in it."""
     history = await handle.fetch_history()
     return history if len(history.events) >= 6 else None

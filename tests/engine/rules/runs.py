@@ -9,7 +9,7 @@ from durable.history.messages import HOLDS_OPEN
 from tests.engine.histories import until
 
 
-async def parked(handle: WorkflowHandle[Any]) -> str:
+async def parked(handle: WorkflowHandle[Any, Any]) -> str:
     """Why the run is parked, as soon as it is."""
 
     async def reason() -> str | None:
@@ -18,7 +18,7 @@ async def parked(handle: WorkflowHandle[Any]) -> str:
     return str(await until(reason))
 
 
-async def sent(handle: WorkflowHandle[Any], count: int) -> None:
+async def sent(handle: WorkflowHandle[Any, Any], count: int) -> None:
     """Wait until so many signals, updates and cancel requests are unread, so that one workflow task reads them all."""
 
     async def all_are_there() -> bool:

@@ -78,7 +78,7 @@ class Escapes:
 WHERE = ("init", "run", "condition", "later", "sync signal", "async signal")
 
 
-async def start_all(client: Client, how: str) -> list[WorkflowHandle[Any]]:
+async def start_all(client: Client, how: str) -> list[WorkflowHandle[Any, Any]]:
     handles = [await client.start_workflow(Escapes.run, args=[where, how], id=where) for where in WHERE]
     for handle in handles:
         await handle.signal(Escapes.sync_signal)
