@@ -656,6 +656,38 @@ async def corpus_outside(question: str) -> str:
     return await ask_outside(question)
 
 
+@workflow.defn
+async def corpus_local_left() -> int:
+    """Left open while its local activity waits to be tried again."""
+    return await workflow.execute_local_activity(
+        second_time_lucky, start_to_close_timeout=timedelta(seconds=10), local_retry_threshold=timedelta(hours=1)
+    )
+
+
+@workflow.defn
+class CorpusAsked:
+    """Left open with an update that is accepted, and waits for a signal."""
+
+    def __init__(self) -> None:
+        self.answer = ""
+        self.asked = False
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: self.asked and workflow.all_handlers_finished())
+        return self.answer
+
+    @workflow.update
+    async def ask(self, question: str) -> str:
+        self.asked = True
+        await workflow.wait_condition(lambda: self.answer != "")
+        return f"{question} {self.answer}"
+
+    @workflow.signal
+    def say(self, answer: str) -> None:
+        self.answer = answer
+
+
 WORKFLOWS = [
     corpus_sequence,
     corpus_retries,
@@ -691,6 +723,8 @@ WORKFLOWS = [
     CorpusAnything,
     corpus_local,
     corpus_outside,
+    corpus_local_left,
+    CorpusAsked,
 ]
 ACTIVITIES = [
     double,

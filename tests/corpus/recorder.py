@@ -24,6 +24,7 @@ from durable.client import (
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
 )
 from durable.common import Priority, SearchAttributePair, TypedSearchAttributes
 from durable.converter import failure
@@ -244,6 +245,20 @@ async def _standalone(client: Client) -> None:
     )
 
 
+async def _locally_retried(client: Client) -> None:
+    handle = await client.start_workflow(flows.corpus_local_left, id="open-local")
+
+    async def has_failed() -> bool:
+        return any(each.last_failure for each in (await handle.describe()).pending_activities)
+
+    await until(has_failed)
+
+
+async def _asked(client: Client) -> None:
+    handle = await client.start_workflow(flows.CorpusAsked.run, id="open-asked")
+    await handle.start_update(flows.CorpusAsked.ask, "who?", id="asked", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+
+
 async def _paused(client: Client) -> None:
     await _retried(client, "open-paused")
     await client.get_workflow_handle("open-paused").pause_activity("1", reason="for the record")
@@ -320,5 +335,7 @@ OPEN: list[Drive] = [
     _goes(flows.corpus_elsewhere, id="open-elsewhere", event="ActivityTaskScheduled"),
     _retried,
     _paused,
+    _locally_retried,
+    _asked,
     _goes(flows.corpus_left, id="open-parent", event="ChildWorkflowExecutionStarted"),
 ]

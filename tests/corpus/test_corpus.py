@@ -50,7 +50,14 @@ _ENDS_OF_FIRST = {
     "open-sleep": 10,
     "open-unbegun": 110,
 }
-_ENDS = _ENDS_OF_FIRST | {"open-child": "hello", "open-parent": "hello", "open-outside": "many", "open-paused": 2}
+_ENDS = _ENDS_OF_FIRST | {
+    "open-asked": "me",
+    "open-child": "hello",
+    "open-local": 2,
+    "open-outside": "many",
+    "open-parent": "hello",
+    "open-paused": 2,
+}
 
 
 def ends(recorded: Path) -> dict[str, Any]:
@@ -149,8 +156,8 @@ async def test_a_recorded_database_lists_shows_and_replays_its_runs(recorded: Pa
     }
     assert {run.id for run in described if run.parked} == {BROKEN}
     assert {run.id for run in described if run.pending_messages} >= {"open-box", "open-cancelled", "open-sleep"}
-    pending = {run.id for run in described if run.pending_activities}
-    assert pending == {"open-elsewhere", "open-outside", "open-paused", "open-retry"} & ends(recorded).keys()
+    held = {"open-elsewhere", "open-local", "open-outside", "open-paused", "open-retry"}
+    assert {run.id for run in described if run.pending_activities} == held & ends(recorded).keys()
     assert replayed.replay_failures == {}
 
 
@@ -185,6 +192,9 @@ async def test_what_a_recorded_database_has_left_open_goes_on_to_its_end(recorde
             await client.get_workflow_handle("open-child").signal("word", "hello")
             await client.get_workflow_handle("open-paused").unpause_activity("1")
             await client.get_async_activity_handle(workflow_id="open-outside", activity_id="1").complete("many")
+            asked = client.get_workflow_handle("open-asked")
+            await asked.signal(flows.CorpusAsked.say, "me")
+            assert await asked.get_update_handle("asked").result() == "who? me"
             assert await client.get_activity_handle("open-standalone", result_type=int).result() == 18
         ended = {id: await outcome(client, id) for id in left}
 
