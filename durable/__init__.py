@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "RetryPolicy", "Worker", "activity", "workflow"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {"Client": "durable.client", "RetryPolicy": "durable.common", "Worker": "durable.worker"}
 

@@ -9,12 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from durable.history.commands import Command, RecordMarker
-from durable.history.events import CommandEvent, MarkerRecorded
+from durable.history.events import CommandEvent, MarkerRecorded, UpsertWorkflowSearchAttributes
 from durable.history.values import Payload
 from durable.workflow.info import Info
 
 MARKER = "core_patch"
 _DATA = "patch-data"
+_INDEX = "TemporalChangeVersion"
+"""The search attribute in which Temporal's SDKs list a run's patches: set by themselves, beside each marker."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,24 @@ def patches_asked(commands: Sequence[Command]) -> set[str]:
 
 
 def without_unasked(recorded: Sequence[CommandEvent], asked: set[str]) -> list[CommandEvent]:
-    """What is recorded, but for deprecated patches that the code does not ask for any more."""
-    return [event for event in recorded if not _is_unasked(event, asked)]
+    """What is recorded, but for deprecated patches that the code forgot, and what Temporal notes beside each patch."""
+    before = (None, *recorded)
+    return [
+        event
+        for event, previous in zip(recorded, before, strict=False)
+        if not (_is_unasked(event, asked) or _is_index(event, previous))
+    ]
 
 
 def _is_unasked(event: CommandEvent, asked: set[str]) -> bool:
     patch = patch_of(event) if isinstance(event, MarkerRecorded) else None
     return patch is not None and patch.deprecated and patch.id not in asked
+
+
+def _is_index(event: CommandEvent, previous: CommandEvent | None) -> bool:
+    return (
+        isinstance(event, UpsertWorkflowSearchAttributes)
+        and event.search_attributes.keys() == {_INDEX}
+        and isinstance(previous, MarkerRecorded)
+        and patch_of(previous) is not None
+    )

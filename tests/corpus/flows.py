@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,9 @@ import anyio
 from pydantic import BaseModel, ConfigDict
 
 from durable import RetryPolicy, activity, workflow
-from durable.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from durable.common import Priority, RawValue, SearchAttributeKey
+from durable.exceptions import ActivityError, ApplicationError, ChildWorkflowError, is_cancelled_exception
+from durable.workflow import LocalActivityConfig
 
 TICK = 0.02
 LONG = 3600.0
@@ -485,6 +488,206 @@ async def corpus_elsewhere() -> int:
     )
 
 
+# Messages, versions, and other runs. ---------------------------------------------------------------------------------
+
+
+@workflow.defn
+class CorpusCounter:
+    """Counts by updates; one that is too much is refused. Goes on as a new run in between."""
+
+    @workflow.init
+    def __init__(self, count: int, runs: int) -> None:
+        self.count = count
+        self.told: list[int] = []
+
+    @workflow.run
+    async def run(self, count: int, runs: int) -> int:
+        await workflow.wait_condition(lambda: self.count >= 3 * runs and workflow.all_handlers_finished())
+        if runs < 2:
+            workflow.continue_as_new(args=[self.count, runs + 1])
+        return self.count
+
+    @workflow.update
+    async def add(self, number: int) -> int:
+        self.count += await double(number)
+        return self.count
+
+    @add.validator
+    def not_too_much(self, number: int) -> None:
+        if number > 100:
+            raise ValueError("too much")
+
+
+@workflow.defn
+async def corpus_patched() -> int:
+    """Recorded with the newer of two patches; the older one is no more asked for."""
+    workflow.deprecate_patch("older")
+    return await double(4 if workflow.patched("newer") else 3)
+
+
+@workflow.defn
+async def corpus_received() -> str:
+    """A child, or whoever somebody signals."""
+    return await workflow.receive("word", str)
+
+
+@workflow.defn
+async def corpus_family() -> list[str]:
+    """Children that complete, fail and are cancelled; a signal to one, and to nobody."""
+    child = await workflow.start_child_workflow(corpus_received, id="corpus-child")
+    await child.signal("word", "hello")
+    told = [await child]
+    for flow, arguments in ((corpus_failure, []), (corpus_sequence, [1])):
+        try:
+            told.append(str(await workflow.execute_child_workflow(flow, args=arguments, id=f"corpus-{len(told)}")))
+        except ChildWorkflowError as error:
+            told.append(type(error.cause).__name__)
+    unheard = await workflow.start_child_workflow(corpus_received, id="corpus-unheard")
+    unheard.cancel("for the record")
+    try:
+        await unheard
+    except ChildWorkflowError as error:
+        told.append(type(error.cause).__name__)
+    try:
+        await workflow.get_external_workflow_handle("corpus-nobody").signal("word", "hello")
+    except ApplicationError as error:
+        told.append(error.message)
+    return told
+
+
+@workflow.defn
+async def corpus_left() -> str:
+    """Left open while its child waits; the child hears of its end when it comes."""
+    return await workflow.execute_child_workflow(corpus_received, id="open-child")
+
+
+@workflow.defn
+async def corpus_carried(done: list[str]) -> list[str]:
+    """A run for each word: the words that are not read yet go over to the next run."""
+    done = [*done, await workflow.receive("word", str)]
+    if len(done) < 3:
+        workflow.continue_as_new(done)
+    return done
+
+
+# Runs by policies and options. ----------------------------------------------------------------------------------------
+
+
+@workflow.defn
+async def corpus_tried_again(number: int) -> list[Any]:
+    """Fails at first; the run that follows it knows why."""
+    attempt = workflow.info().attempt
+    doubled = await double(number)
+    if attempt < 2:
+        raise ApplicationError("not yet", doubled, type="Passing")
+    return [attempt, doubled, str(workflow.get_last_failure())]
+
+
+@workflow.defn
+async def corpus_scheduled() -> int:
+    """By a cron schedule: each run adds to what the one before has returned."""
+    before = workflow.get_last_completion_result(int) if workflow.has_last_completion_result() else 0
+    return before + await double(1)
+
+
+STATE = SearchAttributeKey.for_keyword("CorpusState")
+WEIGHT = SearchAttributeKey.for_float("CorpusWeight")
+PLACES = SearchAttributeKey.for_keyword_list("CorpusPlaces")
+
+
+@workflow.defn
+async def corpus_described() -> str:
+    """Begun with a memo and search attributes, and changes both; says what its steps are for."""
+    workflow.upsert_search_attributes([STATE.value_set("under way"), WEIGHT.value_unset()])
+    workflow.upsert_memo({"owner": None, "parts": [1, 2]})
+    workflow.set_current_details("half-way")
+    await workflow.sleep(TICK, summary="a pause")
+    number = await workflow.execute_activity(
+        double, 5, start_to_close_timeout=timedelta(seconds=10), summary="a step", priority=Priority(priority_key=1)
+    )
+    workflow.upsert_search_attributes([STATE.value_set("done"), PLACES.value_set(["here", "there"])])
+    return f"{number}, {workflow.memo_value('parts', type_hint=list[int])}"
+
+
+@workflow.defn(dynamic=True)
+class CorpusAnything:
+    """Takes every type that has no workflow of its own."""
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> str:
+        number = workflow.payload_converter().from_payload(args[0].payload, int)
+        return f"{workflow.info().workflow_type} {await double(number)}"
+
+
+# Activities of other kinds. -------------------------------------------------------------------------------------------
+
+
+@workflow.defn
+async def corpus_local() -> list[Any]:
+    """Local activities: one after the other, side by side, beside a timer, failed, and tried again after a timer."""
+    soon: LocalActivityConfig = {"start_to_close_timeout": timedelta(seconds=10)}
+    told: list[Any] = [await workflow.execute_local_activity(double, 1, **soon)]
+    told += await asyncio.gather(
+        workflow.execute_local_activity(double, 2, **soon),
+        workflow.execute_local_activity(double, 3, **soon),
+        workflow.sleep(TICK),
+    )
+    try:
+        await workflow.execute_local_activity(decline, "5", **soon)
+    except ActivityError as error:
+        told.append(type(error.cause).__name__)
+    told.append(
+        await workflow.execute_local_activity(
+            third_time_lucky, retry_policy=QUICKLY, local_retry_threshold=timedelta(milliseconds=12), **soon
+        )
+    )
+    return told
+
+
+@activity.defn(start_to_close_timeout=timedelta(days=36500))
+async def ask_outside(question: str) -> str:
+    """Whoever knows the ids completes it."""
+    activity.raise_complete_async()
+
+
+@workflow.defn
+async def corpus_outside(question: str) -> str:
+    """Waits for an answer from outside; closed, or left open."""
+    return await ask_outside(question)
+
+
+@workflow.defn
+async def corpus_local_left() -> int:
+    """Left open while its local activity waits to be tried again."""
+    return await workflow.execute_local_activity(
+        second_time_lucky, start_to_close_timeout=timedelta(seconds=10), local_retry_threshold=timedelta(hours=1)
+    )
+
+
+@workflow.defn
+class CorpusAsked:
+    """Left open with an update that is accepted, and waits for a signal."""
+
+    def __init__(self) -> None:
+        self.answer = ""
+        self.asked = False
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: self.asked and workflow.all_handlers_finished())
+        return self.answer
+
+    @workflow.update
+    async def ask(self, question: str) -> str:
+        self.asked = True
+        await workflow.wait_condition(lambda: self.answer != "")
+        return f"{question} {self.answer}"
+
+    @workflow.signal
+    def say(self, answer: str) -> None:
+        self.answer = answer
+
+
 WORKFLOWS = [
     corpus_sequence,
     corpus_retries,
@@ -508,6 +711,20 @@ WORKFLOWS = [
     corpus_in_retry,
     corpus_in_sleep,
     corpus_elsewhere,
+    CorpusCounter,
+    corpus_patched,
+    corpus_received,
+    corpus_family,
+    corpus_left,
+    corpus_carried,
+    corpus_tried_again,
+    corpus_scheduled,
+    corpus_described,
+    CorpusAnything,
+    corpus_local,
+    corpus_outside,
+    corpus_local_left,
+    CorpusAsked,
 ]
 ACTIVITIES = [
     double,
@@ -521,4 +738,5 @@ ACTIVITIES = [
     undo,
     take,
     second_time_lucky,
+    ask_outside,
 ]

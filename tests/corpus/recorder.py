@@ -19,8 +19,16 @@ from unittest import mock
 import msgspec
 
 from durable import Client, Worker, workflow
-from durable.client import WorkflowFailureError, WorkflowHandle
+from durable.client import (
+    ActivityFailureError,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
+)
+from durable.common import Priority, SearchAttributePair, TypedSearchAttributes
 from durable.converter import failure
+from durable.history import cron
 from durable.history.database import Database
 from durable.history.host import Machine
 from durable.history.stores import open_store
@@ -67,7 +75,7 @@ async def record(directory: Path) -> None:
     """Write the corpus into ``directory``, which must not be there yet."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "durable.db"
-        with _without_stacks():
+        with _without_stacks(), mock.patch.object(cron, "LEAST_US", 1_000):
             async with _connected(path) as client:
                 await _run_all(client)
                 histories, rows = list[Any](), list[Any]()
@@ -97,11 +105,15 @@ async def _run_all(client: Client) -> None:
         for queue in (MENDING, BROKEN):
             handle = await client.start_workflow(flows.corpus_mended, 7, id=queue, task_queue=queue)
             await _until(handle, "WorkflowTaskFailed")
+    carried = await client.start_workflow(flows.corpus_carried, [], id="carried")
+    for word in ("one", "two", "three"):
+        await carried.signal("word", word)
     async with _worker(client, "default"), _worker(client, MENDING):
         async with asyncio.TaskGroup() as group:
             for drive in (*CLOSED, *OPEN):
                 group.create_task(drive(client))
         await _ended(client.get_workflow_handle(MENDING))
+        await _ended(carried)
     # Nobody works now: what comes stays unread.
     box = client.get_workflow_handle("open-box")
     await box.signal(CorpusBox.put, 8)
@@ -186,8 +198,74 @@ async def _boxed(client: Client) -> None:
     await _ended(handle)
 
 
-async def _retried(client: Client) -> None:
-    handle = await client.start_workflow(flows.corpus_in_retry, id="open-retry")
+async def _counted(client: Client) -> None:
+    handle = await client.start_workflow(flows.CorpusCounter.run, args=[0, 1], id="counter")
+    for place, number in enumerate((1, 1, 1000, 1)):
+        with contextlib.suppress(WorkflowUpdateFailedError):
+            await handle.execute_update(flows.CorpusCounter.add, number, id=f"add-{place}")
+    await _ended(handle)
+
+
+async def _scheduled(client: Client) -> None:
+    handle = await client.start_workflow(flows.corpus_scheduled, id="scheduled", cron_schedule="@every 20ms")
+
+    async def two_are_done() -> bool:
+        return (await client.count_workflows("WorkflowId = 'scheduled' AND ExecutionStatus = 'Completed'")).count >= 2
+
+    await until(two_are_done)
+    await handle.terminate()
+
+
+async def _outside(client: Client) -> None:
+    for id in ("outside", "open-outside"):
+        await _goes(flows.corpus_outside, "how many?", id=id, event="ActivityTaskScheduled")(client)
+        await until(_is_asked(client, id))
+    await client.get_async_activity_handle(workflow_id="outside", activity_id="1").complete("many")
+    await _ended(client.get_workflow_handle("outside"))
+
+
+def _is_asked(client: Client, id: str) -> Callable[[], Coroutine[Any, Any, bool]]:
+    """Has the attempt gone on without its code?"""
+
+    async def is_asked() -> bool:
+        (asked,) = (await client.get_workflow_handle(id).describe()).pending_activities
+        return asked.started is not None and asked.worker is None
+
+    return is_asked
+
+
+async def _standalone(client: Client) -> None:
+    with contextlib.suppress(ActivityFailureError):
+        for call, argument in ((flows.double, 21), (flows.decline, "6")):
+            await client.execute_activity(
+                call, argument, id=f"standalone-{argument}", task_queue="default", start_to_close_timeout=PATIENCE
+            )
+    await client.start_activity(
+        flows.double, 9, id="open-standalone", task_queue=ELSEWHERE, start_to_close_timeout=PATIENCE
+    )
+
+
+async def _locally_retried(client: Client) -> None:
+    handle = await client.start_workflow(flows.corpus_local_left, id="open-local")
+
+    async def has_failed() -> bool:
+        return any(each.last_failure for each in (await handle.describe()).pending_activities)
+
+    await until(has_failed)
+
+
+async def _asked(client: Client) -> None:
+    handle = await client.start_workflow(flows.CorpusAsked.run, id="open-asked")
+    await handle.start_update(flows.CorpusAsked.ask, "who?", id="asked", wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+
+
+async def _paused(client: Client) -> None:
+    await _retried(client, "open-paused")
+    await client.get_workflow_handle("open-paused").pause_activity("1", reason="for the record")
+
+
+async def _retried(client: Client, id: str = "open-retry") -> None:
+    handle = await client.start_workflow(flows.corpus_in_retry, id=id)
 
     async def has_failed() -> bool:
         return any(each.last_failure for each in (await handle.describe()).pending_activities)
@@ -228,6 +306,27 @@ CLOSED: list[Drive] = [
     _ends(flows.corpus_chance, id="chance"),
     _ends(flows.corpus_values, flows.ORDER, flows.ORDER.lines, id="values", kwargs={"colour": flows.Colour.BLUE}),
     _terminated,
+    _counted,
+    _ends(flows.corpus_patched, id="patched"),
+    _ends(flows.corpus_family, id="family"),
+    _ends(flows.corpus_tried_again, 4, id="tried-again", retry_policy=flows.QUICKLY),
+    _ends(flows.corpus_waiting, id="timed-out", run_timeout=timedelta(milliseconds=50)),
+    _scheduled,
+    _ends(
+        flows.corpus_described,
+        id="described",
+        memo={"owner": "Ada", "shelf": 7},
+        search_attributes=TypedSearchAttributes(
+            [SearchAttributePair(flows.STATE, "new"), SearchAttributePair(flows.WEIGHT, 1.5)]
+        ),
+        static_summary="a box",
+        static_details="of *parts*",
+        priority=Priority(priority_key=2, fairness_key="boxes"),
+    ),
+    _ends("corpus_whatever", 3, id="anything"),
+    _ends(flows.corpus_local, id="local"),
+    _outside,
+    _standalone,
 ]
 OPEN: list[Drive] = [
     _goes(CorpusBox.run, id="open-box", event="WorkflowTaskCompleted"),
@@ -235,4 +334,8 @@ OPEN: list[Drive] = [
     _goes(flows.corpus_in_sleep, id="open-sleep", event="TimerStarted"),
     _goes(flows.corpus_elsewhere, id="open-elsewhere", event="ActivityTaskScheduled"),
     _retried,
+    _paused,
+    _locally_retried,
+    _asked,
+    _goes(flows.corpus_left, id="open-parent", event="ChildWorkflowExecutionStarted"),
 ]

@@ -21,6 +21,7 @@ A step is a list, its kind first. ``key`` numbers the activities of a program:
 - ``["pipe", keys]``: activities done one by one by a task that is fed by a queue; their keys
 - ``["saga", keys, key]``: do these, then fail: what was undone, in the order of undoing
 - ``["child", key, steps]``: a child workflow that does these; their answers
+- ``["stumble", failures]``: so many runs fail before one that goes on; nothing. Only a child has it, as its first step
 - ``["leave", key, policy, ms]``: a child workflow that naps is begun and left to its parent's end; ``"left"``
 - ``["poke", who]``: a signal to another workflow, to this one, or to none that there is; was there anybody to get it?
 - ``["again"]``: the rest is done by the next run; nothing. Only a program has it, and no other step
@@ -157,7 +158,8 @@ class Author:
                 key = self._key()
                 act: Step = ["act", self._key(), chance.randrange(100), 0, chance.randrange(300)]
                 nap: Step = ["nap", chance.choice([0, 20, 300])]
-                return [kind, key, chance.choice([[], [act], [nap], [act, nap]])]
+                stumble: Step = ["stumble", chance.choice([1, 2])]
+                return [kind, key, chance.choice([[], [act], [nap], [act, nap], [stumble, act]])]
             case "leave":
                 policy = chance.choice(list(workflow.ParentClosePolicy)[1:])
                 ms = 300 if policy is workflow.ParentClosePolicy.ABANDON else 3_600_000
@@ -204,7 +206,7 @@ def expected(step: Step) -> Any:
             return [expected(each) for each in steps]
         case ["leave", *_]:
             return "left"
-        case ["again"]:
+        case ["again"] | ["stumble", _]:
             return None
         case ["poke", _]:
             return {"one of": [True, False]}
@@ -358,7 +360,16 @@ class Interpreter:
             case ["saga", keys, key]:
                 return await self._saga(keys, key)
             case ["child", key, steps]:
-                return await workflow.execute_child_workflow(Interpreter.run, args=[steps, "return"], id=_child_id(key))
+                return await workflow.execute_child_workflow(
+                    Interpreter.run,
+                    args=[steps, "return"],
+                    id=_child_id(key),
+                    retry_policy=QUICKLY if steps and steps[0][0] == "stumble" else None,
+                )
+            case ["stumble", failures]:
+                if workflow.info().attempt <= failures:
+                    raise ApplicationError("not yet", type="NotYet")
+                return None
             case ["leave", key, policy, ms]:
                 await workflow.start_child_workflow(
                     Interpreter.run,

@@ -211,5 +211,19 @@ class Forsaken:
         return await workflow.execute_activity(clean_up, "a room", start_to_close_timeout=SOON)
 
 
-WORKFLOWS = [Orders, Sums, Handlers, Reminder, Declined, Sleeper, Patient, Impatient, Forsaken]
+@workflow.defn
+class Renovated:
+    """Its code was changed: one change that is done with, one that may be there, and one more after it."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        workflow.deprecate_patch("cellar")
+        if workflow.patched("floor"):
+            number = await workflow.execute_activity(double, number, start_to_close_timeout=SOON)
+        if workflow.patched("roof"):
+            number = await workflow.execute_activity(double, number, start_to_close_timeout=SOON)
+        return number
+
+
+WORKFLOWS = [Orders, Sums, Handlers, Reminder, Declined, Sleeper, Patient, Impatient, Forsaken, Renovated]
 ACTIVITIES = [double, decline, clean_up, hang]

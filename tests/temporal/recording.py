@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,6 +127,22 @@ class Recording:
             "timer_started", timer_id=timer_id, start_to_fire_timeout=timeout, workflow_task_completed_event_id=task
         )
 
+    def patched(self, task: int, *patches: str, deprecated: bool = False) -> None:
+        """The marker of the last of these patches, and the search attribute that lists them all."""
+        self.event(
+            "marker_recorded",
+            marker_name="core_patch",
+            details={"patch-data": payloads({"id": patches[-1], "deprecated": deprecated})},
+            workflow_task_completed_event_id=task,
+        )
+        (versions,) = payloads(list(patches))["payloads"]
+        versions["metadata"]["type"] = base64.b64encode(b"KeywordList").decode()
+        self.event(
+            "upsert_workflow_search_attributes",
+            search_attributes={"indexed_fields": {"TemporalChangeVersion": versions}},
+            workflow_task_completed_event_id=task,
+        )
+
     def closed(self, task: int, result: Any) -> None:
         self.event("workflow_execution_completed", result=payloads(result), workflow_task_completed_event_id=task)
 
@@ -217,4 +234,18 @@ def declined() -> Recording:
         retry_state="RETRY_STATE_RETRY_POLICY_NOT_SET",
         workflow_task_completed_event_id=run.task(),
     )
+    return run
+
+
+def renovated() -> Recording:
+    """Three patches: two of the first workflow task, of which one is deprecated, and one of a later one."""
+    run = Recording("Renovated", 2)
+    task = run.task(QUEUE)
+    run.patched(task, "cellar", deprecated=True)
+    run.patched(task, "cellar", "floor")
+    run.finished(run.scheduled(task, "1", "double", 2), 4)
+    task = run.task()
+    run.patched(task, "cellar", "floor", "roof")
+    run.finished(run.scheduled(task, "2", "double", 4), 8)
+    run.closed(run.task(), 8)
     return run

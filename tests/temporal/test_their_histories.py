@@ -25,7 +25,7 @@ from tests.temporal.recording import QUEUE, Recording
 from tests.temporal.scenarios import ORDERS_ON_TWO_WORKERS, SCENARIOS
 from tests.temporal.twins import of_temporal
 
-RECORDINGS = [recording.order, recording.reminder, recording.sleeper, recording.declined]
+RECORDINGS = [recording.order, recording.reminder, recording.sleeper, recording.declined, recording.renovated]
 
 
 @workflow.defn(name="Orders")
@@ -36,6 +36,22 @@ class OtherOrders(flows.Orders):
     async def run(self, wanted: int) -> int:
         await workflow.sleep(0.01)
         return 0
+
+
+@workflow.defn(name="Renovated")
+class RenovatedAgain(flows.Renovated):
+    """Asks for the deprecated patch no more."""
+
+    @workflow.run
+    async def run(self, number: int) -> int:
+        for patch in ("floor", "roof"):
+            assert workflow.patched(patch)
+            number = await doubled(number)
+        return number
+
+
+async def doubled(number: int) -> int:
+    return await workflow.execute_activity(flows.double, number, start_to_close_timeout=flows.SOON)
 
 
 def server_recorded() -> dict[str, WorkflowHistory]:
@@ -91,6 +107,12 @@ async def test_it_does_in_the_spelling_of_older_tools(record: Callable[[], Recor
     text = as_old_tools_wrote_it(record())
 
     await Replayer(workflows=flows.WORKFLOWS).replay_workflow(WorkflowHistory.from_json("order-7", text))
+
+
+async def test_a_deprecated_patch_that_the_code_forgot_is_passed_over_with_what_temporal_notes_beside_it() -> None:
+    history = WorkflowHistory.from_json("order-7", recording.renovated().json)
+
+    await Replayer(workflows=[RenovatedAgain]).replay_workflow(history)
 
 
 async def test_code_that_does_something_else_is_told_what_temporals_history_recorded() -> None:

@@ -13,6 +13,7 @@ from durable.activity import ActivityCancellationType
 from durable.client import WorkflowFailureError
 from durable.exceptions import ActivityError, CancelledError
 from durable.history.values import RunStatus
+from durable.service import RPCError
 from tests.engine.conftest import Execute, MakeWorker
 from tests.engine.histories import assert_replays, types, until
 from tests.engine.rules.runs import sent
@@ -239,3 +240,60 @@ async def test_each_cancel_request_is_delivered_also_while_cleaning_up(
             await handle.result()
         assert isinstance(failed.value.cause, CancelledError)
         await assert_replays(Twice, await handle.fetch_history())
+
+
+@workflow.defn
+class Stubborn:
+    """Ends when it may, not when it is asked to: it counts how often that was."""
+
+    def __init__(self) -> None:
+        self.may_end = False
+
+    @workflow.run
+    async def run(self) -> int:
+        asked = 0
+        while not self.may_end:
+            try:
+                await workflow.wait_condition(lambda: self.may_end)
+            except asyncio.CancelledError:
+                asked += 1
+        return asked
+
+    @workflow.signal
+    def end(self) -> None:
+        self.may_end = True
+
+
+@workflow.defn
+async def insists() -> int:
+    """Cancels its child twice, and waits for its end: a third time, if it is cancelled itself meanwhile."""
+    child = await workflow.start_child_workflow(Stubborn.run, id="child")
+    child.cancel("enough")
+    child.cancel("more than enough")
+    return await child
+
+
+async def test_a_childs_cancel_request_is_sent_once(client: Client, make_worker: MakeWorker, max_cached: int) -> None:
+    async with make_worker(insists, Stubborn, max_cached_workflows=max_cached):
+        handle = await client.start_workflow(insists, id="parent")
+        await _until_asked_to_cancel(client, "child")
+        await handle.cancel()
+        await _until_asked_to_cancel(client, "parent")
+        await client.get_workflow_handle("child").signal(Stubborn.end)
+        assert await handle.result() == 1
+        history = await handle.fetch_history()
+        assert types(history).count("RequestCancelExternalWorkflowExecutionInitiated") == 1
+        await assert_replays(insists, history)
+
+
+async def _until_asked_to_cancel(client: Client, id: str) -> None:
+    """Until it has read the request."""
+
+    async def is_asked() -> bool:
+        try:
+            told = types(await client.get_workflow_handle(id).fetch_history())
+        except RPCError:
+            return False  # the child is not there yet
+        return "WorkflowExecutionCancelRequested" in told and told[-1] == "WorkflowTaskCompleted"
+
+    await until(is_asked)

@@ -15,7 +15,8 @@ def test_the_index_names_every_rule_and_tests_that_exist() -> None:
         *(f"0.{number}" for number in range(1, 17)),
         *(f"13.{number}" for number in range(1, 16)),
     ]
-    for _, held_by in rows:
+    for rule, held_by in rows:
+        assert held_by.strip(), f"nothing holds rule {rule}"
         for place in held_by.split(";"):
             for file in re.findall(r"`(\S+\.py)`", place):
                 source = (TESTS / file).read_text()

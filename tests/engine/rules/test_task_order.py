@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 from durable import Client, workflow
-from durable.client import WorkflowUpdateStage
+from durable.client import WithStartWorkflowOperation, WorkflowUpdateStage
+from durable.common import WorkflowIDConflictPolicy
 from tests.engine.conftest import MakeWorker
 from tests.engine.histories import assert_replays, types, until
 from tests.engine.rules.runs import sent
@@ -65,6 +66,19 @@ async def test_handlers_run_after_init_and_before_run_in_the_first_task(
         await update
         trace = await handle.query(Traced.traced)
         assert trace == ["init", "signal", "update", "signal, second step", "run", "?"]
+        await assert_replays(Traced, await handle.fetch_history())
+
+
+async def test_an_update_that_starts_its_workflow_runs_after_init_and_before_run(
+    client: Client, make_worker: MakeWorker, max_cached: int
+) -> None:
+    start = WithStartWorkflowOperation(Traced.run, id="t", id_conflict_policy=WorkflowIDConflictPolicy.FAIL)
+    async with make_worker(Traced, max_cached_workflows=max_cached):
+        await client.execute_update_with_start_workflow(Traced.change, "changed", start_workflow_operation=start)
+        handle = await start.workflow_handle()
+        await handle.signal(Traced.end)
+        await handle.cancel()
+        assert (await handle.result())[:3] == ["init", "changed", "run"]
         await assert_replays(Traced, await handle.fetch_history())
 
 
