@@ -12,10 +12,12 @@ from durable import Client, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import errands
+from durable.history.beginning import StartRequest
 from durable.history.errands import Errand
 from durable.history.events import WorkflowExecutionSignaled
 from durable.history.messages import MessageKind
 from durable.history.state import State
+from durable.history.transition import Committed
 from durable.worker.errands import Errands
 from durable.workflow import ParentClosePolicy
 from tests.engine.conftest import Execute, MakeWorker
@@ -159,3 +161,21 @@ async def left_to_do(client: Client) -> list[Any]:
             break
         await asyncio.sleep(0.01)
     return left
+
+
+async def test_an_errand_that_goes_wrong_is_tried_again_and_harms_nobody(
+    execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "AGAIN_FIRST_US", 20_000)
+    begin, went_wrong = Client.begin, list[str]()
+
+    async def begin_or_not(this: Client, request: StartRequest) -> Committed:
+        if request.workflow_id == "the-child" and not went_wrong:
+            went_wrong.append(request.workflow_id)
+            raise ValueError("nobody has foreseen this")
+        return await begin(this, request)
+
+    monkeypatch.setattr(Client, "begin", begin_or_not)
+
+    assert await execute(parent_of_one, 21, using=(double,)) == 42
+    assert went_wrong == ["the-child"]
