@@ -107,6 +107,8 @@ def of(state: State, run_id: str) -> list[Errand]:
 
 def of_step(before: State, after: State, run_id: str, due: Sequence[ErrandsDue]) -> list[Errand]:
     """What is to be done after a step: what it has made possible; all, if it has closed the run, or was reminded."""
+    if _is_alone(after):
+        return []
     closes = after.ended is not None and before.ended is None
     if due or closes:
         return of(after, run_id)
@@ -121,6 +123,8 @@ def reminders(
     before: State, after: State, due: Sequence[ErrandsDue], now_us: int, first_us: int | None = None
 ) -> tuple[list[NewMessage], list[int]]:
     """The reminders that a step adds, and the keys of those that it takes away. ``due`` are those that it has read."""
+    if _is_alone(after) and _is_alone(before):
+        return [], []
     had, keep = keys(before), keys(after)
     if not had and not keep:
         return [], []
@@ -131,6 +135,13 @@ def reminders(
             again_us = min(AGAIN_MAX_US, AGAIN_FIRST_US << min(each.attempt, 30))
             packed.append(codec.pack(ErrandsDue(key=each.key, attempt=each.attempt + 1), now_us + again_us, each.key))
     return packed, sorted(had - keep)
+
+
+def _is_alone(state: State) -> bool:
+    """Has the run nothing to do with any other? (Most have not, and this is asked at every step.)"""
+    started = state.started
+    is_child = started is not None and started.parent_workflow_execution is not None
+    return not (state.requests or state.children or is_child)
 
 
 def keys(state: State) -> set[int]:

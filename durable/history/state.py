@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from durable.history.errors import IllegalTransition
 from durable.history.events import (
@@ -123,17 +122,17 @@ class State(Struct, kw_only=True):
     task_scheduled: int = 0
     task_failed: bool = False
     cancel_requested: bool = False
-    activities: dict[int, PendingActivity] = msgspec.field(default_factory=dict[int, PendingActivity])
-    timers: dict[int, str] = msgspec.field(default_factory=dict[int, str])
-    request_ids: dict[str, None] = msgspec.field(default_factory=dict[str, None])
-    updates: dict[str, KnownUpdate] = msgspec.field(default_factory=dict[str, KnownUpdate])
-    children: dict[int, PendingChild] = msgspec.field(default_factory=dict[int, PendingChild])
-    requests: dict[int, Request] = msgspec.field(default_factory=dict[int, Request])
+    activities: dict[int, PendingActivity] = {}
+    timers: dict[int, str] = {}
+    request_ids: dict[str, None] = {}
+    updates: dict[str, KnownUpdate] = {}
+    children: dict[int, PendingChild] = {}
+    requests: dict[int, Request] = {}
     started: WorkflowExecutionStarted | None = None
     ended: ClosingEvent | None = None
     has_task: bool = False
-    memo: dict[str, Payload] = msgspec.field(default_factory=dict[str, Payload])
-    search_attributes: dict[str, Payload] = msgspec.field(default_factory=dict[str, Payload])
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
 
     @property
     def is_open(self) -> bool:
@@ -146,14 +145,14 @@ def fold(state: State, events: Iterable[HistoryEvent]) -> State:
     Raises `IllegalTransition` when they can't follow: a gap in the ids, anything after a closing event, an outcome of
     what is not pending.
     """
-    after = msgspec.structs.replace(
+    after = structs.replace(
         state,
         activities=dict(state.activities),
         timers=dict(state.timers),
         request_ids=dict(state.request_ids),
         updates=dict(state.updates),
-        children=dict(state.children),
-        requests=dict(state.requests),
+        children=dict(state.children) if state.children else {},
+        requests=dict(state.requests) if state.requests else {},
     )
     last_id = state.last_event_id
     for event in events:

@@ -70,9 +70,9 @@ class Errands:
                 except* (HistoryError, RPCError) as group:
                     for error in group.exceptions:
                         logger.warning("run %s could not reach another run; it tries again: %s", run_id, error)
-                except* Exception as group:  # one run's errand is no reason to stop the worker
-                    for error in group.exceptions:
-                        logger.error("run %s can't do what it has to do at another run", run_id, exc_info=error)
+                except* Exception as others:  # one run's errand is no reason to stop the worker
+                    for other in others.exceptions:
+                        logger.error("run %s can't do what it has to do at another run", run_id, exc_info=other)
         finally:
             del self._waiting[run_id]
             if not self._waiting:
