@@ -20,9 +20,11 @@ from durable.history.events import (
     TimerStarted,
     WorkflowExecutionCompleted,
     WorkflowExecutionSignaled,
+    WorkflowTaskFailed,
 )
-from durable.history.values import RunStatus
-from tests.chaos.audit import Record, Tables, audit, read
+from durable.history.values import RunStatus, TaskFailedCause
+from durable.worker.step import WorkersDied
+from tests.chaos.audit import Record, Tables, audit, is_unlucky, read
 from tests.chaos.flows import ACTIVITIES, LEDGER, LOST, WORKFLOWS, Note, Trip, read_ledger
 from tests.chaos.places import SqlitePlace
 
@@ -134,3 +136,19 @@ def test_the_audit_finds(left: Left, name: str) -> None:
     spoil, problem = SPOILT[name]
 
     assert any(problem in each for each in spoil(left).problems())
+
+
+@pytest.mark.parametrize(("why", "is_problem"), [(WorkersDied("3 in a row"), False), (RuntimeError("broken"), True)])
+def test_only_a_run_whose_workers_were_killed_one_after_the_other_may_be_parked(
+    why: Exception, is_problem: bool
+) -> None:
+    failed = WorkflowTaskFailed(
+        id=4,
+        time_us=0,
+        scheduled_event_id=2,
+        started_event_id=3,
+        cause=TaskFailedCause.WORKFLOW_WORKER_UNHANDLED_FAILURE,
+        failure=DataConverter.default.to_failure(why),
+    )
+
+    assert is_unlucky(failed) is not is_problem
