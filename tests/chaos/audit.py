@@ -28,6 +28,7 @@ from durable.history.events import (
     WorkflowTaskFailed,
     WorkflowTaskStarted,
 )
+from durable.history.rules import DEATHS_MAX
 from durable.history.values import ApplicationFailureInfo, RunStatus
 from durable.worker.step import WorkersDied
 from tests.chaos.flows import LOST, STEPS, Note
@@ -105,25 +106,26 @@ def audit(workflows: int, results: dict[int, Any], tables: Tables, ledger: Seque
         number = int(record.workflow_id.removeprefix("trip-"))
         told = results.get(number)
         problems += [
-            f"{record.workflow_id}: {problem}" for problem in _of_run(number, record, told, notes[record.workflow_id])
+            f"{record.workflow_id}: {problem}"
+            for problem in _of_run(number, record, told, notes[record.workflow_id], tables.dead)
         ]
     report.figures |= _figures(tables, ledger)
     return report
 
 
-def _of_run(number: int, record: Record, told: Any, notes: Sequence[Note]) -> list[str]:
+def _of_run(number: int, record: Record, told: Any, notes: Sequence[Note], dead: int) -> list[str]:
     if record.status != RunStatus.COMPLETED or not isinstance(record.events[-1], WorkflowExecutionCompleted):
         last = [type(event).__name__ for event in record.events[-3:]]
         return [f"is {RunStatus(record.status).name}; its owner is {record.owner}, its last events are {last}"]
     return [
-        *_of_history(record),
+        *_of_history(record, dead),
         *_of_signals(number, record),
         *_of_activities(record, notes),
         *_of_result(number, record, told),
     ]
 
 
-def _of_history(record: Record) -> list[str]:
+def _of_history(record: Record, dead: int) -> list[str]:
     problems: list[str] = []
     next_id = 1
     for first_id, count in record.rows:
@@ -140,18 +142,20 @@ def _of_history(record: Record) -> list[str]:
     problems += [
         f"event {event.id}: a workflow task failed: {event.failure.message}"
         for event in record.events
-        if isinstance(event, WorkflowTaskFailed) and not is_unlucky(event)
+        if isinstance(event, WorkflowTaskFailed) and not is_unlucky(event, dead)
     ]
     return problems
 
 
-def is_unlucky(failed: WorkflowTaskFailed) -> bool:
+def is_unlucky(failed: WorkflowTaskFailed, dead: int) -> bool:
     """Its workers were killed one after the other before they had stepped it: it is parked for a while, as it must be.
 
     The code of these workflows kills nobody, but who only sees the deaths can't know that.
+    ``dead`` is how many workers were declared dead at all: with fewer than it takes, nothing may be parked so.
     """
     info = failed.failure.info
-    return isinstance(info, ApplicationFailureInfo) and info.type == WorkersDied.__name__
+    is_parked = isinstance(info, ApplicationFailureInfo) and info.type == WorkersDied.__name__
+    return is_parked and dead >= DEATHS_MAX
 
 
 def _of_signals(number: int, record: Record) -> list[str]:

@@ -138,9 +138,16 @@ def test_the_audit_finds(left: Left, name: str) -> None:
     assert any(problem in each for each in spoil(left).problems())
 
 
-@pytest.mark.parametrize(("why", "is_problem"), [(WorkersDied("3 in a row"), False), (RuntimeError("broken"), True)])
+@pytest.mark.parametrize(
+    ("why", "dead", "is_problem"),
+    [
+        (WorkersDied("3 in a row"), 3, False),
+        (WorkersDied("3 in a row"), 2, True),
+        (RuntimeError("broken"), 3, True),
+    ],
+)
 def test_only_a_run_whose_workers_were_killed_one_after_the_other_may_be_parked(
-    why: Exception, is_problem: bool
+    why: Exception, dead: int, is_problem: bool
 ) -> None:
     failed = WorkflowTaskFailed(
         id=4,
@@ -151,4 +158,4 @@ def test_only_a_run_whose_workers_were_killed_one_after_the_other_may_be_parked(
         failure=DataConverter.default.to_failure(why),
     )
 
-    assert is_unlucky(failed) is not is_problem
+    assert is_unlucky(failed, dead) is not is_problem
