@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +14,7 @@ from durable.client.activity_executions import (
     ActivityExecutionCount,
     ActivityExecutionDescription,
 )
+from durable.client.deadline import within
 from durable.client.errors import ActivityFailureError, WorkflowFailureError
 from durable.client.pending import AsyncActivityIDReference
 from durable.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, Priority, RetryPolicy
@@ -142,7 +142,7 @@ class ActivityHandle(Generic[R]):
         FAILED_PRECONDITION before a worker has taken it up.
         """
         paused = activity_control.pause(self._client, self._reference, reason or "")
-        await _within(paused, rpc_timeout, f"activity {self._id!r}: the answer to its pause")
+        await within(paused, rpc_timeout, f"activity {self._id!r}: the answer to its pause")
 
     async def unpause(
         self,
@@ -160,7 +160,7 @@ class ActivityHandle(Generic[R]):
         unpaused = activity_control.unpause(
             self._client, self._reference, reset_attempts=False, reset_heartbeat=False, jitter=jitter
         )
-        await _within(unpaused, rpc_timeout, f"activity {self._id!r}: the answer to its unpause")
+        await within(unpaused, rpc_timeout, f"activity {self._id!r}: the answer to its unpause")
 
     async def describe(
         self,
@@ -173,7 +173,7 @@ class ActivityHandle(Generic[R]):
         rpc_timeout: timedelta | None = None,
     ) -> ActivityExecutionDescription:
         """How it stands. What may be included always is. `RPCError` NOT_FOUND."""
-        return await _within(self._describe(), rpc_timeout, f"activity {self._id!r}: its description")
+        return await within(self._describe(), rpc_timeout, f"activity {self._id!r}: its description")
 
     @property
     def _reference(self) -> AsyncActivityIDReference:
@@ -259,7 +259,7 @@ class ActivityClient:
         try:
             with _of_activities():
                 begun = client.begin(request)
-                run_id = (await _within(begun, options.get("rpc_timeout"), f"activity {id!r}: its start")).run_id
+                run_id = (await within(begun, options.get("rpc_timeout"), f"activity {id!r}: its start")).run_id
         except WorkflowAlreadyStartedError as error:
             raise ActivityAlreadyStartedError(id, call.activity_type, run_id=error.run_id) from None
         run = client.started_handle(hidden(id), run_id, call.result_type, first_execution_run_id=run_id)
@@ -424,7 +424,7 @@ class ActivityClient:
     ) -> ActivityExecutionCount:
         """How many there are of `list_activities`; the query may end with ``GROUP BY ExecutionStatus``."""
         counted = activity_executions.count(cast("Client", self), query or "")
-        return await _within(counted, rpc_timeout, "the number of activities")
+        return await within(counted, rpc_timeout, "the number of activities")
 
 
 def _call(
@@ -503,16 +503,6 @@ def _cause(ended: BaseException) -> BaseException:
     if isinstance(ended, CancelledError):
         return CancelledError("Activity cancelled", *ended.details)
     return ended
-
-
-async def _within(wait: Awaitable[R], timeout: timedelta | None, what: str) -> R:
-    if timeout is None:
-        return await wait
-    try:
-        return await asyncio.wait_for(wait, timeout.total_seconds())
-    except TimeoutError:
-        text = f"{what} did not come within {timeout.total_seconds():g} s"
-        raise RPCError(text, RPCStatusCode.DEADLINE_EXCEEDED) from None
 
 
 @contextmanager
