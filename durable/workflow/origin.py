@@ -19,7 +19,7 @@ def origin(started: WorkflowExecutionStarted, namespace: str) -> dict[str, Any]:
         "execution_timeout": _duration(started.workflow_execution_timeout_us),
         "run_timeout": _duration(started.workflow_run_timeout_us),
         "retry_policy": None if policy is None else RetryPolicy.from_history(policy),
-        "priority": _priority(started),
+        "priority": Priority.from_history(started.priority),
         "parent": None
         if parent is None
         else ParentInfo(started.parent_workflow_namespace or namespace, parent.run_id, parent.workflow_id),
@@ -29,10 +29,3 @@ def origin(started: WorkflowExecutionStarted, namespace: str) -> dict[str, Any]:
 
 def _duration(us: int) -> timedelta | None:
     return timedelta(microseconds=us) if us else None
-
-
-def _priority(started: WorkflowExecutionStarted) -> Priority:
-    priority = started.priority
-    if priority is None:
-        return Priority.default
-    return Priority(priority.priority_key or None, priority.fairness_key or None, priority.fairness_weight or None)
