@@ -50,8 +50,8 @@ def terminate(
 
     Whoever waits for an update is told.
     """
-    unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
-    received = rules.receive(state, run_id, "", unread, now_us)
+    waiting = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
+    received = rules.receive(state, run_id, "", waiting, now_us)
     terminated = WorkflowExecutionTerminated(
         id=received.after.last_event_id + 1,
         time_us=received.now_us,
@@ -76,8 +76,8 @@ def time_out(
     retry_state, following = succession.after_failure(state.started, succession.TIMED_OUT, at_us)
     if succession.is_over_at(state.started, at_us):
         retry_state = RetryState.TIMEOUT
-    unread = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
-    received = rules.receive(state, run_id, owner, [*due, *(unread if following is None else ())], at_us)
+    waiting = [each for each in incoming if isinstance(each.message, Signal | CancelRequest | Update)]
+    received = rules.receive(state, run_id, owner, [*due, *(waiting if following is None else ())], at_us)
     timed_out = WorkflowExecutionTimedOut(
         id=received.after.last_event_id + 1,
         time_us=received.now_us,
