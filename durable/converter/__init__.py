@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from durable.converter.codec import PayloadCodec
+from durable.converter.context import (
+    ActivitySerializationContext,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from durable.converter.data import PAYLOAD_BYTES_MAX, DataConverter, default
 from durable.converter.errors import ConversionError, PayloadTooLarge
 from durable.converter.failure import DefaultFailureConverter, FailureConverter
@@ -18,6 +25,7 @@ from durable.history.values import Payload
 
 __all__ = [
     "PAYLOAD_BYTES_MAX",
+    "ActivitySerializationContext",
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
     "CompositePayloadConverter",
@@ -29,7 +37,11 @@ __all__ = [
     "FailureConverter",
     "JSONPlainPayloadConverter",
     "Payload",
+    "PayloadCodec",
     "PayloadConverter",
     "PayloadTooLarge",
+    "SerializationContext",
+    "WithSerializationContext",
+    "WorkflowSerializationContext",
     "default",
 ]
