@@ -113,15 +113,12 @@ class _Context(ActivityContext):
 
     def heartbeat(self, details: Sequence[Any]) -> None:
         """They travel as payloads: the worker needs not know their types, unless it has interceptors."""
-        if self._beats_are_values:
-            self._sender.send_heartbeat(self._info.task_token, *details)
-            return
         try:
             payloads = self.converter.to_payloads(details)
         except ConversionError as error:
             self.heartbeat_error = error
             raise
-        self._sender.send_heartbeat(self._info.task_token, *payloads)
+        self._sender.send_heartbeat(self._info.task_token, *(details if self._beats_are_values else payloads))
 
     def client(self) -> Client | None:
         return None
