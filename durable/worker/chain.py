@@ -116,7 +116,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         *,
         child_only: bool,
     ) -> None:
-        payloads = self._run.converter.to_payloads(input.args)
+        payloads = self._run.converter.to_payloads(input.args, input.arg_names)
         await self._run.signal_external(to, input.signal, payloads, dict(input.headers), child_only=child_only)
 
     def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:

@@ -93,7 +93,7 @@ def call_of_input(converter: DataConverter, input: StartActivityInput) -> Activi
         check_timeout(input.start_to_close_timeout, input.schedule_to_close_timeout)
     return activity_call(
         input.activity,
-        encode_parted(converter, input.args, input.kwargs),
+        encode_parted(converter, input.args, input.kwargs, input.arg_names),
         input.ret_type,
         task_queue=input.task_queue,
         heartbeat_timeout=input.heartbeat_timeout,
@@ -105,7 +105,7 @@ def call_of_input(converter: DataConverter, input: StartActivityInput) -> Activi
 def local_call_of_input(converter: DataConverter, input: StartLocalActivityInput) -> ActivityCall:
     """As `call_of_input`, of a local activity."""
     check_timeout(input.start_to_close_timeout, input.schedule_to_close_timeout)
-    payloads = encode_parted(converter, input.args, {})
+    payloads = converter.to_payloads(input.args, input.arg_names)
     return activity_call(input.activity, payloads, input.ret_type, **_shared_options(input))
 
 
@@ -126,6 +126,7 @@ def _shared(activity: Called, args: Sequence[Any], ret_type: Any, options: Mappi
         "cancellation_type": options.get("cancellation_type", ActivityCancellationType.TRY_CANCEL),
         "headers": {},
         "arg_types": None if known is None else list(known.signature.positional_hints),
+        "arg_names": () if known is None else known.signature.positional_names,
         "ret_type": ret_type or (None if known is None else known.signature.return_hint),
     }
 

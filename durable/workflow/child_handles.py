@@ -79,15 +79,17 @@ async def send_signal(
     if run.outbound is None:
         await run.signal_external(to, name, encode(definition, run.converter, values), {}, child_only=child_only)
         return
+    names: Sequence[str] = ()
     if definition is not None:
         values, _ = definition.signature.parted(values, {})
+        names = definition.signature.positional_names
     if child_only:
         await run.outbound.signal_child_workflow(
-            SignalChildWorkflowInput(name, values, to.workflow_id, {}, event_groups)
+            SignalChildWorkflowInput(name, values, to.workflow_id, {}, event_groups, arg_names=names)
         )
     else:
         await run.outbound.signal_external_workflow(
             SignalExternalWorkflowInput(
-                name, values, run.info().namespace, to.workflow_id, to.run_id or None, {}, event_groups
+                name, values, run.info().namespace, to.workflow_id, to.run_id or None, {}, event_groups, arg_names=names
             )
         )

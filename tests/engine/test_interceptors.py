@@ -318,6 +318,23 @@ async def test_arguments_options_and_results_may_be_changed(
         await Replayer(workflows=[hello]).replay_workflow(history)
 
 
+@workflow.defn
+async def refuses() -> str:
+    """What is said of an argument that can't be converted."""
+    try:
+        await greet(object())  # type: ignore[arg-type]
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+async def test_an_argument_that_can_not_be_converted_is_called_by_its_name(
+    make_worker: MakeWorker, client: Client
+) -> None:
+    async with make_worker(refuses, interceptors=[Recording(lambda called, input: None)]):
+        assert (await client.execute_workflow(refuses, id="r")).startswith("name: object of type object")
+
+
 async def test_one_that_only_looks_on_changes_no_history(client: Client, max_cached: int) -> None:
     """Interceptors may be added to a worker whose runs began without, and taken away."""
     async with worker_for(client, *USED, RACE, quick, interceptors=[], max_cached_workflows=max_cached):
