@@ -77,7 +77,8 @@ async def send_signal(
     run = this_workflow()
     name, definition = handler_name(signal, Kind.SIGNAL)
     if run.outbound is None:
-        await run.signal_external(to, name, encode(definition, run.converter, values), {}, child_only=child_only)
+        payloads = encode(definition, run.workflow_converter(to.workflow_id), values)
+        await run.signal_external(to, name, payloads, {}, child_only=child_only)
         return
     names: Sequence[str] = ()
     if definition is not None:

@@ -138,7 +138,7 @@ async def start_child_workflow(
         ret_type=result_type or (None if signature is None else signature.return_hint),
     )
     if run.outbound is None:
-        return await run.start_child(child_call(run.converter, input, signature))
+        return await run.start_child(child_call(run.workflow_converter(input.id), input, signature))
     return await run.outbound.start_child_workflow(input)
 
 
