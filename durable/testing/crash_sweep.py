@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -25,6 +25,23 @@ from durable.testing.elsewhere import Elsewhere, Finding
 from durable.testing.plugin import SWEPT
 from durable.testing.points import Recorder
 from durable.worker.encoding import read_history
+from durable.worker.interceptor import Interceptor
+
+
+class Ran(NamedTuple):
+    """A workflow that a worker of a test was given, and the interceptors that stood before it."""
+
+    workflow: Any
+    interceptors: tuple[Interceptor, ...]
+
+
+def chains(known: Mapping[str, Ran]) -> list[tuple[Interceptor, ...]]:
+    """The interceptors that stood before workflows, each chain once."""
+    found: list[tuple[Interceptor, ...]] = []
+    for ran in known.values():
+        if ran.interceptors not in found:
+            found.append(ran.interceptors)
+    return found
 
 
 class Trial:
@@ -36,10 +53,10 @@ class Trial:
         """How each run ended, by its workflow's id."""
         self.histories: list[WorkflowHistory] = []
         """As the code reads them: what a codec has made of them is not the same each time."""
-        self.workflows: dict[str, Any] = {}
+        self.workflows: dict[str, Ran] = {}
         self.data_converter = DataConverter.default
 
-    async def note(self, client: Client, workflows: Mapping[str, Any]) -> None:
+    async def note(self, client: Client, workflows: Mapping[str, Ran]) -> None:
         """The test is over: what has become of its workflows?"""
         self.workflows.update(workflows)
         self.data_converter = client.data_converter
@@ -171,10 +188,14 @@ def _replay_elsewhere(config: pytest.Config, trial: Trial) -> Finding:
     """In processes that are begun for the first sweep, and kept for all of them."""
     if replace(trial.data_converter, payload_codec=None) != DataConverter.default:
         return Finding(unchecked="only the default data converter is known there")
+    stood = chains(trial.workflows)
+    if len(stood) > 1:
+        return Finding(unchecked="not all its workers have the same interceptors")
     if _ELSEWHERE not in config.stash:
         config.stash[_ELSEWHERE] = Elsewhere()
         config.add_cleanup(config.stash[_ELSEWHERE].close)
-    return config.stash[_ELSEWHERE].replay(trial.workflows, trial.histories)
+    workflows = {name: ran.workflow for name, ran in trial.workflows.items()}
+    return config.stash[_ELSEWHERE].replay(workflows, trial.histories, *stood)
 
 
 def _names(first: Trial, second: Trial) -> list[str]:
