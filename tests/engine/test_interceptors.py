@@ -361,7 +361,7 @@ async def turns() -> list[int]:
     async def as_a_call() -> int:
         return await apart(await apart(2))
 
-    return await asyncio.gather(by_temporals_name(), as_a_call())
+    return list(await asyncio.gather(by_temporals_name(), as_a_call()))
 
 
 async def test_one_that_only_looks_on_changes_no_history(make_worker: MakeWorker, client: Client) -> None:
