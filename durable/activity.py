@@ -8,7 +8,7 @@ import inspect
 import logging
 import threading
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -230,7 +230,7 @@ def _async_call(definition: ActivityDefinition) -> Callable[..., Any]:
         run = maybe_workflow()
         if run is None:
             return await fn(*args, **kwargs)
-        return await run.call_activity(_durable_call(run, definition, args, kwargs))
+        return await _durably(run, definition, args, kwargs)
 
     return call
 
@@ -243,21 +243,21 @@ def _sync_call(definition: ActivityDefinition) -> Callable[..., Any]:
         run = maybe_workflow()
         if run is None:
             return fn(*args, **kwargs)
-        return run.call_activity(_durable_call(run, definition, args, kwargs))
+        return _durably(run, definition, args, kwargs)
 
     return call
 
 
-def _durable_call(
+def _durably(
     run: WorkflowContext, definition: ActivityDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> ActivityCall:
+) -> Awaitable[Any]:
+    """The call of an activity by workflow code."""
     values = args[1:] if definition.is_method else args
-    return activity_call(
-        definition.named().name,
-        definition.signature.encode(run.converter, values, kwargs),
-        definition.signature.return_hint,
-        **definition.options,
-    )
+    name = definition.named().name
+    if run.outbound is not None:
+        return run.intercept_call(definition, values, kwargs)
+    payloads = definition.signature.encode(run.converter, values, kwargs)
+    return run.call_activity(activity_call(name, payloads, definition.signature.return_hint, **definition.options))
 
 
 def activity_call(
@@ -275,6 +275,7 @@ def activity_call(
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
     priority: Priority = Priority.default,
     summary: str | None = None,
+    header: Mapping[str, values.Payload] | None = None,
 ) -> ActivityCall:
     """A call with its options checked, as the context takes it."""
     if (why := values.unstorable("a task queue", task_queue or "")) is not None:
@@ -295,6 +296,7 @@ def activity_call(
         cancellation_type=cancellation_type,
         priority=priority.to_history(),
         summary=summary,
+        header=dict(header or {}),
     )
 
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -23,11 +24,13 @@ from durable.history.values import Failure, Payload
 
 if TYPE_CHECKING:
     from durable import activity, workflow
+    from durable.activity import ActivityDefinition
     from durable.client import Client
     from durable.converter import DataConverter, PayloadConverter
     from durable.metrics import MetricMeter
     from durable.workflow.definition import WorkflowDefinition
     from durable.workflow.handlers import HandlerDefinition, Kind
+    from durable.workflow.interception import WorkflowOutboundInterceptor
 
 
 class ActivityCall(Struct, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ class ActivityCall(Struct, frozen=True, kw_only=True):
     cancellation_type: int = 0
     priority: values.Priority | None = None
     summary: str | None = None
+    header: dict[str, Payload] = {}
 
 
 class ChildCall(Struct, frozen=True, kw_only=True):
@@ -68,6 +72,7 @@ class ChildCall(Struct, frozen=True, kw_only=True):
     search_attributes: dict[str, Payload]
     priority: values.Priority | None
     user_metadata: values.UserMetadata | None
+    header: dict[str, Payload] = {}
 
 
 class WorkflowContext(ABC):
@@ -76,6 +81,10 @@ class WorkflowContext(ABC):
     converter: DataConverter
     definition: WorkflowDefinition
     current_details: str = ""
+    outbound: WorkflowOutboundInterceptor | None = None
+    """What stands between the code and the methods here; None: nothing does."""
+    extern_functions: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    """What interceptors have brought in."""
 
     @abstractmethod
     def now_us(self) -> int:
@@ -109,12 +118,24 @@ class WorkflowContext(ABC):
         """Schedule it; asyncio's way of cancelling: whoever awaits it sees asyncio.CancelledError."""
 
     @abstractmethod
+    def intercept_call(
+        self, definition: ActivityDefinition, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Awaitable[Any]:
+        """`call_activity`, through ``outbound``."""
+
+    @abstractmethod
     async def start_child(self, call: ChildCall) -> workflow.ChildWorkflowHandle[Any, Any]:
         """Start it; returns once it has begun."""
 
     @abstractmethod
     async def signal_external(
-        self, to: values.WorkflowExecution, name: str, input: list[Payload], *, child_only: bool
+        self,
+        to: values.WorkflowExecution,
+        name: str,
+        input: list[Payload],
+        header: dict[str, Payload],
+        *,
+        child_only: bool,
     ) -> None:
         """Until the signal is in the other run's inbox; `ApplicationError` when nobody can get it."""
 

@@ -12,6 +12,7 @@ from durable.client.plugins import Plugin as ClientPlugin
 from durable.converter import DataConverter
 from durable.service import ConnectConfig, ServiceClient
 from durable.worker import Replayer, ReplayerConfig, Worker, WorkerConfig, WorkflowReplayResult, WorkflowRunner
+from durable.worker.interceptor import Interceptor as WorkerInterceptor
 from durable.worker.plugins import Plugin as WorkerPlugin
 
 __all__ = ["PluginParameter", "SimplePlugin"]
@@ -29,7 +30,7 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
     """What is given is put into the configs of the clients, workers and replayers that take it.
 
     ``activities``, ``workflows``, ``interceptors``, ``nexus_service_handlers`` and ``workflow_failure_exception_types``
-    are added to what is there (a client takes those interceptors that are a client's); ``data_converter`` and
+    are added to what is there (of the interceptors those that are of the kind that is taken there); ``data_converter`` and
     ``workflow_runner`` replace it. ``run_context`` makes the context in which workers and replayers run.
     """
 
@@ -38,7 +39,7 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
         name: str,
         *,
         data_converter: PluginParameter[DataConverter] = None,
-        interceptors: Sequence[Any] | None = None,
+        interceptors: Sequence[ClientInterceptor | WorkerInterceptor] | None = None,
         activities: PluginParameter[Sequence[Callable[..., Any]]] = None,
         nexus_service_handlers: PluginParameter[Sequence[Any]] = None,
         workflows: PluginParameter[Sequence[Any]] = None,
@@ -61,9 +62,7 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
         return self._name
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
-        changed = self._changed(config, "data_converter", "interceptors")
-        changed["interceptors"] = [each for each in changed["interceptors"] if isinstance(each, ClientInterceptor)]
-        return cast("ClientConfig", changed)
+        return cast("ClientConfig", self._changed(config, ClientInterceptor, "data_converter", "interceptors"))
 
     async def connect_service_client(
         self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]
@@ -71,11 +70,11 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
         return await next(config)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        return cast("WorkerConfig", self._changed(config, "workflow_runner", *self._added))
+        return cast("WorkerConfig", self._changed(config, WorkerInterceptor, "workflow_runner", *self._added))
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         names = ("data_converter", "workflow_runner", "interceptors", "workflows", "workflow_failure_exception_types")
-        return cast("ReplayerConfig", self._changed(config, *names))
+        return cast("ReplayerConfig", self._changed(config, WorkerInterceptor, *names))
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         async with self._run_context():
@@ -88,12 +87,17 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
         async with self._run_context(), next(replayer, histories) as results:
             yield results
 
-    def _changed(self, config: Any, *names: str) -> dict[str, Any]:
+    def _changed(
+        self, config: Any, interceptor: type[ClientInterceptor] | type[WorkerInterceptor], *names: str
+    ) -> dict[str, Any]:
+        """``interceptor`` is the kind of those that this config takes."""
         changed: dict[str, Any] = dict(config)
         for name in names:
             given = self._added.get(name) if name in self._added else self._replaced.get(name)
             if callable(given):
                 changed[name] = given(changed.get(name))
+            elif name == "interceptors" and given is not None:
+                changed[name] = [*changed.get(name, ()), *(each for each in given if isinstance(each, interceptor))]
             elif given is not None:
                 changed[name] = [*changed.get(name, ()), *given] if name in self._added else given
         return changed

@@ -128,6 +128,11 @@ class Signature:
         bound.extend(extra.items())
         return bound
 
+    def parted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """What `bind` gives, for `encode_parted`: the values with a position, and those without by their names."""
+        bound = self.bind(args, kwargs)
+        return [value for name, value in bound if name is None], {name: value for name, value in bound if name}
+
     def _given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values of a call by parameter, without defaults. Raises TypeError for a wrong call."""
         if len(args) <= len(self._names) and self._known.issuperset(kwargs):
@@ -203,6 +208,13 @@ class Signature:
         if index < len(self._names):
             return self._names[index]
         return f"{self._rest}[{index - len(self._names)}]"
+
+
+def encode_parted(converter: DataConverter, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Payload]:
+    """The payloads of a call that is bound already. Raises ConversionError for a wrong value."""
+    payloads = converter.to_payloads(args)
+    named = zip(kwargs, converter.to_payloads(list(kwargs.values()), list(kwargs)), strict=True)
+    return [*payloads, *(_labelled(payload, name) for name, payload in named)]
 
 
 def _labelled(payload: Payload, name: str) -> Payload:

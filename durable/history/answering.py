@@ -219,6 +219,7 @@ def _continue_as_new(draft: Draft, command: ContinueAsNewWorkflowExecution) -> N
         workflow_type=command.workflow_type or draft.workflow_type,
         task_queue=command.task_queue or draft.workflow_task_queue,
         input=command.input,
+        header=command.header,
         workflow_task_timeout_us=draft.task_timeout_us if timeout_us is None else timeout_us,
         workflow_run_timeout_us=draft.started.workflow_run_timeout_us if run_timeout_us is None else run_timeout_us,
         failure=following.failure,

@@ -136,6 +136,7 @@ class ContinueAsNewWorkflowExecution(Struct, frozen=True, kw_only=True):
     workflow_type: str = ""
     task_queue: str = ""
     input: list[Payload] = []
+    header: dict[str, Payload] = {}
     workflow_task_timeout_us: int | None = None
     workflow_run_timeout_us: int | None = None
     backoff_start_interval_us: int = 0

@@ -160,7 +160,7 @@ def _asked(started: WorkflowExecutionStarted, command: ContinueAsNewWorkflowExec
     """What the code sets anew; what it leaves out stays as it is."""
     set_anew: dict[str, Any] = {
         "input": command.input,
-        "header": {},
+        "header": command.header,
         "workflow_type": command.workflow_type or None,
         "task_queue": command.task_queue or None,
         "workflow_task_timeout_us": command.workflow_task_timeout_us,

@@ -27,6 +27,7 @@ from durable.history.transition import (
     Retry,
 )
 from durable.worker.attempt import Attempt, Key
+from durable.worker.interceptor import Interceptor
 from durable.worker.processes import Processes, has_threads
 from durable.worker.rate import Rate
 from durable.worker.registry import Registry
@@ -50,7 +51,7 @@ class Activities:
     ``slots`` is how many attempts run at once, ``threads`` how many of them may be sync; ``freed`` is called when one
     ends while all were taken, and when time allows one more. ``broken`` is called when sync ones can't run any more.
     ``rates`` are how many may begin in a second, each of them a limit; ``eager``: this worker takes what its own runs
-    schedule as its own at once.
+    schedule as its own at once. ``interceptors`` stand before each attempt.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Activities:
         shared_state: SharedStateManager | None,
         rates: Sequence[float],
         eager: bool,
+        interceptors: Sequence[Interceptor],
         finished: Finished,
         freed: Callable[[], None],
         broken: Callable[[BrokenExecutor], None],
@@ -83,12 +85,13 @@ class Activities:
         self._slots = slots
         self._threads = threads if registry.has_sync_activities else 0
         self._own_pool = ThreadPoolExecutor(threads, "durable-activity") if executor is None and self._threads else None
-        self._executor = executor or self._own_pool
+        self.executor = executor or self._own_pool
         in_processes = shared_state is not None and not has_threads(executor)
         self.processes = Processes(shared_state, self.shutdown) if shared_state is not None and in_processes else None
         self._rates = [Rate(each) for each in rates]
         self._next_turn: asyncio.TimerHandle | None = None
         self._eager = eager
+        self.interceptors = interceptors
         self._finished = finished
         self._freed = freed
         self._broken = broken
@@ -335,12 +338,12 @@ class Activities:
 
         submit()
 
-    async def run_in_pool(self, work: Callable[[*A], R], *args: *A) -> R:
+    async def run_in_pool(self, executor: Executor | None, work: Callable[[*A], R], *args: *A) -> R:
         """What ``work`` returns, in a thread or a process of the pool. One whose processes die is broken for good."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+            return await asyncio.get_running_loop().run_in_executor(executor, work, *args)
         except BrokenExecutor as error:
-            if getattr(self._executor, "_broken", True):  # else it is of a pool of the activity's own
+            if getattr(executor, "_broken", True):  # else it is of a pool of the activity's own
                 self._broken(error)
             raise
 

@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,10 @@ from durable.history.transition import (
     Retry,
 )
 from durable.metrics import MetricMeter
+from durable.worker.attempt_chain import chained
 from durable.worker.attempt_thread import AttemptThread
-from durable.worker.processes import AttemptProcess
+from durable.worker.interceptor import ActivityOutboundInterceptor, ExecuteActivityInput
+from durable.worker.processes import AttemptProcess, has_threads
 from durable.worker.registry import RegisteredActivity
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ logger = logging.getLogger("durable.worker")
 
 HEARTBEAT_INTERVAL_MAX = 60.0
 HEARTBEAT_INTERVAL_DEFAULT = 30.0
+HEARTBEAT_WAIT = 10.0
+"""Seconds that a thread waits until interceptors have had its heartbeat, on the loop."""
 ATTEMPT = "durable activity "
 """So begin the names of the tasks that run attempts."""
 
@@ -72,11 +77,19 @@ class Attempt(ActivityContext):
         self._loop_thread = threading.get_ident()
         self._thread: AttemptThread | None = None
         self._process: AttemptProcess | None = None
+        self.outbound: ActivityOutboundInterceptor | None = None
+        self._info_told: Info | None = None
         self.sleeps = False
 
     # -- what the code may ask (ActivityContext)
 
     def info(self) -> Info:
+        if self.outbound is None:
+            return self.own_info()
+        return self._info_told or self.outbound.info()
+
+    def own_info(self) -> Info:
+        """Before any interceptor."""
         if self._info is None:
             self._info = _info(self._activities, self.task)
         return self._info
@@ -93,6 +106,16 @@ class Attempt(ActivityContext):
         return self._details
 
     def heartbeat(self, details: Sequence[Any]) -> None:
+        if self.outbound is None:
+            self.own_heartbeat(details)
+        elif threading.get_ident() == self._loop_thread:
+            self.outbound.heartbeat(*details)
+        else:
+            beating = asyncio.run_coroutine_threadsafe(_told(self.outbound, details), self._loop)
+            beating.result(HEARTBEAT_WAIT)
+
+    def own_heartbeat(self, details: Sequence[Any]) -> None:
+        """After all interceptors."""
         if is_local(self.task.scheduled_event_id):
             return
         try:
@@ -168,15 +191,34 @@ class Attempt(ActivityContext):
             raise ApplicationError(self._activities.missing(self.task.spec.activity_type), type="NotFoundError")
         definition = self._found.definition
         args, kwargs = definition.arguments(self.converter, self.task.spec.input)
+        executor = None if definition.is_async else self._activities.executor
+        if self._activities.interceptors:
+            inbound = chained(self, self._activities.interceptors)
+            header = self.task.spec.header
+            return await inbound.execute_activity(
+                ExecuteActivityInput(self._found.reference, args, executor, header, kwargs)
+            )
         if definition.is_async:
             return await self._found.fn(*args, **kwargs)
-        if self._activities.processes is not None:
-            self._process = AttemptProcess(self._activities, self._activities.processes)
-            return await self._process.run(self._found.reference, args, kwargs, self.info(), self._beat)
-        thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
-        call = self._found.fn
+        in_process = self._activities.processes is not None
+        return await self.run_sync(self._found.reference if in_process else self._found.fn, args, kwargs, executor)
+
+    async def run_sync(
+        self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], executor: Executor | None
+    ) -> Any:
+        """The result of what is not async, in a thread or a process of the executor's."""
+        if self.outbound is not None:
+            self._info_told = self.outbound.info()
+        processes = self._activities.processes
+        if processes is not None and not has_threads(executor):
+            self._process = AttemptProcess(self._activities, processes)
+            seen = self.outbound is not None
+            beat = self._beat_from_process if seen else self._beat
+            return await self._process.run(executor, fn, args, kwargs, self.info(), beat, beats_are_values=seen)
+        assert self._found is not None
+        thread = self._thread = AttemptThread(raises=not self._found.definition.no_thread_cancel_exception)
         return await self._activities.run_in_pool(
-            contextvars.copy_context().run, lambda: thread.run(lambda: _to_its_end(call, args, kwargs))
+            executor, contextvars.copy_context().run, lambda: thread.run(lambda: _to_its_end(fn, args, kwargs))
         )
 
     def _completed(self, result: Any) -> ActivityOutcome:
@@ -261,6 +303,14 @@ class Attempt(ActivityContext):
         else:
             self._loop.call_soon_threadsafe(tell, what)
 
+    def _beat_from_process(self, details: Sequence[Any]) -> None:
+        """One for the interceptors, who see values."""
+        assert self.outbound is not None
+        try:
+            self.outbound.heartbeat(*details)
+        except Exception as error:
+            self._heartbeat_failed(error)
+
     def _heartbeat_failed(self, error: Exception) -> None:
         """Nobody will learn how far the attempt is: it is cancelled, and fails."""
         if not self._cancelled.is_set():
@@ -301,7 +351,11 @@ class Attempt(ActivityContext):
             )
 
 
-def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+async def _told(outbound: ActivityOutboundInterceptor, details: Sequence[Any]) -> None:
+    outbound.heartbeat(*details)
+
+
+def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """In a thread: what futures and loops don't take for an error is one. The one would end the program, the other
     never arrive."""
     try:

@@ -10,6 +10,7 @@ from typing import Any, Required, TypeAlias, TypedDict
 
 from durable.client import Client
 from durable.common import VersioningBehavior, WorkerDeploymentVersion
+from durable.worker.interceptor import Interceptor
 from durable.worker.patches import PatchActivationInput
 from durable.worker.plugins import Plugin
 from durable.worker.runner import WorkflowRunner
@@ -59,7 +60,7 @@ class WorkerConfig(TypedDict, total=False):
     workflow_runner: WorkflowRunner
     unsandboxed_workflow_runner: WorkflowRunner
     plugins: Sequence[Plugin]
-    interceptors: Sequence[Any]
+    interceptors: Sequence[Interceptor]
     build_id: str | None
     identity: str | None
     max_cached_workflows: int

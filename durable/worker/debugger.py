@@ -227,7 +227,7 @@ class DebuggedRun(Run):
             if waiting_for_it is future:
                 code: Any = getattr(condition, "__code__", None)
                 return f"a condition, line {code.co_firstlineno} of {code.co_filename}" if code else "a condition"
-        for handle, timer in self._timer_of.items():
+        for handle, timer in self._timers.of.items():
             if any(arg is future for arg in getattr(handle, "_args", None) or ()):
                 due = moment(round(handle.when() * 1e6)).isoformat(" ", "seconds")
                 return f"timer {timer.timer_id} (event {timer.started_event_id}), due {due}"

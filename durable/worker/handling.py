@@ -109,7 +109,7 @@ class HandlersAtWork:
         """The call of its handler. Raises what rejects it, unless it was judged and accepted before."""
         assert self._run.handlers is not None
         with self._run.looking_only():
-            return self._run.handlers.update(request.input, judge=judge)
+            return self._run.handlers.update(request, judge=judge)
 
     def _reject(self, request: UpdateRequest, error: BaseException, judge: bool, admitted: bool) -> None:
         if isinstance(error, ReadOnlyContextError) or not judge:

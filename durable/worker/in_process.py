@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Errand:
-    """What the process is told. It is pickled by whoever sends it, so that what can't be pickled harms nothing else."""
+    """What the process is told. It is pickled by whoever sends it, so that what can't be pickled harms nothing else.
+
+    ``beats_are_values``: the worker's interceptors want to see what heartbeats are made of.
+    """
 
     activity: Callable[..., Any]
     args: Sequence[Any]
@@ -33,6 +36,7 @@ class Errand:
     payload_converter_class: type[PayloadConverter]
     failure_converter_class: type[FailureConverter]
     sender: SharedHeartbeatSender
+    beats_are_values: bool
     cancelled: threading.Event
     worker_shutdown: threading.Event
 
@@ -100,6 +104,7 @@ class _Context(ActivityContext):
         self.heartbeat_error: ConversionError | None = None
         self._info = errand.info
         self._sender = errand.sender
+        self._beats_are_values = errand.beats_are_values
         self._cancelled = _SharedFlag(errand.cancelled)
         self._worker_shutdown = _SharedFlag(errand.worker_shutdown)
 
@@ -107,7 +112,10 @@ class _Context(ActivityContext):
         return self._info
 
     def heartbeat(self, details: Sequence[Any]) -> None:
-        """They travel as payloads: the worker needs not know their types."""
+        """They travel as payloads: the worker needs not know their types, unless it has interceptors."""
+        if self._beats_are_values:
+            self._sender.send_heartbeat(self._info.task_token, *details)
+            return
         try:
             payloads = self.converter.to_payloads(details)
         except ConversionError as error:

@@ -32,6 +32,7 @@ from durable.history.transition import (
 from durable.history.values import IdConflictPolicy
 from durable.worker.activities import Activities
 from durable.worker.errands import Errands
+from durable.worker.interceptor import Interceptors
 from durable.worker.leases import Lease
 from durable.worker.patches import PatchActivationInput
 from durable.worker.poller import Poller
@@ -66,6 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_us: int
     activates_patch: Callable[[PatchActivationInput], bool] | None
     no_remote_activities: bool
+    interceptors: Interceptors
 
 
 class Life:
@@ -97,6 +99,8 @@ class Life:
                 build_id=settings.build_id,
                 missing_activity=registry.why_missing,
                 activates_patch=settings.activates_patch,
+                interceptors=settings.interceptors.classes,
+                extern_functions=settings.interceptors.extern_functions,
             ),
             self.worker_id,
             database.store.now_us,
@@ -115,6 +119,7 @@ class Life:
             shared_state=settings.shared_state_manager,
             rates=settings.activity_rates,
             eager=settings.eager_activities,
+            interceptors=settings.interceptors.instances,
             finished=self._finished,
             freed=lambda: self._poller.due(0),
             broken=self._fail,

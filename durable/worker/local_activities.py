@@ -15,14 +15,14 @@ from msgspec import Struct
 
 from durable.activity import ActivityCancellationType
 from durable.context import ActivityCall
-from durable.exceptions import CancelledError, RetryState
+from durable.exceptions import RetryState
 from durable.history.commands import RecordMarker
 from durable.history.events import CommandEvent, MarkerRecorded
 from durable.history.local_activities import NO_REQUESTS, LocalRequests, ScheduleLocalActivity, task_key
 from durable.history.messages import ActivityOutcome, Canceled, Completed
 from durable.history.values import ActivityFailureInfo, CanceledFailureInfo, Failure, Payload
 from durable.worker.loop import WorkflowLoop
-from durable.worker.pending import ActivityFuture
+from durable.worker.pending import ActivityFuture, cancelled_error
 
 if TYPE_CHECKING:
     from durable.worker.replay import Run
@@ -128,8 +128,7 @@ class LocalActivityFuture(ActivityFuture):
         if self.run.evicting:
             return super().cancel(msg)
         if not self.run.local.cancel(self):
-            cause = CancelledError("Cancelled")
-            self.fail(self.run.activity_error("Activity cancelled", self, RetryState.CANCEL_REQUESTED, cause))
+            self.fail(cancelled_error(self))
         return True
 
 
@@ -164,7 +163,7 @@ class LocalActivities:
     # -- what the code asks for
 
     def schedule(self, call: ActivityCall, loop: WorkflowLoop) -> LocalActivityFuture:
-        seq = self._run.next_activity_number()
+        seq = self._run.activities.next_number()
         future = LocalActivityFuture(loop=loop)
         future.run, future.call, future.seq = self._run, call, seq
         future.activity_id = call.activity_id or str(seq)
@@ -176,6 +175,7 @@ class LocalActivities:
             activity_id=future.activity_id,
             activity_type=call.activity_type,
             input=call.input,
+            header=call.header,
             schedule_to_close_timeout_us=call.schedule_to_close_timeout_us,
             schedule_to_start_timeout_us=call.schedule_to_start_timeout_us,
             start_to_close_timeout_us=call.start_to_close_timeout_us,
@@ -195,7 +195,7 @@ class LocalActivities:
         if kind == ActivityCancellationType.TRY_CANCEL:
             # As in Temporal, this is its outcome, and recorded as such.
             self._cancelled[seq] = future
-            self._run.record_cancelled(task_key(seq))
+            self._run.activities.record_cancelled(task_key(seq))
             if self._schedules.pop(seq, None) is None:
                 self._cancels.add(seq)
             else:

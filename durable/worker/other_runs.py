@@ -97,6 +97,7 @@ class OtherRuns:
             workflow_type=call.workflow_type,
             task_queue=call.task_queue or self._run.info().task_queue,
             input=call.input,
+            header=call.header,
             workflow_execution_timeout_us=call.execution_timeout_us,
             workflow_run_timeout_us=call.run_timeout_us,
             workflow_task_timeout_us=call.task_timeout_us,
@@ -125,13 +126,16 @@ class OtherRuns:
         child.began.result()
         return handle
 
-    async def signal(self, to: WorkflowExecution, name: str, input: list[Payload], *, child_only: bool) -> None:
+    async def signal(
+        self, to: WorkflowExecution, name: str, input: list[Payload], header: dict[str, Payload], *, child_only: bool
+    ) -> None:
         self._run.must_write("signal external workflow")
         command = SignalExternalWorkflowExecution(
             namespace=self._run.info().namespace,
             workflow_execution=to,
             signal_name=name,
             input=input,
+            header=header,
             child_workflow_only=child_only,
         )
         await self._request(command, "signal")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from durable.activity import ActivityCancellationType
 from durable.context import ActivityCall
-from durable.exceptions import CancelledError, RetryState
+from durable.exceptions import ActivityError, CancelledError, RetryState
 from durable.history.events import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -58,18 +59,49 @@ class ActivityFuture(WorkflowFuture[list[Payload]]):
             return super().cancel(msg)
         sent = self.scheduled_event_id != 0
         if self.call.cancellation_type != ActivityCancellationType.ABANDON:
-            self.run.request_cancel(self)
+            self.run.activities.request_cancel(self)
             if sent and self.call.cancellation_type == ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
                 return True
         if not self.temporal_style:
             return super().cancel(msg)
-        cause = CancelledError("Cancelled")
-        self.fail(self.run.activity_error("Activity cancelled", self, RetryState.CANCEL_REQUESTED, cause))
+        self.fail(cancelled_error(self))
         return True
 
     def fail(self, error: BaseException) -> None:
         self.set_exception(error)
         self.exception()  # retrieved: an activity nobody awaits is no news
+
+
+def cancelled_error(future: ActivityFuture) -> ActivityError:
+    """What whoever awaits an activity that it has cancelled gets, in Temporal's style."""
+    error = ActivityError(
+        "Activity cancelled",
+        scheduled_event_id=future.scheduled_event_id,
+        started_event_id=0,
+        identity="",
+        activity_type=future.call.activity_type,
+        activity_id=future.activity_id,
+        retry_state=RetryState.CANCEL_REQUESTED,
+    )
+    error.__cause__ = CancelledError("Cancelled")
+    return error
+
+
+class CalledActivity(ActivityFuture):
+    """The outcome of an activity's call that interceptors have a hand in.
+
+    It gives the value itself, and no task stands between: code with interceptors takes as many turns of the loop as
+    without, so that either replays what the other has done.
+    """
+
+    def result(self) -> Any:
+        return self._decoded(super().result())
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._decoded((yield from super().__await__()))
+
+    def _decoded(self, result: list[Payload]) -> Any:
+        return self.run.converted(result, self.call.result_type)
 
 
 class Timer:

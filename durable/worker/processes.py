@@ -6,13 +6,12 @@ import asyncio
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from durable.activity import Flag, Info
 from durable.converter import ConversionError
-from durable.history.values import Payload
 from durable.worker import in_process
 from durable.worker.registry import RegisteredActivity
 from durable.worker.shared_state import SharedStateManager
@@ -90,17 +89,20 @@ class AttemptProcess:
 
     async def run(
         self,
+        executor: Executor | None,
         activity: Callable[..., Any],
         args: Sequence[Any],
-        kwargs: dict[str, Any],
+        kwargs: Mapping[str, Any],
         info: Info,
-        beat: Callable[[list[Payload]], None],
+        beat: Callable[[list[Any]], None],
+        *,
+        beats_are_values: bool,
     ) -> Any:
-        """Its result. ``beat`` is called, on the loop, with the payloads of each heartbeat."""
+        """Its result. ``beat`` is called, on the loop, with the payloads of each heartbeat, or with its values."""
         loop = asyncio.get_running_loop()
 
-        def heartbeat(*payloads: Payload) -> None:
-            loop.call_soon_threadsafe(beat, list(payloads))
+        def heartbeat(*details: Any) -> None:
+            loop.call_soon_threadsafe(beat, list(details))
 
         shared_state = self._processes.shared_state
         try:
@@ -119,15 +121,16 @@ class AttemptProcess:
             errand = in_process.Errand(
                 activity=activity,
                 args=args,
-                kwargs=kwargs,
+                kwargs=dict(kwargs),
                 info=info,
                 payload_converter_class=converter.payload_converter_class,
                 failure_converter_class=converter.failure_converter_class,
                 sender=sender,
+                beats_are_values=beats_are_values,
                 cancelled=event,
                 worker_shutdown=shutdown,
             )
-            result, failure = await self._activities.run_in_pool(in_process.run, _pickled(errand))
+            result, failure = await self._activities.run_in_pool(executor, in_process.run, _pickled(errand))
         finally:
             await shared_state.unregister_heartbeater(info.task_token)
         if failure is not None:

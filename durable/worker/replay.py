@@ -11,20 +11,17 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct, structs
 
-from durable.activity import ActivityCancellationType
+from durable.activity import ActivityDefinition
 from durable.context import ActivityCall, ChildCall, WorkflowContext, stepping
 from durable.converter import DataConverter
-from durable.converter.search_attributes import decode_search_attributes, decode_typed_search_attributes
-from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
+from durable.exceptions import CancelledError, FailureError, is_cancelled_exception
 from durable.history import growth
 from durable.history.commands import (
     AcceptUpdate,
-    CancelTimer,
     CancelWorkflowExecution,
     ClosingCommand,
     Command,
@@ -32,12 +29,7 @@ from durable.history.commands import (
     CompleteWorkflowExecution,
     ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
-    ModifyWorkflowProperties,
     RejectUpdate,
-    RequestCancelActivityTask,
-    ScheduleActivityTask,
-    StartTimer,
-    UpsertWorkflowSearchAttributes,
 )
 from durable.history.events import (
     ActivityTaskCanceled,
@@ -55,22 +47,26 @@ from durable.history.events import (
     WorkflowExecutionUpdateAdmitted,
     WorkflowTaskStarted,
 )
-from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
+from durable.history.local_activities import NO_REQUESTS, LocalRequests
 from durable.history.messages import ActivityOutcome, Query, QueryAnswer
-from durable.history.state import attributes_after, memo_after
 from durable.history.values import Failure, Payload, UpdateRequest, UserMetadata, WorkflowExecution
 from durable.worker import introspection
+from durable.worker.called_activities import CalledActivities
+from durable.worker.chain import chained
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
-from durable.worker.local_activities import BackOff, LocalActivities, LocalOutcome, marker_of, settle
+from durable.worker.local_activities import LocalActivities, LocalOutcome, marker_of, settle
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
-from durable.worker.messages import Handlers
+from durable.worker.messages import BUILT_IN, Handlers
 from durable.worker.other_runs import ANSWERS, Answer, OtherRuns
 from durable.worker.patches import Patch, PatchActivationInput, marker
-from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
+from durable.worker.pending import ActivityFuture, Outcome, Timer
 from durable.worker.pending_children import ChildFuture, RequestFuture
+from durable.worker.self_knowledge import SelfKnowledge
+from durable.worker.timers import Timers
 from durable.worker.watchdog import DeadlockError
+from durable.workflow.activity_inputs import activity_input
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.child_handles import ChildWorkflowHandle
 from durable.workflow.continuing import Continued
@@ -78,14 +74,13 @@ from durable.workflow.definition import DynamicWorkflowConfig, WorkflowDefinitio
 from durable.workflow.errors import ReadOnlyContextError
 from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.info import Info
-from durable.workflow.origin import origin
+from durable.workflow.interception import ExecuteWorkflowInput, WorkflowInboundInterceptor
+from durable.workflow.standalone import DEFINITION as STANDALONE
 
 logger = logging.getLogger("durable.worker")
 
 Pending = ActivityFuture | Timer | ChildFuture | RequestFuture
 """What a command is the beginning of."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(Struct, frozen=True):
@@ -130,7 +125,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     """What runs share: how values are converted, which exceptions fail a workflow besides Temporal's, and the build of
     the worker's code.
 
-    ``missing_activity`` says what is wrong with a local activity's name, if anything.
+    ``missing_activity`` says what is wrong with a local activity's name, if anything. ``interceptors`` stand between
+    each run and its code, the first outermost, and have brought in ``extern_functions``.
     """
 
     namespace: str
@@ -139,6 +135,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     build_id: str = ""
     missing_activity: Callable[[str], str | None] = lambda name: None
     activates_patch: Callable[[PatchActivationInput], bool] | None = None
+    interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
+    extern_functions: Mapping[str, Callable[..., Any]] = {}
 
 
 class Run(WorkflowContext):
@@ -175,34 +173,29 @@ class Run(WorkflowContext):
             before_task=lambda: self.must_write("create task"),
             before_cancel=self.before_cancel,
         )
-        self._moment = Moment(started.time_us, 0)
-        self._first_task_us = 0
+        self.moment = Moment(started.time_us, 0)
+        self.first_task_us = 0
         self._instance: Any = None
         self.handlers: Handlers | None = None
         self._main: asyncio.Task[None] | None = None
         self._random: random.Random | None = None
-        self._info: Info | None = None
         self._read_only = False
         self._cancel_reason: str | None = None
         self._asked: list[tuple[Asked, Pending | None] | None] = []
         self.over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
-        self._cancels: list[int] = []
         self._closing = False
         self._error: BaseException | None = None
-        self._activity_count = 0
-        self._timer_count = 0
-        self._activities: dict[int, ActivityFuture] = {}
+        self._known = SelfKnowledge(self, started, environment.namespace)
+        self.activities = CalledActivities(self)
         self.others = OtherRuns(self)
         self.local = LocalActivities(self)
-        self._timers: dict[int, Timer] = {}
-        self._timer_of: dict[WorkflowTimerHandle, Timer] = {}
+        self._timers = Timers(self)
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._at_work = HandlersAtWork(self)
         self._patches: dict[str, bool] = {}
         self._recorded_patches: Collection[str] = ()
-        self._memo = dict(started.memo)
-        self._search_attributes = dict(started.search_attributes)
-        self._timer_summary: str | None = None
+        self._inbound: WorkflowInboundInterceptor | None = None
+        self.extern_functions = environment.extern_functions
 
     # -- for whoever steps the run
 
@@ -234,15 +227,15 @@ class Run(WorkflowContext):
             updates, judged = self._at_work.without_rejected(updates)
             if not updates:
                 return Activation([], None, self._at_work.rejections)
-        self._moment = moment
-        self._first_task_us = self._first_task_us or moment.now_us
+        self.moment = moment
+        self.first_task_us = self.first_task_us or moment.now_us
         self.replaying = replaying
         self.over = {_answered(event) for event in events}
         with stepping(self):
             self.loop.set_time_us(moment.now_us)
             try:
                 if self.handlers is None:
-                    if self.definition.cls is None:
+                    if self.definition.cls is None and not self._environment.interceptors:
                         self._create()
                     else:
                         with self.loop.entered():
@@ -283,11 +276,9 @@ class Run(WorkflowContext):
         for entry, event in zip([entry for entry in self._asked if entry is not None], events, strict=True):
             pending = entry[1]
             if isinstance(pending, ActivityFuture) and isinstance(event, ActivityTaskScheduled):
-                pending.scheduled_event_id = event.id
-                self._activities[event.id] = pending
+                self.activities.bind(pending, event.id)
             elif isinstance(pending, Timer) and isinstance(event, TimerStarted):
-                pending.started_event_id = event.id
-                self._timers[event.id] = pending
+                self._timers.bind(pending, event.id)
             elif isinstance(pending, ChildFuture | RequestFuture):
                 self.others.bind(pending, event.id)
         self._asked = []
@@ -310,15 +301,20 @@ class Run(WorkflowContext):
             raise RuntimeError(
                 f"workflow {self._started.workflow_id!r} has not begun: no worker has done its first workflow task yet"
             )
-        match query.name:
+        if self._inbound is None and query.name in BUILT_IN:
+            return self.built_in(query.name)
+        return self.handlers.query(query)
+
+    def built_in(self, query: str) -> Any:
+        """The answer to what every run may be asked."""
+        match query:
             case "__stack_trace":
                 return introspection.stack_trace(self.loop.unfinished_tasks())
             case "__enhanced_stack_trace":
                 return introspection.enhanced_stack_trace(self.loop.unfinished_tasks())
-            case "__temporal_workflow_metadata":
-                return introspection.metadata(self._started.workflow_type, self.handlers, self.current_details)
             case _:
-                return self.handlers.query(query)
+                assert self.handlers is not None
+                return introspection.metadata(self._started.workflow_type, self.handlers, self.current_details)
 
     def evict(self) -> None:
         """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
@@ -341,54 +337,24 @@ class Run(WorkflowContext):
     # -- what the code may ask for (WorkflowContext)
 
     def now_us(self) -> int:
-        return self._moment.now_us
+        return self.moment.now_us
 
     def info(self) -> Info:
-        if self._info is None:
-            started = self._started
-            self._info = Info(
-                namespace=self._environment.namespace,
-                workflow_id=started.workflow_id,
-                run_id=self.run_id,
-                first_execution_run_id=started.first_execution_run_id,
-                workflow_type=started.workflow_type,
-                task_queue=started.task_queue,
-                attempt=started.attempt,
-                start_time=_datetime(self._first_task_us),
-                workflow_start_time=_datetime(started.time_us),
-                task_timeout=timedelta(microseconds=started.workflow_task_timeout_us),
-                headers=started.header,
-                current_history_length=lambda: self._moment.started_event_id,
-                current_build_id=lambda: self._moment.build_id,
-                continued_run_id=started.continued_execution_run_id or None,
-                **origin(started, self._environment.namespace),
-                raw_memo=self._memo,
-                search_attributes=decode_search_attributes(self._search_attributes),
-                typed_search_attributes=decode_typed_search_attributes(self._search_attributes),
-                current_history_size=lambda: self._moment.history_size_bytes,
-                continue_as_new_suggested=lambda: self._moment.is_continue_as_new_suggested,
-            )
-        return self._info
+        return self._known.info()
+
+    @property
+    def task_queue(self) -> str:
+        """Where what it asks for goes unless it says otherwise."""
+        return self._started.task_queue
 
     def memo(self) -> Mapping[str, Payload]:
-        return self._memo
+        return self._known.memo
 
     def upsert_memo(self, values: dict[str, Payload]) -> None:
-        self.must_write("upsert memo")
-        self.ask(ModifyWorkflowProperties(upserted_memo=values))
-        after = memo_after(self._memo, values)
-        self._memo.clear()  # in place: `info().raw_memo` is the same dict
-        self._memo.update(after)
+        self._known.upsert_memo(values)
 
     def upsert_search_attributes(self, values: dict[str, Payload]) -> None:
-        self.must_write("upsert search attributes")
-        self.ask(UpsertWorkflowSearchAttributes(search_attributes=values))
-        self._search_attributes = attributes_after(self._search_attributes, values)
-        if self._info is not None:
-            self._info.be_told(
-                decode_search_attributes(self._search_attributes),
-                decode_typed_search_attributes(self._search_attributes),
-            )
+        self._known.upsert_search_attributes(values)
 
     def last_completion_result(self) -> Sequence[Payload]:
         return self._started.last_completion_result
@@ -397,7 +363,7 @@ class Run(WorkflowContext):
         return self._started.continued_failure
 
     def summarize_timer(self, summary: str | None) -> None:
-        self._timer_summary = summary
+        self._timers.summary = summary
 
     def instance(self) -> Any:
         return self._instance
@@ -470,46 +436,30 @@ class Run(WorkflowContext):
             self._read_only = before
 
     def start_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
-        future = self._schedule(call)
-        future.temporal_style = True
-
-        async def outcome() -> Any:
-            handle.stepped = True
-            return self._decoded(await future, call)
-
-        handle = PendingActivityHandle(outcome(), loop=self.loop, name=f"activity-{future.activity_id}")
-        handle.activity = future
-        return handle
+        return self.activities.start(call)
 
     def start_local_activity(self, call: ActivityCall) -> ActivityHandle[Any]:
         self.must_write("schedule local activity")
         if (why := self._environment.missing_activity(call.activity_type)) is not None:
             raise ValueError(why)
-
-        async def outcome() -> Any:
-            handle.stepped = True
-            while True:
-                try:
-                    return self._decoded(await handle.activity, call)
-                except BackOff as again:
-                    await asyncio.sleep(again.backoff_us / 1_000_000)
-                    handle.activity = self.local.schedule(call, self.loop)
-
-        future = self.local.schedule(call, self.loop)
-        handle = PendingActivityHandle(outcome(), loop=self.loop, name=f"local-activity-{future.activity_id}")
-        handle.activity = future
-        return handle
+        return self.activities.start_local(call)
 
     def call_activity(self, call: ActivityCall) -> Awaitable[Any]:
-        return self._result(self._schedule(call))
+        return self.activities.called(self.activities.schedule(call))
+
+    def intercept_call(
+        self, definition: ActivityDefinition, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Awaitable[Any]:
+        assert self.outbound is not None
+        return _awaited(self.outbound.start_activity(activity_input(definition, args, kwargs, None, {}, is_call=True)))
 
     async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
         return await self.others.start_child(call)
 
     async def signal_external(
-        self, to: WorkflowExecution, name: str, input: list[Payload], *, child_only: bool
+        self, to: WorkflowExecution, name: str, input: list[Payload], header: dict[str, Payload], *, child_only: bool
     ) -> None:
-        await self.others.signal(to, name, input, child_only=child_only)
+        await self.others.signal(to, name, input, header, child_only=child_only)
 
     async def cancel_external(self, to: WorkflowExecution, reason: str) -> None:
         await self.others.cancel(to, reason)
@@ -537,6 +487,8 @@ class Run(WorkflowContext):
             make: Any = cls.__new__
             self._instance = make(cls)
         self.handlers = Handlers(self.definition, self._instance, self.converter)
+        if self._environment.interceptors and self.definition is not STANDALONE:
+            self._inbound = self.handlers.inbound = chained(self, self._environment.interceptors)
         if self.definition.init_takes_arguments:
             args, kwargs = self.definition.arguments(self.converter, self._started.input)
             self._instance.__init__(*args, **kwargs)
@@ -583,50 +535,13 @@ class Run(WorkflowContext):
         return len(self._asked) - 1
 
     def _ask_cancels(self) -> None:
-        """Ask for the cancellations of one go, by age: anyio cancels nested scopes in no fixed order."""
-        cancels, self._cancels = sorted(self._cancels), []
-        for event_id in cancels:
-            if is_local(event_id):
-                self.ask(self.local.cancelled_marker(event_id))
-            else:
-                self.ask(RequestCancelActivityTask(scheduled_event_id=event_id))
+        for command in self.activities.cancels():
+            self.ask(command)
 
     def must_write(self, what: str) -> None:
         """Raises `ReadOnlyContextError` while nothing may change."""
         if self._read_only:
             raise ReadOnlyContextError(f"While in read-only function, action attempted: {what}")
-
-    def _schedule(self, call: ActivityCall) -> ActivityFuture:
-        self.must_write("schedule activity")
-        future = ActivityFuture(loop=self.loop)
-        future.run, future.call = self, call
-        future.activity_id = call.activity_id or str(self.next_activity_number())
-        command = ScheduleActivityTask(
-            activity_id=future.activity_id,
-            activity_type=call.activity_type,
-            task_queue=call.task_queue or self._started.task_queue,
-            input=call.input,
-            schedule_to_close_timeout_us=call.schedule_to_close_timeout_us,
-            schedule_to_start_timeout_us=call.schedule_to_start_timeout_us,
-            start_to_close_timeout_us=call.start_to_close_timeout_us,
-            heartbeat_timeout_us=call.heartbeat_timeout_us,
-            retry_policy=call.retry_policy,
-            priority=call.priority,
-            user_metadata=self._summarized(call.summary),
-        )
-        future.index = self.ask(command, future)
-        return future
-
-    def next_activity_number(self) -> int:
-        """Activities, local or not, are numbered in the order in which the code asks for them."""
-        self._activity_count += 1
-        return self._activity_count
-
-    async def _result(self, future: ActivityFuture) -> Any:
-        return self._decoded(await future, future.call)
-
-    def _decoded(self, result: list[Payload], call: ActivityCall) -> Any:
-        return self.converted(result, call.result_type)
 
     def converted(self, result: list[Payload], hint: Any) -> Any:
         """The value of a result."""
@@ -638,22 +553,7 @@ class Run(WorkflowContext):
         """Whoever may only look cancels nothing: no replay would repeat it."""
         self.must_write("cancel")
 
-    def request_cancel(self, future: ActivityFuture) -> None:
-        """Take back a call that is not sent yet, or ask the activity to end (once)."""
-        if not future.scheduled_event_id:
-            self.take_back(future.index)
-            return
-        if future.call.cancellation_type == ActivityCancellationType.TRY_CANCEL:
-            self._activities.pop(future.scheduled_event_id, None)
-        if not future.cancel_asked and future.scheduled_event_id not in self.over:
-            future.cancel_asked = True
-            self._cancels.append(future.scheduled_event_id)
-
-    def record_cancelled(self, task_key: int) -> None:
-        """The code has cancelled a local activity, which is its outcome."""
-        self._cancels.append(task_key)
-
-    def _summarized(self, summary: str | None) -> UserMetadata | None:
+    def summarized(self, summary: str | None) -> UserMetadata | None:
         return None if summary is None else UserMetadata(summary=self.converter.to_payloads([summary])[0])
 
     def take_back(self, index: int) -> None:
@@ -661,32 +561,10 @@ class Run(WorkflowContext):
         if 0 <= index < len(self._asked):
             self._asked[index] = None
 
-    def activity_error(
-        self, message: str, future: ActivityFuture, retry_state: RetryState, cause: BaseException
-    ) -> ActivityError:
-        error = ActivityError(
-            message,
-            scheduled_event_id=future.scheduled_event_id,
-            started_event_id=0,
-            identity="",
-            activity_type=future.call.activity_type,
-            activity_id=future.activity_id,
-            retry_state=retry_state,
-        )
-        error.__cause__ = cause
-        return error
-
     # -- what its loop needs (LoopOwner)
 
     def start_timer(self, delay_us: int, handle: WorkflowTimerHandle) -> None:
-        self.must_write("start timer")
-        self._timer_count += 1
-        timer = Timer(handle, str(self._timer_count), -1)
-        metadata = self._summarized(self._timer_summary)
-        command = StartTimer(timer_id=timer.timer_id, start_to_fire_timeout_us=delay_us, user_metadata=metadata)
-        timer.index = self.ask(command, timer)
-        self._timer_summary = None
-        self._timer_of[handle] = timer
+        self._timers.start(delay_us, handle)
 
     def report(self, context: dict[str, Any]) -> None:
         if not self.replaying:
@@ -695,20 +573,19 @@ class Run(WorkflowContext):
             )
 
     def cancel_timer(self, handle: WorkflowTimerHandle) -> None:
-        self.must_write("cancel timer")
-        timer = self._timer_of.pop(handle, None)
-        if timer is None:
-            return
-        if not timer.started_event_id:
-            self.take_back(timer.index)
-        elif self._timers.pop(timer.started_event_id, None) is not None and timer.started_event_id not in self.over:
-            self.ask(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id))
+        self._timers.cancel(handle)
 
     async def _run_main(self) -> None:
         try:
             args, kwargs = self.definition.arguments(self.converter, self._started.input)
-            first = () if self.definition.cls is None else (self._instance,)
-            result = await self.definition.run(*first, *args, **kwargs)
+            definition = self.definition
+            if self._inbound is None:
+                first = () if definition.cls is None else (self._instance,)
+                result = await definition.run(*first, *args, **kwargs)
+            else:
+                kind: Any = definition.cls or definition.run
+                input = ExecuteWorkflowInput(kind, definition.run, args, self._started.header, kwargs)
+                result = await self._inbound.execute_workflow(input)
             self.end(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))
         except (WorkflowBeingEvicted, GeneratorExit):
             raise
@@ -768,10 +645,7 @@ class Run(WorkflowContext):
             self.loop.call_soon(self._main.cancel)
 
     def _on_timer_fired(self, event: TimerFired) -> None:
-        timer = self._timers.pop(event.started_event_id, None)
-        if timer is not None:
-            self._timer_of.pop(timer.handle, None)
-            self.loop.fire(timer.handle)
+        self._timers.hear(event)
 
     def _on_other_run(self, event: Answer) -> None:
         self.others.hear(event)
@@ -780,23 +654,19 @@ class Run(WorkflowContext):
         """The code hears how a local activity ended, and goes on; in Temporal's histories its time does so too."""
         if self._closing or (future := self.local.take(outcome.seq)) is None:
             return
-        if outcome.complete_us > self._moment.now_us:
-            self._moment = structs.replace(self._moment, now_us=outcome.complete_us)
+        if outcome.complete_us > self.moment.now_us:
+            self.moment = structs.replace(self.moment, now_us=outcome.complete_us)
             self.loop.set_time_us(outcome.complete_us)
         self.ask(marker_of(future, outcome))
         settle(future, outcome)
         self._run_dry()
 
     def _on_activity(self, event: Outcome) -> None:
-        future = self._activities.pop(event.scheduled_event_id, None)
-        if future is None or future.done():
-            return
-        if isinstance(event, ActivityTaskCompleted):
-            future.set_result(event.result)
-        elif isinstance(event, ActivityTaskCanceled) and not future.temporal_style:
-            future.cancel_now()
-        else:
-            future.fail(self.converter.from_failure(activity_failure(future, event)))
+        self.activities.hear(event)
+
+
+async def _awaited(handle: Awaitable[Any]) -> Any:
+    return await handle
 
 
 JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {
@@ -822,7 +692,3 @@ def _answered(event: HistoryEvent) -> int:
             return event.initiated_event_id
         case _:
             return 0
-
-
-def _datetime(us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=us)

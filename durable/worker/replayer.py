@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
 from durable.client import WorkflowHistory
-from durable.client.config import refuse_interceptors
 from durable.common import HeaderCodecBehavior
 from durable.converter import DataConverter
 from durable.history.errors import HistoryError
@@ -17,6 +16,7 @@ from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
 from durable.history.state import State, fold
 from durable.runtime import Runtime
+from durable.worker.interceptor import Interceptor, Interceptors
 from durable.worker.lines import where_raised
 from durable.worker.plugins import Applied, Plugin, run_replayer
 from durable.worker.rebuild import rebuild
@@ -61,7 +61,7 @@ class ReplayerConfig(TypedDict, total=False):
     workflow_task_executor: ThreadPoolExecutor | None
     workflow_runner: WorkflowRunner
     unsandboxed_workflow_runner: WorkflowRunner
-    interceptors: Sequence[Any]
+    interceptors: Sequence[Interceptor]
     plugins: Sequence[Plugin]
     runtime: Runtime | None
     disable_safe_workflow_eviction: bool
@@ -78,8 +78,9 @@ class Replayer:
     A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
     workflow, an unreadable event, code that does not yield within ten seconds) is a `RuntimeError`. ``debug_mode`` lets
     code take its time. ``exact`` compares arguments, durations and results too: for code that has not changed since.
-    ``plugins`` may change all this, and do something around each replay. What else there is is the caller's, for
-    `config`: no history depends on it. ValueError without workflows, and with interceptors.
+    ``interceptors`` are those of the worker, as far as they intercept workflows. ``plugins`` may change all this, and
+    do something around each replay. What else there is is the caller's, for `config`: no history depends on it.
+    ValueError without workflows.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Replayer:
         workflow_task_executor: ThreadPoolExecutor | None = None,
         workflow_runner: WorkflowRunner = SandboxedWorkflowRunner(),  # noqa: B008 - frozen
         unsandboxed_workflow_runner: WorkflowRunner = UnsandboxedWorkflowRunner(),  # noqa: B008 - without state
-        interceptors: Sequence[Any] = (),
+        interceptors: Sequence[Interceptor] = (),
         plugins: Sequence[Plugin] = (),
         runtime: Runtime | None = None,
         disable_safe_workflow_eviction: bool = False,
@@ -127,7 +128,7 @@ class Replayer:
             return
         if not workflows:
             raise ValueError("At least one workflow must be specified")
-        refuse_interceptors(interceptors)
+        chain = Interceptors.of(interceptors)
         self._config = self._given = config
         self._plugins: Sequence[Plugin] = plugins
         self._exact = exact
@@ -136,6 +137,8 @@ class Replayer:
             namespace=namespace,
             converter=data_converter,
             failure_exception_types=tuple(workflow_failure_exception_types),
+            interceptors=chain.classes,
+            extern_functions=chain.extern_functions,
         )
         self._timeout = None if debug_mode else DEADLOCK_TIMEOUT
         self._host = host or Machine()

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, cast
 
 from durable.client import Client
-from durable.client.config import refuse_interceptors
 from durable.common import DEFAULT_TASK_QUEUE
 from durable.history.errors import HistoryError
 from durable.history.values import unstorable
@@ -25,6 +24,7 @@ from durable.worker.config import (
     WorkerDeploymentConfig,
     check,
 )
+from durable.worker.interceptor import Interceptor, Interceptors
 from durable.worker.life import Life, Settings
 from durable.worker.patches import PatchActivationInput
 from durable.worker.plugins import Applied, Plugin, of_client, run_worker
@@ -67,11 +67,13 @@ class Worker:
     ``tuner`` says how many activities run at once, instead of ``max_concurrent_activities``; with
     ``no_remote_activities`` none do: they are other workers'.
     ``patch_activation_callback`` decides whether a run that asks `workflow.patched` for the first time has the patch.
+    ``interceptors``, after those of the client that are for workers too, stand between the worker and the code that it
+    runs; the first is outermost. TypeError for what is none.
     ``plugins``, after those of the client, may change all this, and do something around the worker's run; for what they
     do after it, leaving ``async with`` waits ``plugin_shutdown_timeout`` (None: without limit).
 
     The parameters that come last speak of a server, its polls and its sandbox. They are accepted, and have no effect;
-    what would be left out in silence is refused: Nexus services, interceptors, runners of the program's own.
+    what would be left out in silence is refused: Nexus services, runners of the program's own.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Worker:
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
-        interceptors: Sequence[Any] = (),
+        interceptors: Sequence[Interceptor] = (),
         plugins: Sequence[Plugin] = (),
         plugin_shutdown_timeout: timedelta | None = timedelta(seconds=60),
         nexus_service_handlers: Sequence[Any] = (),
@@ -134,7 +136,6 @@ class Worker:
                 self._begin_changed(config, plugins)
                 return
         check(config)
-        refuse_interceptors(interceptors)
         if tuner is not None:
             if any(config.get(key) is not None for key in SLOT_KEYS):
                 raise ValueError(f"Cannot specify {', '.join(SLOT_KEYS)} when also specifying tuner")
@@ -183,6 +184,7 @@ class Worker:
             lease_us=lease // timedelta(microseconds=1),
             activates_patch=patch_activation_callback,
             no_remote_activities=no_remote_activities,
+            interceptors=Interceptors.of(interceptors, client.config(active_config=True)["interceptors"]),
         )
         self._life: Life | None = None
         self._stopping = False

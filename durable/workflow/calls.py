@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from durable.activity import ActivityCancellationType, ActivityDefinition, activity_call
+from durable.activity import ActivityCancellationType, activity_call
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, this_workflow
+from durable.workflow.activity_inputs import activity_input, called, check_timeout
 from durable.workflow.groups import EventGroup
 
 A = TypeVar("A")
@@ -141,7 +142,19 @@ def start_activity(
         "summary": summary,
     }
     options = {key: value for key, value in given.items() if value is not None}
-    return this_workflow().start_activity(call_of(activity, arguments(arg, args), result_type, options))
+    run = this_workflow()
+    if run.outbound is None:
+        return run.start_activity(call_of(activity, arguments(arg, args), result_type, options))
+    input = activity_input(
+        called(activity),
+        arguments(arg, args),
+        {},
+        result_type,
+        options,
+        versioning_intent=versioning_intent,
+        event_groups=event_groups,
+    )
+    return run.outbound.start_activity(input)
 
 
 @overload
@@ -204,22 +217,15 @@ async def execute_activity(
 def call_of(activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any]) -> ActivityCall:
     """The call of an activity that workflow code names by its function, or by its name."""
     run = this_workflow()
-    if isinstance(activity, str):
-        _check_timeout(options)
-        return activity_call(activity, run.converter.to_payloads(args), result_type, **options)
-    if not callable(activity):
-        raise TypeError(f"An activity is called by its decorated function or by its name, not by {activity!r}")
-    definition = ActivityDefinition.must_be(activity).named()
+    definition = called(activity)
+    if isinstance(definition, str):
+        check_timeout(options.get("start_to_close_timeout"), options.get("schedule_to_close_timeout"))
+        return activity_call(definition, run.converter.to_payloads(args), result_type, **options)
     options = {**definition.options, **options}
-    _check_timeout(options)
+    check_timeout(options.get("start_to_close_timeout"), options.get("schedule_to_close_timeout"))
     return activity_call(
         definition.name,
         definition.signature.encode(run.converter, args, {}),
         result_type or definition.signature.return_hint,
         **options,
     )
-
-
-def _check_timeout(options: dict[str, Any]) -> None:
-    if "start_to_close_timeout" not in options and "schedule_to_close_timeout" not in options:
-        raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")

@@ -13,6 +13,7 @@ from durable.history.values import WorkflowExecution
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.groups import EventGroup
 from durable.workflow.handlers import Kind, encode, handler_name
+from durable.workflow.interception import SignalChildWorkflowInput, SignalExternalWorkflowInput
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -60,13 +61,33 @@ class ChildWorkflowHandle(asyncio.Task[R], Generic[S, R]):
 
         `ApplicationError` when the child is over. ``event_groups`` are taken for compatibility.
         """
-        await send_signal(WorkflowExecution(workflow_id=self.id), signal, arguments(arg, args), child_only=True)
+        to = WorkflowExecution(workflow_id=self.id)
+        await send_signal(to, signal, arguments(arg, args), child_only=True, event_groups=event_groups)
 
 
 async def send_signal(
-    to: WorkflowExecution, signal: str | Callable[..., Any], values: Sequence[Any], *, child_only: bool
+    to: WorkflowExecution,
+    signal: str | Callable[..., Any],
+    values: Sequence[Any],
+    *,
+    child_only: bool,
+    event_groups: Sequence[EventGroup] | None,
 ) -> None:
     """Send a signal from workflow code. For `ChildWorkflowHandle` and `ExternalWorkflowHandle`."""
     run = this_workflow()
     name, definition = handler_name(signal, Kind.SIGNAL)
-    await run.signal_external(to, name, encode(definition, run.converter, values), child_only=child_only)
+    if run.outbound is None:
+        await run.signal_external(to, name, encode(definition, run.converter, values), {}, child_only=child_only)
+        return
+    if definition is not None:
+        values, _ = definition.signature.parted(values, {})
+    if child_only:
+        await run.outbound.signal_child_workflow(
+            SignalChildWorkflowInput(name, values, to.workflow_id, {}, event_groups)
+        )
+    else:
+        await run.outbound.signal_external_workflow(
+            SignalExternalWorkflowInput(
+                name, values, run.info().namespace, to.workflow_id, to.run_id or None, {}, event_groups
+            )
+        )

@@ -8,15 +8,18 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from durable.common import Priority, RetryPolicy, VersioningOverride, WorkflowIDReusePolicy, duration_us
 from durable.context import ChildCall, this_workflow
+from durable.converter import DataConverter
 from durable.converter.search_attributes import given_search_attributes
 from durable.history import cron
 from durable.history.values import IdReusePolicy, ParentClosePolicy, UserMetadata, unstorable
 from durable.search_attributes import SearchAttributes, TypedSearchAttributes
+from durable.signature import Signature
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildWorkflowHandle
 from durable.workflow.clock import uuid4
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.groups import EventGroup
+from durable.workflow.interception import StartChildWorkflowInput
 from durable.workflow.versioning import VersioningIntent
 
 R = TypeVar("R")
@@ -102,43 +105,83 @@ async def start_child_workflow(
     """
     run = this_workflow()
     definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
-    values, converter = arguments(arg, args), run.converter
-    workflow_type = workflow if definition is None else definition.name
-    workflow_id = id or str(uuid4())
+    signature = None if definition is None else definition.signature
+    values: Sequence[Any] = arguments(arg, args)
+    arg_types = None
+    if signature is not None and run.outbound is not None:
+        values, _ = signature.parted(values, {})
+        arg_types = list(signature.positional_hints)
+    input = StartChildWorkflowInput(
+        workflow=workflow if definition is None else definition.name,
+        args=values,
+        id=id or str(uuid4()),
+        task_queue=task_queue,
+        cancellation_type=cancellation_type,
+        parent_close_policy=parent_close_policy,
+        execution_timeout=execution_timeout,
+        run_timeout=run_timeout,
+        task_timeout=task_timeout,
+        id_reuse_policy=id_reuse_policy,
+        retry_policy=retry_policy,
+        cron_schedule=cron_schedule,
+        memo=memo,
+        search_attributes=search_attributes,
+        headers={},
+        versioning_intent=versioning_intent,
+        static_summary=static_summary,
+        static_details=static_details,
+        versioning_override=versioning_override,
+        event_groups=event_groups,
+        priority=priority,
+        arg_types=arg_types,
+        ret_type=result_type or (None if signature is None else signature.return_hint),
+    )
+    if run.outbound is None:
+        return await run.start_child(child_call(run.converter, input, signature))
+    return await run.outbound.start_child_workflow(input)
+
+
+def child_call(
+    converter: DataConverter, input: StartChildWorkflowInput, signature: Signature | None = None
+) -> ChildCall:
+    """The start, checked; without a ``signature`` the arguments are bound already."""
     for what, name in (
-        ("a workflow id", workflow_id),
-        ("a workflow type", workflow_type),
-        ("a task queue", task_queue),
+        ("a workflow id", input.id),
+        ("a workflow type", input.workflow),
+        ("a task queue", input.task_queue),
     ):
         if name is not None and (why := unstorable(what, name)) is not None:
             raise ValueError(why)
-    if cron_schedule:
-        cron.check(cron_schedule)
+    if input.cron_schedule:
+        cron.check(input.cron_schedule)
     summary, details = (
-        None if text is None else converter.to_payloads([text])[0] for text in (static_summary, static_details)
+        None if text is None else converter.to_payloads([text])[0]
+        for text in (input.static_summary, input.static_details)
     )
-    call = ChildCall(
-        workflow_type=workflow_type,
-        workflow_id=workflow_id,
-        input=converter.to_payloads(values)
-        if definition is None
-        else definition.signature.encode(converter, values, {}),
-        result_type=result_type or (None if definition is None else definition.signature.return_hint),
-        task_queue=task_queue,
-        cancellation_type=cancellation_type,
-        parent_close_policy=ParentClosePolicy(parent_close_policy),
-        id_reuse_policy=IdReusePolicy(id_reuse_policy),
-        execution_timeout_us=duration_us("execution_timeout", execution_timeout),
-        run_timeout_us=duration_us("run_timeout", run_timeout),
-        task_timeout_us=duration_us("task_timeout", task_timeout) or 10_000_000,
-        retry_policy=None if retry_policy is None else retry_policy.to_history(),
-        cron_schedule=cron_schedule,
-        memo={key: converter.to_payloads([value])[0] for key, value in (memo or {}).items()},
-        search_attributes=given_search_attributes(search_attributes, 2),
-        priority=priority.to_history(),
+    if signature is None:
+        payloads = converter.to_payloads(input.args)
+    else:
+        payloads = signature.encode(converter, input.args, {})
+    return ChildCall(
+        workflow_type=input.workflow,
+        workflow_id=input.id,
+        input=payloads,
+        result_type=input.ret_type,
+        task_queue=input.task_queue,
+        cancellation_type=input.cancellation_type,
+        parent_close_policy=ParentClosePolicy(input.parent_close_policy),
+        id_reuse_policy=IdReusePolicy(input.id_reuse_policy),
+        execution_timeout_us=duration_us("execution_timeout", input.execution_timeout),
+        run_timeout_us=duration_us("run_timeout", input.run_timeout),
+        task_timeout_us=duration_us("task_timeout", input.task_timeout) or 10_000_000,
+        retry_policy=None if input.retry_policy is None else input.retry_policy.to_history(),
+        cron_schedule=input.cron_schedule,
+        memo={key: converter.to_payloads([value])[0] for key, value in (input.memo or {}).items()},
+        search_attributes=given_search_attributes(input.search_attributes, 3),
+        priority=input.priority.to_history(),
         user_metadata=UserMetadata(summary=summary, details=details) if summary or details else None,
+        header=dict(input.headers),
     )
-    return await run.start_child(call)
 
 
 @overload

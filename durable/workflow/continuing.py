@@ -8,14 +8,17 @@ from typing import Any, NoReturn
 
 from durable.common import RetryPolicy, duration_us
 from durable.context import this_workflow
+from durable.converter import DataConverter
 from durable.converter.search_attributes import given_search_attributes
 from durable.history.commands import ContinueAsNewWorkflowExecution
 from durable.history.values import unstorable
 from durable.search_attributes import SearchAttributes, TypedSearchAttributes
+from durable.signature import Signature
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.errors import ContinueAsNewError, ReadOnlyContextError
 from durable.workflow.groups import EventGroup
+from durable.workflow.interception import ContinueAsNewInput
 from durable.workflow.versioning import ContinueAsNewVersioningBehavior, VersioningIntent
 
 
@@ -56,27 +59,59 @@ def continue_as_new(
     run = this_workflow()
     if run.is_read_only():
         raise ReadOnlyContextError("While in read-only function, action attempted: continue as new")
-    for what, name in (("a task queue", task_queue), ("a workflow type", workflow)):
-        if isinstance(name, str) and (why := unstorable(what, name)) is not None:
-            raise ValueError(why)
-    values = arguments(arg, args)
-    definition = run.definition if workflow is None and not run.definition.dynamic else None
+    values: Sequence[Any] = arguments(arg, args)
+    signature = None
     if workflow is not None and not isinstance(workflow, str):
         definition = WorkflowDefinition.to_invoke(workflow)
-    if definition is None:
-        name, payloads = str(workflow), run.converter.to_payloads(values)
+        workflow, signature = definition.name, definition.signature
+    elif workflow is None and not run.definition.dynamic:
+        signature = run.definition.signature
+    arg_types = None
+    if signature is not None and run.outbound is not None:
+        values, _ = signature.parted(values, {})
+        arg_types = list(signature.positional_hints)
+    input = ContinueAsNewInput(
+        workflow=workflow,
+        args=values,
+        task_queue=task_queue,
+        run_timeout=run_timeout,
+        task_timeout=task_timeout,
+        backoff_start_interval=backoff_start_interval,
+        retry_policy=retry_policy,
+        memo=memo,
+        search_attributes=search_attributes,
+        headers={},
+        versioning_intent=versioning_intent,
+        initial_versioning_behavior=initial_versioning_behavior,
+        event_groups=event_groups,
+        arg_types=arg_types,
+    )
+    if run.outbound is None:
+        raise continued(run.converter, input, signature)
+    run.outbound.continue_as_new(input)
+
+
+def continued(converter: DataConverter, input: ContinueAsNewInput, signature: Signature | None = None) -> Continued:
+    """What ends the run; without a ``signature`` the arguments are bound already."""
+    for what, name in (("a task queue", input.task_queue), ("a workflow type", input.workflow)):
+        if name is not None and (why := unstorable(what, name)) is not None:
+            raise ValueError(why)
+    if signature is None:
+        payloads = converter.to_payloads(input.args)
     else:
-        name, payloads = definition.name, definition.signature.encode(run.converter, values, {})
-    raise Continued(
+        payloads = signature.encode(converter, input.args, {})
+    memo = input.memo
+    return Continued(
         ContinueAsNewWorkflowExecution(
-            workflow_type="" if workflow is None else name,
-            task_queue=task_queue or "",
+            workflow_type=input.workflow or "",
+            task_queue=input.task_queue or "",
             input=payloads,
-            workflow_task_timeout_us=duration_us("task_timeout", task_timeout) or None,
-            workflow_run_timeout_us=duration_us("run_timeout", run_timeout) or None,
-            backoff_start_interval_us=duration_us("backoff_start_interval", backoff_start_interval),
-            retry_policy=None if retry_policy is None else retry_policy.to_history(),
-            memo={key: run.converter.to_payloads([value])[0] for key, value in memo.items()} if memo else None,
-            search_attributes=given_search_attributes(search_attributes, 2) or None,
+            header=dict(input.headers),
+            workflow_task_timeout_us=duration_us("task_timeout", input.task_timeout) or None,
+            workflow_run_timeout_us=duration_us("run_timeout", input.run_timeout) or None,
+            backoff_start_interval_us=duration_us("backoff_start_interval", input.backoff_start_interval),
+            retry_policy=None if input.retry_policy is None else input.retry_policy.to_history(),
+            memo={key: converter.to_payloads([value])[0] for key, value in memo.items()} if memo else None,
+            search_attributes=given_search_attributes(input.search_attributes, 3) or None,
         )
     )

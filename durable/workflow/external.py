@@ -69,7 +69,7 @@ class _Handle(ExternalWorkflowHandle[Any]):
         args: Sequence[Any] = (),
         event_groups: Sequence[EventGroup] | None = None,
     ) -> None:
-        await send_signal(self._to, signal, arguments(arg, args), child_only=False)
+        await send_signal(self._to, signal, arguments(arg, args), child_only=False, event_groups=event_groups)
 
     async def cancel(self, *, reason: str = "", event_groups: Sequence[EventGroup] | None = None) -> None:
         await this_workflow().cancel_external(self._to, reason)

@@ -139,7 +139,8 @@ def all_handlers_finished() -> bool:
 
 def info() -> Info:
     """The current run's `Info`. Only in workflow code."""
-    return this_workflow().info()
+    run = this_workflow()
+    return run.info() if run.outbound is None else run.outbound.info()
 
 
 def instance() -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from durable.activity import ActivityCancellationType
 from durable.common import RetryPolicy
 from durable.context import this_workflow
+from durable.workflow.activity_inputs import called, local_activity_input
 from durable.workflow.calls import (
     UNSET,
     ActivityHandle,
@@ -109,7 +110,18 @@ def start_local_activity(
         "activity_id": activity_id,
     }
     options = {key: value for key, value in given.items() if value is not None}
-    return this_workflow().start_local_activity(call_of(activity, arguments(arg, args), result_type, options))
+    run = this_workflow()
+    if run.outbound is None:
+        return run.start_local_activity(call_of(activity, arguments(arg, args), result_type, options))
+    input = local_activity_input(
+        called(activity),
+        arguments(arg, args),
+        result_type,
+        {**options, "summary": summary},
+        local_retry_threshold=local_retry_threshold,
+        event_groups=event_groups,
+    )
+    return run.outbound.start_local_activity(input)
 
 
 @overload

@@ -36,6 +36,7 @@ async def run_activity(asked: bytes) -> RawValue:
         heartbeat_timeout_us=activity.heartbeat_timeout_us,
         retry_policy=activity.retry_policy,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        header=activity.header,
     )
     result: RawValue = await this_workflow().start_activity(call)
     return result

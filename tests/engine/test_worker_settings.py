@@ -191,7 +191,6 @@ class Six:
         ({"task_queue": ""}, "task_queue can't be empty"),
         ({"tuner": WorkerTuner.create_fixed(), "max_concurrent_activities": 3}, "when also specifying tuner"),
         ({"tuner": composite(Own())}, "asks no CustomSlotSupplier"),
-        ({"interceptors": [object()]}, "runs no interceptors"),
         ({"nexus_service_handlers": [object()]}, "durable has no Nexus"),
         ({"workflow_runner": OwnRunner()}, "can't be a OwnRunner"),
         ({"use_worker_versioning": True}, "build_id must be specified"),
