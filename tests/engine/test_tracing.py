@@ -135,18 +135,18 @@ async def test_a_workflow_whose_worker_is_killed_has_each_span_once_and_in_one_t
     new_place: Callable[[], Place], tmp_path: Path, path: Path
 ) -> None:
     address = new_place().address
-    workers = [processes.Process(target=traced.process, args=(address, tmp_path), daemon=True) for _ in range(2)]
+    workers = [processes.Process(target=traced.process, args=(address, tmp_path, False), daemon=True) for _ in range(2)]
     workers[0].start()
     async with await Client.connect(address, interceptors=[tracing(path)]) as client:
         handle = await client.start_workflow(gated, "tea", id="gated")
-        await until(lambda: _exists(tmp_path / "at the gate"))
+        await until(lambda: exists(tmp_path / "at the gate"))
 
         workers[0].kill()
         (tmp_path / "open").touch()
         workers[1].start()
 
         assert await handle.result() == workers[1].pid
-        await until(lambda: _told(path, "CompleteWorkflow"))  # which follows the commit that we have seen
+        await until(lambda: told(path, "CompleteWorkflow"))  # which follows the commit that we have seen
     workers[1].kill()
     for worker in workers:
         worker.join()
@@ -168,11 +168,11 @@ async def test_a_workflow_whose_worker_is_killed_has_each_span_once_and_in_one_t
     )
 
 
-async def _exists(path: Path) -> bool:
+async def exists(path: Path) -> bool:
     return await asyncio.to_thread(path.exists)
 
 
-async def _told(path: Path, what: str) -> bool:
+async def told(path: Path, what: str) -> bool:
     return what in await asyncio.to_thread(path.read_text)
 
 

@@ -12,11 +12,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from durable import Client, Worker, activity, workflow
-from durable.contrib.opentelemetry import TracingInterceptor
+from durable.contrib.opentelemetry import (
+    OpenTelemetryPlugin,
+    ReplaySafeTracerProvider,
+    TracingInterceptor,
+    create_tracer_provider,
+)
 from durable.contrib.opentelemetry.workflow import completed_span
 from tests.engine.orders import LEASE
 
@@ -41,6 +47,7 @@ class Exporter(SpanExporter):
                     "parent": span.parent.span_id if span.parent else None,
                     "links": [link.context.span_id for link in span.links],
                     "attributes": dict(span.attributes or {}),
+                    "time": (span.start_time, span.end_time),
                     "status": span.status.status_code.name,
                     "errors": [(event.attributes or {}).get("exception.type") for event in span.events],
                 }
@@ -143,20 +150,45 @@ async def gated(item: str) -> int:
     return passed
 
 
-WORKFLOWS: Sequence[Any] = (Traced, Child, gated)
+@workflow.defn
+async def lasting(item: str) -> int:
+    """OpenTelemetry as anywhere else."""
+    tracer = trace.get_tracer("tests")
+    with tracer.start_as_current_span("whole", attributes={"item": item}) as whole:
+        await workflow.execute_activity(fetch, item, start_to_close_timeout=SOON)
+        with tracer.start_as_current_span("middle"):
+            await workflow.sleep(0.01)
+            passed = await workflow.execute_activity(gate, start_to_close_timeout=SOON)
+        whole.add_event("passed")
+        trace.get_current_span().set_attribute("passed", True)
+    return passed
+
+
+WORKFLOWS: Sequence[Any] = (Traced, Child, gated, lasting)
 ACTIVITIES: Sequence[Callable[..., Any]] = (fetch, pack, gate)
 
 
-async def serve(address: str, folder: Path) -> None:
-    async with await Client.connect(address, interceptors=[tracing(folder / "spans")]) as client:
+def replay_safe(path: Path) -> ReplaySafeTracerProvider:
+    provider = create_tracer_provider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(Exporter(path)))
+    return provider
+
+
+async def serve(address: str, folder: Path, options: dict[str, Any]) -> None:
+    async with await Client.connect(address, **options) as client:
         async with Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=LEASE):
             tests = multiprocessing.parent_process()
             assert tests is not None
             await asyncio.to_thread(tests.join)
 
 
-def process(address: str, folder: Path) -> None:
+def process(address: str, folder: Path, with_plugin: bool) -> None:
     """The main function of a worker process; it serves until it is killed."""
     logging.disable(logging.CRITICAL)
     os.environ["TRACED_FOLDER"] = str(folder)
-    asyncio.run(serve(address, folder))
+    if with_plugin:
+        trace.set_tracer_provider(replay_safe(folder / "spans"))
+        options: dict[str, Any] = {"plugins": [OpenTelemetryPlugin(add_temporal_spans=True)]}
+    else:
+        options = {"interceptors": [tracing(folder / "spans")]}
+    asyncio.run(serve(address, folder, options))

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from durable.contrib.opentelemetry.interceptor import TracingInterceptor
+from durable.contrib.opentelemetry.plugin import OpenTelemetryInterceptor, OpenTelemetryPlugin
+from durable.contrib.opentelemetry.replay_safe import (
+    ReplaySafeTracerProvider,
+    TemporalIdGenerator,
+    create_tracer_provider,
+)
 from durable.contrib.opentelemetry.workflow_interceptor import TracingWorkflowInboundInterceptor
 
-__all__ = ["TracingInterceptor", "TracingWorkflowInboundInterceptor"]
+__all__ = [
+    "OpenTelemetryInterceptor",
+    "OpenTelemetryPlugin",
+    "ReplaySafeTracerProvider",
+    "TemporalIdGenerator",
+    "TracingInterceptor",
+    "TracingWorkflowInboundInterceptor",
+    "create_tracer_provider",
+]

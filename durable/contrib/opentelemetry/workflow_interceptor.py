@@ -65,23 +65,23 @@ class TracingWorkflowInboundInterceptor(Carrier, WorkflowInboundInterceptor):
         super().init(_Outbound(outbound, self))
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
-        self._enter()
         name = workflow.info().workflow_type
-        self.completed_span(f"RunWorkflow:{name}", kind=SpanKind.SERVER)
-        try:
-            result = await super().execute_workflow(input)
-        except BaseException as error:
-            if _ends_workflow(error):
-                self.completed_span(f"CompleteWorkflow:{name}", exception=error)
-            raise
-        self.completed_span(f"CompleteWorkflow:{name}")
-        return result
+        with self._entered(self._started_in):
+            self.completed_span(f"RunWorkflow:{name}", kind=SpanKind.SERVER)
+            try:
+                result = await super().execute_workflow(input)
+            except BaseException as error:
+                if _ends_workflow(error):
+                    self.completed_span(f"CompleteWorkflow:{name}", exception=error)
+                raise
+            self.completed_span(f"CompleteWorkflow:{name}")
+            return result
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
-        self._enter()
-        sent = self.context_from_headers(input.headers)
-        self.completed_span(f"HandleSignal:{input.signal}", kind=SpanKind.SERVER, link=sent)
-        await super().handle_signal(input)
+        with self._entered(self._started_in):
+            sent = self.context_from_headers(input.headers)
+            self.completed_span(f"HandleSignal:{input.signal}", kind=SpanKind.SERVER, link=sent)
+            await super().handle_signal(input)
 
     async def handle_query(self, input: HandleQueryInput) -> Any:
         with self._entered(self.context_from_headers(input.headers) or Context()):
@@ -89,16 +89,16 @@ class TracingWorkflowInboundInterceptor(Carrier, WorkflowInboundInterceptor):
             return await super().handle_query(input)
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:
-        sent = self.context_from_headers(input.headers)
         with self._entered(self._started_in):
+            sent = self.context_from_headers(input.headers)
             self.completed_span(f"ValidateUpdate:{input.update}", kind=SpanKind.SERVER, link=sent)
             super().handle_update_validator(input)
 
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
-        self._enter()
-        sent = self.context_from_headers(input.headers)
-        self.completed_span(f"HandleUpdate:{input.update}", kind=SpanKind.SERVER, link=sent)
-        return await super().handle_update_handler(input)
+        with self._entered(self._started_in):
+            sent = self.context_from_headers(input.headers)
+            self.completed_span(f"HandleUpdate:{input.update}", kind=SpanKind.SERVER, link=sent)
+            return await super().handle_update_handler(input)
 
     def completed_span(
         self,
@@ -134,12 +134,9 @@ class TracingWorkflowInboundInterceptor(Carrier, WorkflowInboundInterceptor):
         run.after_commit(partial(span.end, now_ns))
         return set_span_in_context(span, context)
 
-    def _enter(self) -> None:
-        """For the rest of this task. It is not left: an evicted task is closed outside of its context."""
-        attach(set_value(_KEY, self, self._started_in))
-
     @contextmanager
     def _entered(self, context: Context) -> Generator[None]:
+        """Left in the same context, for that is where the engine closes the tasks of a run that it evicts."""
         token = attach(set_value(_KEY, self, context))
         try:
             yield
