@@ -256,7 +256,8 @@ def _durably(
     name = definition.named().name
     if run.outbound is not None:
         return run.intercept_call(definition, values, kwargs)
-    payloads = definition.signature.encode(run.converter, values, kwargs)
+    converter = run.activity_converter(name, None, definition.options.get("task_queue"))
+    payloads = definition.signature.encode(converter, values, kwargs)
     return run.call_activity(activity_call(name, payloads, definition.signature.return_hint, **definition.options))
 
 

@@ -87,6 +87,16 @@ class WorkflowContext(ABC):
     """What interceptors have brought in."""
 
     @abstractmethod
+    def activity_converter(
+        self, activity_type: str, activity_id: str | None, task_queue: str | None, *, local: bool = False
+    ) -> DataConverter:
+        """For the arguments of the activity that is asked for next."""
+
+    @abstractmethod
+    def workflow_converter(self, workflow_id: str) -> DataConverter:
+        """For what is sent to another workflow."""
+
+    @abstractmethod
     def now_us(self) -> int:
         """The time of the current workflow task, in microseconds since the epoch."""
 

@@ -30,7 +30,7 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
     """What is given is put into the configs of the clients, workers and replayers that take it.
 
     ``activities``, ``workflows``, ``interceptors``, ``nexus_service_handlers`` and ``workflow_failure_exception_types``
-    are added to what is there (of the interceptors those that are of the kind that is taken there); ``data_converter`` and
+    are added to what is there, the interceptors where they are of the kind that is taken; ``data_converter`` and
     ``workflow_runner`` replace it. ``run_context`` makes the context in which workers and replayers run.
     """
 

@@ -71,6 +71,11 @@ class Signature:
         return len(self._names)
 
     @property
+    def positional_names(self) -> tuple[str, ...]:
+        """The parameters carried by position, ``*args`` apart."""
+        return self._names
+
+    @property
     def takes_rest(self) -> bool:
         """Has it ``*args``?"""
         return self._rest is not None
@@ -210,9 +215,11 @@ class Signature:
         return f"{self._rest}[{index - len(self._names)}]"
 
 
-def encode_parted(converter: DataConverter, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Payload]:
-    """The payloads of a call that is bound already. Raises ConversionError for a wrong value."""
-    payloads = converter.to_payloads(args)
+def encode_parted(
+    converter: DataConverter, args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]
+) -> list[Payload]:
+    """The payloads of a call that is bound already. Raises ConversionError for a wrong value, by its name."""
+    payloads = converter.to_payloads(args, names)
     named = zip(kwargs, converter.to_payloads(list(kwargs.values()), list(kwargs)), strict=True)
     return [*payloads, *(_labelled(payload, name) for name, payload in named)]
 

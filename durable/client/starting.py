@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from durable.client.beginning import begin
@@ -78,13 +79,19 @@ def start_request(client: Client, input: StartWorkflowInput | UpdateWithStartSta
 
 async def start(client: Client, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
     """See `Client.start_workflow`, without a signal."""
-    request, what = start_request(client, input), start_of(input.id)
-
-    async def begun() -> Committed:
-        return await begin(client, await stored_start(client, request))
-
-    run_id = (await within(begun(), input.rpc_timeout, what)).run_id
+    begun = _begun(client, start_request(client, input))
+    run_id = (await within(begun, input.rpc_timeout, start_of(input.id))).run_id
     return client.started_handle(input.id, run_id, input.ret_type, first_execution_run_id=run_id)
+
+
+def _begun(client: Client, request: StartRequest) -> Awaitable[Committed]:
+    if client.data_converter.is_plain:
+        return begin(client, request)  # the hot path: no frame more than it needs
+    return _stored_and_begun(client, request)
+
+
+async def _stored_and_begun(client: Client, request: StartRequest) -> Committed:
+    return await begin(client, await stored_start(client, request))
 
 
 async def stored_start(client: Client, request: StartRequest) -> StartRequest:

@@ -6,7 +6,8 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -23,6 +24,24 @@ from durable.history.values import ActivityFailureInfo, Failure
 from durable.testing.elsewhere import Elsewhere, Finding
 from durable.testing.plugin import SWEPT
 from durable.testing.points import Recorder
+from durable.worker.encoding import read_history
+from durable.worker.interceptor import Interceptor
+
+
+class Ran(NamedTuple):
+    """A workflow that a worker of a test was given, and the interceptors that stood before it."""
+
+    workflow: Any
+    interceptors: tuple[Interceptor, ...]
+
+
+def chains(known: Mapping[str, Ran]) -> list[tuple[Interceptor, ...]]:
+    """The interceptors that stood before workflows, each chain once."""
+    found: list[tuple[Interceptor, ...]] = []
+    for ran in known.values():
+        if ran.interceptors not in found:
+            found.append(ran.interceptors)
+    return found
 
 
 class Trial:
@@ -33,17 +52,21 @@ class Trial:
         self.outcomes: dict[str, str] = {}
         """How each run ended, by its workflow's id."""
         self.histories: list[WorkflowHistory] = []
-        self.workflows: dict[str, Any] = {}
+        """As the code reads them: what a codec has made of them is not the same each time."""
+        self.workflows: dict[str, Ran] = {}
         self.data_converter = DataConverter.default
 
-    async def note(self, client: Client, workflows: Mapping[str, Any]) -> None:
+    async def note(self, client: Client, workflows: Mapping[str, Ran]) -> None:
         """The test is over: what has become of its workflows?"""
         self.workflows.update(workflows)
         self.data_converter = client.data_converter
         async for run in client.list_workflows():
             name = self.recorder.name(run.run_id)
             if name is not None:
-                history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+                stored = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+                headers = client.config()["header_codec_behavior"]
+                events = await read_history(stored.events, client.data_converter, client.namespace, headers)
+                history = WorkflowHistory(stored.workflow_id, events)
                 self.outcomes[name] = _outcome(history)
                 self.histories.append(history)
 
@@ -163,12 +186,16 @@ def _try(item: pytest.Item, target: str | None) -> tuple[Trial, list[pytest.Test
 
 def _replay_elsewhere(config: pytest.Config, trial: Trial) -> Finding:
     """In processes that are begun for the first sweep, and kept for all of them."""
-    if trial.data_converter is not DataConverter.default:
+    if replace(trial.data_converter, payload_codec=None) != DataConverter.default:
         return Finding(unchecked="only the default data converter is known there")
+    stood = chains(trial.workflows)
+    if len(stood) > 1:
+        return Finding(unchecked="not all its workers have the same interceptors")
     if _ELSEWHERE not in config.stash:
         config.stash[_ELSEWHERE] = Elsewhere()
         config.add_cleanup(config.stash[_ELSEWHERE].close)
-    return config.stash[_ELSEWHERE].replay(trial.workflows, trial.histories)
+    workflows = {name: ran.workflow for name, ran in trial.workflows.items()}
+    return config.stash[_ELSEWHERE].replay(workflows, trial.histories, *stood)
 
 
 def _names(first: Trial, second: Trial) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
 import importlib.util
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from durable.client import WorkflowHistory
+from durable.worker.interceptor import Interceptor
 from durable.worker.replayer import Replayer
 
 HASH_SEEDS = ("1", "2", "3")
@@ -40,10 +43,16 @@ class Elsewhere:
         for child in self._children:
             child.communicate()
 
-    def replay(self, workflows: Mapping[str, Any], histories: Sequence[WorkflowHistory]) -> Finding:
+    def replay(
+        self,
+        workflows: Mapping[str, Any],
+        histories: Sequence[WorkflowHistory],
+        interceptors: Sequence[Interceptor] = (),
+    ) -> Finding:
         """Replay ``histories`` on ``workflows`` (by name), which each process imports by itself.
 
-        A workflow that is defined inside a function can't be imported, and its histories are left out.
+        A workflow that is defined inside a function can't be imported, and its histories are left out. The
+        interceptors go there as pickles.
         """
         hidden = [name for name, workflow in workflows.items() if "<locals>" in workflow.__qualname__]
         known = {name: workflow for name, workflow in workflows.items() if name not in hidden}
@@ -51,10 +60,15 @@ class Elsewhere:
         chosen = [each for each in histories if each.events[0].workflow_type in known]  # type: ignore[union-attr]
         if not chosen:
             return Finding(unchecked=unchecked)
+        try:
+            pickled = pickle.dumps(list(interceptors))
+        except Exception as error:
+            return Finding(unchecked=f"the interceptors can't be pickled ({error})")
         answers = self._ask(
             {
                 "path": sys.path,
                 "workflows": [_place(workflow) for workflow in known.values()],
+                "interceptors": base64.b64encode(pickled).decode(),
                 "histories": [(history.workflow_id, history.to_json_dict()) for history in chosen],
             }
         )
@@ -120,6 +134,7 @@ def _find(name: str, file: str | None, qualified_name: str) -> Any:
 async def _replay(task: dict[str, Any]) -> str:
     replayer = Replayer(
         workflows=[_find(*place) for place in task["workflows"]],
+        interceptors=pickle.loads(base64.b64decode(task["interceptors"])),
         exact=True,
         workflow_failure_exception_types=[AssertionError],
     )

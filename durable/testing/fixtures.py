@@ -11,11 +11,12 @@ import pytest
 from durable.activity import ActivityDefinition
 from durable.activity import defn as activity_defn
 from durable.client import Client, WorkflowHistory
-from durable.testing.crash_sweep import TRIAL, replay_wanted
+from durable.testing.crash_sweep import TRIAL, Ran, chains, replay_wanted
 from durable.testing.environment import WorkflowEnvironment
 from durable.testing.fleet import Fleet
 from durable.testing.plugin import StartWorker
-from durable.worker import Replayer, Worker
+from durable.worker import Interceptor, Replayer, Worker
+from durable.worker.interceptor import Interceptors
 from durable.workflow.definition import WorkflowDefinition
 
 
@@ -38,7 +39,7 @@ async def environment(item: pytest.Item) -> AsyncGenerator[WorkflowEnvironment]:
 @asynccontextmanager
 async def workers(env: WorkflowEnvironment, item: pytest.Item) -> AsyncGenerator[StartWorker]:
     """The workers of a test. At the end they are stopped, and what ran on them is replayed."""
-    known: dict[str, Any] = {}
+    known: dict[str, Ran] = {}
     trial = item.stash.get(TRIAL, None)
     async with AsyncExitStack() as running:
         fleet = None
@@ -52,7 +53,9 @@ async def workers(env: WorkflowEnvironment, item: pytest.Item) -> AsyncGenerator
             replace: Mapping[Any, Callable[..., Any]] | None = None,
             **options: Any,
         ) -> Worker:
-            known.update((WorkflowDefinition.must_be(each).name, each) for each in workflows)
+            of_client = env.client.config(active_config=True)["interceptors"]
+            chain = Interceptors.of(options.get("interceptors", ()), of_client).instances
+            known.update((WorkflowDefinition.must_be(each).name, Ran(each, chain)) for each in workflows)
             options = {"workflows": workflows, "activities": replaced(activities, replace or {}), **options}
             if fleet is not None:
                 return await fleet.start(options)
@@ -64,7 +67,8 @@ async def workers(env: WorkflowEnvironment, item: pytest.Item) -> AsyncGenerator
     if trial is not None:
         await trial.note(env.client, known)
     if replay_wanted(item):
-        await _replay(env.client, list(known.values()))
+        for chain in chains(known):
+            await _replay(env.client, [ran.workflow for ran in known.values() if ran.interceptors == chain], chain)
 
 
 def replaced(
@@ -79,7 +83,7 @@ def replaced(
     return [each for each in activities if ActivityDefinition.must_be(each).name not in fakes] + list(fakes.values())
 
 
-async def _replay(client: Client, workflows: Sequence[Any]) -> None:
+async def _replay(client: Client, workflows: Sequence[Any], interceptors: Sequence[Interceptor]) -> None:
     names = {WorkflowDefinition.must_be(each).name for each in workflows}
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
@@ -90,6 +94,7 @@ async def _replay(client: Client, workflows: Sequence[Any]) -> None:
     replayer = Replayer(
         workflows=workflows,
         data_converter=client.data_converter,
+        interceptors=interceptors,
         exact=True,
         workflow_failure_exception_types=client.failure_exception_types,
     )

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class CalledActivities:
-    """Those of one run; what is under way, by the id of the event that scheduled it."""
+    """Those of one run; what is under way, by the id of the event that scheduled it. ``count`` were asked for."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._pending: dict[int, ActivityFuture] = {}
         self._cancels: list[int] = []
-        self._count = 0
+        self.count = 0
 
     def next_number(self) -> int:
         """Activities, local or not, are numbered in the order in which the code asks for them."""
-        self._count += 1
-        return self._count
+        self.count += 1
+        return self.count
 
     # -- what the code asks for
 
@@ -41,7 +41,7 @@ class CalledActivities:
 
         async def outcome() -> Any:
             handle.stepped = True
-            return self._run.converted(await future, call.result_type)
+            return self._run.decoded(await future, future)
 
         handle = PendingActivityHandle(outcome(), loop=self._run.loop, name=f"activity-{future.activity_id}")
         handle.activity = future
@@ -55,7 +55,7 @@ class CalledActivities:
             handle.stepped = True
             while True:
                 try:
-                    return self._run.converted(await handle.activity, call.result_type)
+                    return self._run.decoded(await handle.activity, handle.activity)
                 except BackOff as again:
                     await asyncio.sleep(again.backoff_us / 1_000_000)
                     handle.activity = local.schedule(call, loop)
@@ -67,7 +67,7 @@ class CalledActivities:
 
     async def called(self, future: ActivityFuture) -> Any:
         """The result of what `schedule` has given."""
-        return self._run.converted(await future, future.call.result_type)
+        return self._run.decoded(await future, future)
 
     def schedule(self, call: ActivityCall) -> ActivityFuture:
         return self._schedule(call, ActivityFuture)
@@ -127,6 +127,10 @@ class CalledActivities:
 
     # -- what became of them
 
+    def pending(self, event_id: int) -> ActivityFuture | None:
+        """What waits for the outcome of the one that this event scheduled."""
+        return self._pending.get(event_id)
+
     def bind(self, future: ActivityFuture, event_id: int) -> None:
         """It has become this event."""
         future.scheduled_event_id = event_id
@@ -141,4 +145,4 @@ class CalledActivities:
         elif isinstance(event, ActivityTaskCanceled) and not future.temporal_style:
             future.cancel_now()
         else:
-            future.fail(self._run.converter.from_failure(activity_failure(future, event)))
+            future.fail(self._run.converter_of(future).from_failure(activity_failure(future, event)))

@@ -116,15 +116,15 @@ class _Outbound(WorkflowOutboundInterceptor):
         *,
         child_only: bool,
     ) -> None:
-        payloads = self._run.converter.to_payloads(input.args)
+        payloads = self._run.workflow_converter(to.workflow_id).to_payloads(input.args, input.arg_names)
         await self._run.signal_external(to, input.signal, payloads, dict(input.headers), child_only=child_only)
 
     def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
-        call = call_of_input(self._run.converter, input)
+        call = call_of_input(self._run, input)
         return self._run.activities.schedule_intercepted(call) if input.is_call else self._run.start_activity(call)
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
-        return await self._run.start_child(child_call(self._run.converter, input))
+        return await self._run.start_child(child_call(self._run.workflow_converter(input.id), input))
 
     def start_local_activity(self, input: StartLocalActivityInput) -> ActivityHandle[Any]:
-        return self._run.start_local_activity(local_call_of_input(self._run.converter, input))
+        return self._run.start_local_activity(local_call_of_input(self._run, input))

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from durable.activity import ActivityCancellationDetails, Flag, Info
 from durable.context import ActivityContext, current_activity
-from durable.converter import ConversionError, DataConverter, FailureConverter, PayloadConverter
+from durable.converter import (
+    ConversionError,
+    DataConverter,
+    FailureConverter,
+    PayloadConverter,
+    SerializationContext,
+)
 from durable.history.values import Failure
 from durable.worker.shared_state import SharedHeartbeatSender
 
@@ -35,6 +41,7 @@ class Errand:
     info: Info
     payload_converter_class: type[PayloadConverter]
     failure_converter_class: type[FailureConverter]
+    context: SerializationContext
     sender: SharedHeartbeatSender
     beats_are_values: bool
     cancelled: threading.Event
@@ -99,7 +106,8 @@ class _SharedFlag(Flag):
 
 class _Context(ActivityContext):
     def __init__(self, errand: Errand) -> None:
-        self.converter = _converter(errand.payload_converter_class, errand.failure_converter_class)
+        converter = _converter(errand.payload_converter_class, errand.failure_converter_class)
+        self.converter = converter.with_context(errand.context)
         self.payload_converter = self.converter.payload_converter
         self.heartbeat_error: ConversionError | None = None
         self._info = errand.info
@@ -113,15 +121,12 @@ class _Context(ActivityContext):
 
     def heartbeat(self, details: Sequence[Any]) -> None:
         """They travel as payloads: the worker needs not know their types, unless it has interceptors."""
-        if self._beats_are_values:
-            self._sender.send_heartbeat(self._info.task_token, *details)
-            return
         try:
             payloads = self.converter.to_payloads(details)
         except ConversionError as error:
             self.heartbeat_error = error
             raise
-        self._sender.send_heartbeat(self._info.task_token, *payloads)
+        self._sender.send_heartbeat(self._info.task_token, *(details if self._beats_are_values else payloads))
 
     def client(self) -> Client | None:
         return None

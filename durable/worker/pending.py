@@ -95,13 +95,10 @@ class CalledActivity(ActivityFuture):
     """
 
     def result(self) -> Any:
-        return self._decoded(super().result())
+        return self.run.decoded(super().result(), self)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._decoded((yield from super().__await__()))
-
-    def _decoded(self, result: list[Payload]) -> Any:
-        return self.run.converted(result, self.call.result_type)
+        return self.run.decoded((yield from super().__await__()), self)
 
 
 class Timer:

@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from durable.activity import Flag, Info
-from durable.converter import ConversionError
+from durable.converter import ConversionError, DataConverter, SerializationContext
 from durable.worker import in_process
 from durable.worker.registry import RegisteredActivity
 from durable.worker.shared_state import SharedStateManager
@@ -95,10 +95,13 @@ class AttemptProcess:
         kwargs: Mapping[str, Any],
         info: Info,
         beat: Callable[[list[Any]], None],
+        converter: DataConverter,
+        context: SerializationContext,
         *,
         beats_are_values: bool,
     ) -> Any:
-        """Its result. ``beat`` is called, on the loop, with the payloads of each heartbeat, or with its values."""
+        """Its result. ``beat`` is called, on the loop, with the payloads of each heartbeat, or with its values. The
+        codec stays here."""
         loop = asyncio.get_running_loop()
 
         def heartbeat(*details: Any) -> None:
@@ -116,7 +119,6 @@ class AttemptProcess:
         if self._cancelled:
             _set_soon(event)
         sender = await shared_state.register_heartbeater(info.task_token, heartbeat)
-        converter = self._activities.converter
         try:
             errand = in_process.Errand(
                 activity=activity,
@@ -125,6 +127,7 @@ class AttemptProcess:
                 info=info,
                 payload_converter_class=converter.payload_converter_class,
                 failure_converter_class=converter.failure_converter_class,
+                context=context,
                 sender=sender,
                 beats_are_values=beats_are_values,
                 cancelled=event,

@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from durable.activity import ActivityDefinition
 from durable.context import ActivityCall, ChildCall, WorkflowContext, stepping
-from durable.converter import DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import CancelledError, FailureError, is_cancelled_exception
 from durable.history import growth
 from durable.history.commands import (
@@ -47,15 +47,16 @@ from durable.history.events import (
     WorkflowExecutionUpdateAdmitted,
     WorkflowTaskStarted,
 )
-from durable.history.local_activities import NO_REQUESTS, LocalRequests
+from durable.history.local_activities import NO_REQUESTS, LocalRequests, is_local
 from durable.history.messages import ActivityOutcome, Query, QueryAnswer
 from durable.history.values import Failure, Payload, UpdateRequest, UserMetadata, WorkflowExecution
 from durable.worker import introspection
 from durable.worker.called_activities import CalledActivities
 from durable.worker.chain import chained
+from durable.worker.contexts import Contexts, wants_contexts
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
-from durable.worker.local_activities import LocalActivities, LocalOutcome, marker_of, settle
+from durable.worker.local_activities import LocalActivities, LocalActivityFuture, LocalOutcome, marker_of, settle
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import BUILT_IN, Handlers
@@ -157,7 +158,11 @@ class Run(WorkflowContext):
     ) -> None:
         self.definition = definition
         self.run_id = run_id
+        self.contexts = Contexts.of(environment.namespace, started)
         self.converter = environment.converter
+        self._wants_contexts = wants_contexts(environment.converter)
+        if self._wants_contexts:
+            self.converter = environment.converter.with_context(self.contexts.own)
         self.evicting = False
         self.replaying = False
         self.log_lines: list[LogLine] = []
@@ -324,6 +329,15 @@ class Run(WorkflowContext):
         with stepping(self):
             self.loop.close_quietly()
 
+    def context_of_activity(self, key: int) -> ActivitySerializationContext | None:
+        """That of an activity by the id of its scheduled event, or the key of its local task; None: it is not waited
+        for."""
+        future = self.local.pending(-key) if is_local(key) else self.activities.pending(key)
+        if future is None:
+            return None
+        call = future.call
+        return self.contexts.activity(future.activity_id, call.activity_type, call.task_queue, local=is_local(key))
+
     def waits_at(self) -> str:
         """The source line where the workflow function waits; "" when it does not."""
         coroutine: Any = self._main.get_coro() if self._main is not None and not self._main.done() else None
@@ -347,6 +361,25 @@ class Run(WorkflowContext):
     def task_queue(self) -> str:
         """Where what it asks for goes unless it says otherwise."""
         return self._started.task_queue
+
+    def activity_converter(
+        self, activity_type: str, activity_id: str | None, task_queue: str | None, *, local: bool = False
+    ) -> DataConverter:
+        if not self._wants_contexts:
+            return self.converter
+        id = activity_id or str(self.activities.count + 1)
+        return self._environment.converter.with_context(
+            self.contexts.activity(id, activity_type, task_queue, local=local)
+        )
+
+    def workflow_converter(self, workflow_id: str) -> DataConverter:
+        if not self._wants_contexts:
+            return self.converter
+        return self._environment.converter.with_context(self.contexts.workflow(workflow_id))
+
+    def converter_of(self, future: ActivityFuture) -> DataConverter:
+        call, local = future.call, isinstance(future, LocalActivityFuture)
+        return self.activity_converter(call.activity_type, future.activity_id, call.task_queue, local=local)
 
     def memo(self) -> Mapping[str, Payload]:
         return self._known.memo
@@ -547,11 +580,15 @@ class Run(WorkflowContext):
         if self._read_only:
             raise ReadOnlyContextError(f"While in read-only function, action attempted: {what}")
 
-    def converted(self, result: list[Payload], hint: Any) -> Any:
+    def decoded(self, result: list[Payload], future: ActivityFuture) -> Any:
+        """The value of an activity's result."""
+        return self.converted(result, future.call.result_type, self.converter_of(future))
+
+    def converted(self, result: list[Payload], hint: Any, converter: DataConverter) -> Any:
         """The value of a result."""
         if not result:
             return None
-        return self.converter.from_payloads(result, None if hint is None else [hint])[0]
+        return converter.from_payloads(result, None if hint is None else [hint])[0]
 
     def before_cancel(self) -> None:
         """Whoever may only look cancels nothing: no replay would repeat it."""

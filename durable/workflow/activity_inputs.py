@@ -8,8 +8,7 @@ from typing import Any
 
 from durable.activity import ActivityCancellationType, ActivityDefinition, activity_call
 from durable.common import Priority
-from durable.context import ActivityCall
-from durable.converter import DataConverter
+from durable.context import ActivityCall, WorkflowContext
 from durable.signature import encode_parted
 from durable.workflow.groups import EventGroup
 from durable.workflow.interception import StartActivityInput, StartLocalActivityInput
@@ -87,13 +86,14 @@ def local_activity_input(
     )
 
 
-def call_of_input(converter: DataConverter, input: StartActivityInput) -> ActivityCall:
+def call_of_input(run: WorkflowContext, input: StartActivityInput) -> ActivityCall:
     """The call that the interceptors leave of it. ValueError without a timeout where one is needed."""
     if not input.is_call:
         check_timeout(input.start_to_close_timeout, input.schedule_to_close_timeout)
+    converter = run.activity_converter(input.activity, input.activity_id, input.task_queue)
     return activity_call(
         input.activity,
-        encode_parted(converter, input.args, input.kwargs),
+        encode_parted(converter, input.args, input.kwargs, input.arg_names),
         input.ret_type,
         task_queue=input.task_queue,
         heartbeat_timeout=input.heartbeat_timeout,
@@ -102,10 +102,11 @@ def call_of_input(converter: DataConverter, input: StartActivityInput) -> Activi
     )
 
 
-def local_call_of_input(converter: DataConverter, input: StartLocalActivityInput) -> ActivityCall:
+def local_call_of_input(run: WorkflowContext, input: StartLocalActivityInput) -> ActivityCall:
     """As `call_of_input`, of a local activity."""
     check_timeout(input.start_to_close_timeout, input.schedule_to_close_timeout)
-    payloads = encode_parted(converter, input.args, {})
+    converter = run.activity_converter(input.activity, input.activity_id, None, local=True)
+    payloads = converter.to_payloads(input.args, input.arg_names)
     return activity_call(input.activity, payloads, input.ret_type, **_shared_options(input))
 
 
@@ -126,6 +127,7 @@ def _shared(activity: Called, args: Sequence[Any], ret_type: Any, options: Mappi
         "cancellation_type": options.get("cancellation_type", ActivityCancellationType.TRY_CANCEL),
         "headers": {},
         "arg_types": None if known is None else list(known.signature.positional_hints),
+        "arg_names": () if known is None else known.signature.positional_names,
         "ret_type": ret_type or (None if known is None else known.signature.return_hint),
     }
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from durable.activity import ActivityCancellationType, activity_call
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, this_workflow
+from durable.converter import DataConverter
 from durable.workflow.activity_inputs import activity_input, called, check_timeout
 from durable.workflow.groups import EventGroup
 
@@ -214,18 +215,24 @@ async def execute_activity(
     return await start_activity(activity, arg, args=args, result_type=result_type, **options)
 
 
-def call_of(activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any]) -> ActivityCall:
+def call_of(
+    activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any], *, local: bool = False
+) -> ActivityCall:
     """The call of an activity that workflow code names by its function, or by its name."""
     run = this_workflow()
+
+    def converter(name: str) -> DataConverter:
+        return run.activity_converter(name, options.get("activity_id"), options.get("task_queue"), local=local)
+
     definition = called(activity)
     if isinstance(definition, str):
         check_timeout(options.get("start_to_close_timeout"), options.get("schedule_to_close_timeout"))
-        return activity_call(definition, run.converter.to_payloads(args), result_type, **options)
+        return activity_call(definition, converter(definition).to_payloads(args), result_type, **options)
     options = {**definition.options, **options}
     check_timeout(options.get("start_to_close_timeout"), options.get("schedule_to_close_timeout"))
     return activity_call(
         definition.name,
-        definition.signature.encode(run.converter, args, {}),
+        definition.signature.encode(converter(definition.name), args, {}),
         result_type or definition.signature.return_hint,
         **options,
     )

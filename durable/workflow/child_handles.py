@@ -77,17 +77,20 @@ async def send_signal(
     run = this_workflow()
     name, definition = handler_name(signal, Kind.SIGNAL)
     if run.outbound is None:
-        await run.signal_external(to, name, encode(definition, run.converter, values), {}, child_only=child_only)
+        payloads = encode(definition, run.workflow_converter(to.workflow_id), values)
+        await run.signal_external(to, name, payloads, {}, child_only=child_only)
         return
+    names: Sequence[str] = ()
     if definition is not None:
         values, _ = definition.signature.parted(values, {})
+        names = definition.signature.positional_names
     if child_only:
         await run.outbound.signal_child_workflow(
-            SignalChildWorkflowInput(name, values, to.workflow_id, {}, event_groups)
+            SignalChildWorkflowInput(name, values, to.workflow_id, {}, event_groups, arg_names=names)
         )
     else:
         await run.outbound.signal_external_workflow(
             SignalExternalWorkflowInput(
-                name, values, run.info().namespace, to.workflow_id, to.run_id or None, {}, event_groups
+                name, values, run.info().namespace, to.workflow_id, to.run_id or None, {}, event_groups, arg_names=names
             )
         )

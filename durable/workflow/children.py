@@ -107,10 +107,10 @@ async def start_child_workflow(
     definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
     signature = None if definition is None else definition.signature
     values: Sequence[Any] = arguments(arg, args)
-    arg_types = None
+    arg_types, arg_names = None, tuple[str, ...]()
     if signature is not None and run.outbound is not None:
         values, _ = signature.parted(values, {})
-        arg_types = list(signature.positional_hints)
+        arg_types, arg_names = list(signature.positional_hints), signature.positional_names
     input = StartChildWorkflowInput(
         workflow=workflow if definition is None else definition.name,
         args=values,
@@ -134,10 +134,11 @@ async def start_child_workflow(
         event_groups=event_groups,
         priority=priority,
         arg_types=arg_types,
+        arg_names=arg_names,
         ret_type=result_type or (None if signature is None else signature.return_hint),
     )
     if run.outbound is None:
-        return await run.start_child(child_call(run.converter, input, signature))
+        return await run.start_child(child_call(run.workflow_converter(input.id), input, signature))
     return await run.outbound.start_child_workflow(input)
 
 
@@ -159,7 +160,7 @@ def child_call(
         for text in (input.static_summary, input.static_details)
     )
     if signature is None:
-        payloads = converter.to_payloads(input.args)
+        payloads = converter.to_payloads(input.args, input.arg_names)
     else:
         payloads = signature.encode(converter, input.args, {})
     return ChildCall(

@@ -66,10 +66,10 @@ def continue_as_new(
         workflow, signature = definition.name, definition.signature
     elif workflow is None and not run.definition.dynamic:
         signature = run.definition.signature
-    arg_types = None
+    arg_types, arg_names = None, tuple[str, ...]()
     if signature is not None and run.outbound is not None:
         values, _ = signature.parted(values, {})
-        arg_types = list(signature.positional_hints)
+        arg_types, arg_names = list(signature.positional_hints), signature.positional_names
     input = ContinueAsNewInput(
         workflow=workflow,
         args=values,
@@ -85,6 +85,7 @@ def continue_as_new(
         initial_versioning_behavior=initial_versioning_behavior,
         event_groups=event_groups,
         arg_types=arg_types,
+        arg_names=arg_names,
     )
     if run.outbound is None:
         raise continued(run.converter, input, signature)
@@ -97,7 +98,7 @@ def continued(converter: DataConverter, input: ContinueAsNewInput, signature: Si
         if name is not None and (why := unstorable(what, name)) is not None:
             raise ValueError(why)
     if signature is None:
-        payloads = converter.to_payloads(input.args)
+        payloads = converter.to_payloads(input.args, input.arg_names)
     else:
         payloads = signature.encode(converter, input.args, {})
     memo = input.memo

@@ -2,7 +2,8 @@
 
 An interceptor sees values: arguments that are decoded, options as the code has given them. What it hands on to the next
 one counts; the last link makes commands of it. Its code is workflow code: it is replayed, and obeys the same rules.
-The fields of the inputs are Temporal's, in Temporal's order; ``kwargs``, arguments without a position, are ours.
+The fields of the inputs are Temporal's, in Temporal's order. Ours are ``kwargs``, arguments without a position, and
+``arg_names``, by which errors call the others.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class ContinueAsNewInput:
     initial_versioning_behavior: ContinueAsNewVersioningBehavior | None
     event_groups: Sequence[EventGroup] | None = None
     arg_types: list[Any] | None = None
+    arg_names: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass
@@ -96,6 +98,7 @@ class SignalChildWorkflowInput:
     child_workflow_id: str
     headers: Mapping[str, Payload]
     event_groups: Sequence[EventGroup] | None = None
+    arg_names: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass
@@ -109,6 +112,7 @@ class SignalExternalWorkflowInput:
     workflow_run_id: str | None
     headers: Mapping[str, Payload]
     event_groups: Sequence[EventGroup] | None = None
+    arg_names: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass
@@ -139,6 +143,7 @@ class StartActivityInput:
     ret_type: Any
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     is_call: bool = False
+    arg_names: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass
@@ -159,6 +164,7 @@ class StartLocalActivityInput:
     event_groups: Sequence[EventGroup] | None = None
     arg_types: list[Any] | None = None
     ret_type: Any = None
+    arg_names: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass
@@ -188,6 +194,7 @@ class StartChildWorkflowInput:
     priority: Priority
     arg_types: list[Any] | None
     ret_type: Any
+    arg_names: Sequence[str] = field(default=(), repr=False)
 
 
 class WorkflowInboundInterceptor:

@@ -112,7 +112,7 @@ def start_local_activity(
     options = {key: value for key, value in given.items() if value is not None}
     run = this_workflow()
     if run.outbound is None:
-        return run.start_local_activity(call_of(activity, arguments(arg, args), result_type, options))
+        return run.start_local_activity(call_of(activity, arguments(arg, args), result_type, options, local=True))
     input = local_activity_input(
         called(activity),
         arguments(arg, args),

@@ -27,6 +27,7 @@ async def run_activity(asked: bytes) -> RawValue:
     call = ActivityCall(
         activity_type=activity.activity_type,
         input=activity.input,
+        header=activity.header,
         result_type=RawValue,
         task_queue=activity.task_queue,
         activity_id=activity.activity_id,
@@ -36,7 +37,6 @@ async def run_activity(asked: bytes) -> RawValue:
         heartbeat_timeout_us=activity.heartbeat_timeout_us,
         retry_policy=activity.retry_policy,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        header=activity.header,
     )
     result: RawValue = await this_workflow().start_activity(call)
     return result

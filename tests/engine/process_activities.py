@@ -102,6 +102,13 @@ def beats_wrongly() -> None:
 
 
 @activity.defn
+def beats_until_cancelled() -> None:
+    activity.heartbeat("page")
+    activity.wait_for_cancelled_sync()
+    raise CancelledError("cleaned up")
+
+
+@activity.defn
 def waits(path: str) -> str:
     """Tells by a file that it has begun; ends when it is cancelled, or the worker stops."""
     with open(path, "w") as file:
@@ -147,4 +154,17 @@ def takes_hidden(value: Hidden) -> int:
     return int(value.number)
 
 
-ALL = (where, knows, fail, beats, beats_wrongly, waits, dies, logs, unpicklable, takes_hidden, Press(2).print)
+ALL = (
+    where,
+    knows,
+    fail,
+    beats,
+    beats_wrongly,
+    beats_until_cancelled,
+    waits,
+    dies,
+    logs,
+    unpicklable,
+    takes_hidden,
+    Press(2).print,
+)

@@ -25,6 +25,7 @@ from durable.workflow import ActivityCancellationType
 from tests.engine import process_activities
 from tests.engine.conftest import MakeWorker
 from tests.engine.histories import until
+from tests.engine.interceptors import Recording
 from tests.engine.process_activities import Order, where
 from tests.forkserver import processes
 
@@ -109,6 +110,38 @@ async def test_async_activities_stay_in_the_workers_own_process(
 
     async with make_worker(call, here, where, **options):
         assert await client.execute_workflow(call, args=["here", []], id="a") == os.getpid()
+
+
+async def test_interceptors_stand_before_process_activities_in_the_workers_own_process(
+    client: Client, make_worker: MakeWorker, options: dict[str, Any]
+) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def note(called: str, about: Any) -> None:
+        if called.startswith("Activity") and not called.endswith("init"):
+            seen.append((called.partition(".")[2], about))
+
+    async with make_worker(call, *process_activities.ALL, interceptors=[Recording(note)], **options):
+        found = await client.execute_workflow(call, args=["beats", [], 2], id="a")
+
+    pages = [args for name, args in seen if name == "heartbeat"]
+    assert pages == ["page"] * 5 and found == ["page", {"id": "a", "items": 4}]
+    executed = [input for name, input in seen if name == "execute_activity"]
+    assert [each.fn.__name__ for each in executed] == ["beats", "beats"]
+    assert all(each.executor is options["activity_executor"] for each in executed)
+    assert [info.attempt for name, info in seen if name == "info returned"] == [1, 2]
+
+
+async def test_an_interceptor_that_fails_on_a_heartbeat_cancels_its_process_activity(
+    client: Client, make_worker: MakeWorker, options: dict[str, Any]
+) -> None:
+    def note(called: str, about: Any) -> None:
+        if called == "ActivityOutboundInterceptor.heartbeat":
+            raise RuntimeError(f"no {about} for me")
+
+    async with make_worker(call, *process_activities.ALL, interceptors=[Recording(note)], **options):
+        error = await error_of(client, "beats_until_cancelled")
+    assert (error.type, error.message) == ("RuntimeError", "no page for me")
 
 
 async def test_a_process_activity_knows_its_attempt_and_what_it_has_not(

@@ -11,6 +11,7 @@ import pytest
 
 import etl
 import hello
+import interceptors
 import order
 import shop
 from approval import Approval, Decision, Expense, Post
@@ -37,6 +38,21 @@ async def test_hello_says_goodbye(durable_client: Client, durable_worker: StartW
     await durable_worker(workflows=[hello.hello], activities=[hello.say])
 
     assert await durable_client.execute_workflow(hello.hello, "world", id="hello") == "Goodbye, world."
+
+
+async def test_a_user_is_known_to_all_that_is_done_for_her(durable_client: Client, durable_worker: StartWorker) -> None:
+    carrying = [interceptors.CarryUser()]
+    workflows = [interceptors.Trip, interceptors.Insure]
+    await durable_worker(workflows=workflows, activities=[interceptors.book], interceptors=carrying)
+    client = Client(**{**durable_client.config(), "interceptors": carrying})
+    interceptors.user.set("Ada")
+
+    trip = await client.start_workflow(interceptors.Trip.run, "Oslo", id="trip")
+    await trip.signal(interceptors.Trip.packed)
+
+    assert await trip.result() == [
+        *("flight to Oslo booked for Ada", "hotel in Oslo booked for Ada", "Oslo insured for Ada", "packed by Ada")
+    ]
 
 
 async def test_an_order_is_shipped(durable_client: Client, durable_worker: StartWorker, books: Path) -> None:

@@ -17,5 +17,5 @@ def test_the_crash_sweep_and_the_replay_check_find_nothing_in_the_samples(tmp_pa
     )
 
     assert done.code == 0, done.output
-    assert len(done.verdicts) == done.output.count("survived the death of its worker at each of") == 10, done.output
+    assert len(done.verdicts) == done.output.count("survived the death of its worker at each of") == 11, done.output
     assert "Task was destroyed" not in done.output  # what a dead worker had in memory ends with its test
