@@ -37,7 +37,10 @@ async def test_orders_outlive_the_process_that_has_begun_them(site: Site) -> Non
     assert (await site.ended(server))[0] == 0
 
 
-@pytest.mark.parametrize(("workers", "code"), [("2", 0), ("1", -signal.SIGTERM)], ids=["several", "one"])
+@pytest.mark.parametrize(
+    ("workers", "code"),
+    [pytest.param("2", 0, id="several"), pytest.param("1", -signal.SIGTERM, id="one", marks=pytest.mark.all)],
+)
 async def test_a_server_that_is_told_to_stop_hands_over_what_is_under_way(site: Site, workers: str, code: int) -> None:
     server = await site.serve(APP, "--workers", workers)
     await site.browser.post("/orders/slow")
@@ -74,6 +77,7 @@ async def test_an_app_that_is_imported_before_a_fork_opens_its_database_after_it
     assert (code, "Traceback" in said) == (0, False), said
 
 
+@pytest.mark.all
 async def test_a_reload_hands_over_to_the_new_code(site: Site) -> None:
     app = site.folder / "shop.py"
     shutil.copy(Path(__file__).with_name("served.py"), app)

@@ -11,18 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from durable import Client, activity, workflow
 from durable.client import WorkflowFailureError, WorkflowUpdateFailedError
 from durable.common import RetryPolicy
+from durable.contrib.opentelemetry import TracingInterceptor, TracingWorkflowInboundInterceptor
 from durable.contrib.opentelemetry.workflow import completed_span
+from durable.converter import PayloadConverter
 from durable.exceptions import ApplicationError, ApplicationErrorCategory
+from durable.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 from tests.chaos.places import Place
 from tests.engine import traced
 from tests.engine.conftest import worker_for
 from tests.engine.histories import until
 from tests.engine.traced import ACTIVITIES, SOON, WORKFLOWS, Child, Traced, fetch, gated, tracing
 from tests.forkserver import processes
+
+OWN = TraceContextTextMapPropagator()
 
 
 class Spans:
@@ -313,6 +320,48 @@ async def test_workflow_code_begins_a_trace_only_if_it_is_told_to(client: Client
         ]
     else:
         assert Spans(path).told() == ["RunActivity:fetch"]
+
+
+async def test_a_header_and_a_propagator_of_ones_own_take_a_trace_along(client: Client, path: Path) -> None:
+    class OwnInbound(TracingWorkflowInboundInterceptor):
+        def __init__(self, next: WorkflowInboundInterceptor) -> None:
+            super().__init__(next)
+            self.header_key = "own"
+            self.text_map_propagator = OWN
+
+    class OwnTracing(TracingInterceptor):
+        def __init__(self, tracer: Tracer) -> None:
+            super().__init__(tracer)
+            self.header_key = "own"
+            self.text_map_propagator = OWN
+
+        def workflow_interceptor_class(
+            self, input: WorkflowInterceptorClassInput
+        ) -> type[TracingWorkflowInboundInterceptor]:
+            super().workflow_interceptor_class(input)
+            return OwnInbound
+
+    headers: list[Any] = []
+
+    @workflow.defn
+    async def own() -> None:
+        headers.append(workflow.info().headers)
+        await workflow.execute_activity(fetch, 1, start_to_close_timeout=SOON)
+
+    own_client = Client(**{**client.config(), "interceptors": [OwnTracing(tracing(path).tracer)]})
+    async with worker_for(own_client, own, fetch):
+        await own_client.execute_workflow(own, id="own")
+
+    root = "StartWorkflow:own"
+    assert Spans(path).told() == [
+        "StartActivity:fetch > RunActivity:fetch",
+        root,
+        f"{root} > CompleteWorkflow:own",
+        f"{root} > RunWorkflow:own",
+        f"{root} > StartActivity:fetch",
+    ]
+    (carrier,) = [PayloadConverter.default.from_payloads([each["own"]])[0] for each in headers]
+    assert list(headers[0]) == ["own"] and list(carrier) == ["traceparent"]
 
 
 async def test_a_span_that_can_not_be_exported_harms_nobody(

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
@@ -15,6 +20,8 @@ from durable import Client, workflow
 from durable.client import WorkflowFailureError
 from durable.contrib.opentelemetry import (
     OpenTelemetryPlugin,
+    ReplaySafeLoggerProvider,
+    ReplaySafeMeterProvider,
     ReplaySafeTracerProvider,
     TemporalIdGenerator,
 )
@@ -156,3 +163,58 @@ def test_a_provider_and_its_ids_belong_together() -> None:
 
     with pytest.raises(ValueError, match="create_tracer_provider"):
         ReplaySafeTracerProvider(provider, TemporalIdGenerator(RandomIdGenerator()))
+
+
+async def test_what_workflow_code_measures_counts_once(client: Client, max_cached: int) -> None:
+    reader = InMemoryMetricReader()
+    provider = ReplaySafeMeterProvider(MeterProvider([reader], shutdown_on_exit=False))
+    meter = provider.get_meter("tests")
+    counter, change = meter.create_counter("count"), meter.create_up_down_counter("change")
+    histogram, gauge = meter.create_histogram("spread"), meter.create_gauge("level")
+
+    @workflow.defn
+    async def measuring() -> None:
+        for number in range(3):
+            counter.add(1, {"kind": "tea"})
+            change.add(-1)
+            histogram.record(number)
+            gauge.set(number)
+            await workflow.execute_activity(fetch, number, start_to_close_timeout=SOON)
+
+    async with worker_for(client, measuring, fetch, max_cached_workflows=max_cached):
+        await client.execute_workflow(measuring, id="measuring")
+    counter.add(1, {"kind": "tea"})  # outside
+
+    data = reader.get_metrics_data()
+    assert data is not None
+    points = {metric.name: metric.data.data_points[0] for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert {name: getattr(point, "value", None) for name, point in points.items()} == {
+        "count": 4,
+        "change": -3,
+        "spread": None,
+        "level": 2,
+    }
+    assert points["spread"].count == 3 and points["count"].attributes == {"kind": "tea"}
+
+
+async def test_what_workflow_code_logs_through_opentelemetry_is_logged_once(client: Client, max_cached: int) -> None:
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    logger = ReplaySafeLoggerProvider(provider).get_logger("tests")
+
+    @workflow.defn
+    async def logging() -> int:
+        logger.emit(body="begun")
+        await workflow.execute_activity(fetch, 1, start_to_close_timeout=SOON)
+        now = workflow.time_ns()
+        logger.emit(LogRecord(body="ended"))
+        return now
+
+    async with worker_for(client, logging, fetch, max_cached_workflows=max_cached):
+        ended = await client.execute_workflow(logging, id="logging")
+    logger.emit(body="outside")
+
+    records = [each.log_record for each in exporter.get_finished_logs()]
+    assert [record.body for record in records] == ["begun", "ended", "outside"]
+    assert records[1].timestamp == ended and logger.enabled()

@@ -9,11 +9,15 @@ from durable.contrib.opentelemetry.replay_safe import (
     TemporalIdGenerator,
     create_tracer_provider,
 )
+from durable.contrib.opentelemetry.replay_safe_logs import ReplaySafeLoggerProvider
+from durable.contrib.opentelemetry.replay_safe_metrics import ReplaySafeMeterProvider
 from durable.contrib.opentelemetry.workflow_interceptor import TracingWorkflowInboundInterceptor
 
 __all__ = [
     "OpenTelemetryInterceptor",
     "OpenTelemetryPlugin",
+    "ReplaySafeLoggerProvider",
+    "ReplaySafeMeterProvider",
     "ReplaySafeTracerProvider",
     "TemporalIdGenerator",
     "TracingInterceptor",

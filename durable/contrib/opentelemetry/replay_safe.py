@@ -26,6 +26,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 
 from durable import workflow
 from durable.context import WorkflowContext, maybe_workflow
+from durable.contrib.opentelemetry.once import tell_once
 
 
 class TemporalIdGenerator(IdGenerator):
@@ -155,12 +156,9 @@ class _Span(Span):
         self._ended = False
 
     def end(self, end_time: int | None = None) -> None:
-        run = maybe_workflow()
-        if self._ended or run is None:
-            return
-        self._ended = True
-        if run.is_read_only() or not run.is_replaying():
-            run.after_commit(partial(self._span.end, end_time or _now_ns()))
+        if not self._ended:
+            self._ended = True
+            tell_once(partial(self._span.end, end_time or _now_ns()))
 
     def get_span_context(self) -> SpanContext:
         return self._span.get_span_context()
