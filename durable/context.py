@@ -198,6 +198,11 @@ class WorkflowContext(ABC):
         """Hand the record to ``logger`` once the step is committed."""
 
     @abstractmethod
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Make the call, on the worker's event loop, once what the code now does is committed: never if its step is
+        refused, or its workflow task fails. It is lost if the process dies between the two."""
+
+    @abstractmethod
     def memo(self) -> Mapping[str, Payload]:
         """The memo as it is now."""
 

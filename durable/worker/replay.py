@@ -166,6 +166,7 @@ class Run(WorkflowContext):
         self.evicting = False
         self.replaying = False
         self.log_lines: list[LogLine] = []
+        self.calls_after_commit: list[Callable[[], None]] = []
         self._started = started
         self._environment = environment
         self._failure_types = self._failures(definition.failure_exception_types)
@@ -429,6 +430,9 @@ class Run(WorkflowContext):
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         self.log_lines.append(LogLine(logger, record))
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        self.calls_after_commit.append(call)
 
     def get_handler(self, kind: Kind, name: str | None) -> Callable[..., Any] | None:
         return None if self.handlers is None else self.handlers.get(kind, name)

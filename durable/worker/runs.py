@@ -344,6 +344,11 @@ class Runs:
         assert stepped.step is not None
         for line in stepped.log_lines:
             line.logger.handle(line.record)
+        for call in stepped.after_commit:
+            try:
+                call()
+            except Exception:
+                logger.exception("what run %s wanted done after its commit failed", entry.run_id)
         for token in transition.finished:
             self._activities.told(token)
         for task in own:

@@ -76,6 +76,7 @@ class Stepped(Struct, kw_only=True):
     step: Step | None
     rebuilt: Rebuilt | None
     log_lines: list[LogLine]
+    after_commit: Sequence[Callable[[], None]] = ()
     trouble: str = ""
     again: bool = False
     """The trouble is that of a run that was parked already."""
@@ -256,7 +257,9 @@ class Stepping:
         )
         run.bind(step.command_events)
         size = rebuilt.history_bytes + (len(step.transition.events.data) if step.transition.events else 0)
-        return Stepped(step=step, rebuilt=Rebuilt(run, step.state, undelivered, size), log_lines=_taken(run))
+        after_commit, run.calls_after_commit = run.calls_after_commit, []
+        rebuilt = Rebuilt(run, step.state, undelivered, size)
+        return Stepped(step=step, rebuilt=rebuilt, log_lines=_taken(run), after_commit=after_commit)
 
     def _timed_out(self, job: Job, state: State) -> Stepped:
         """The run has had its time: no code is needed to end it."""
