@@ -26,7 +26,7 @@ from durable.history.state import State, fold, is_null
 from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import MESSAGES_PER_RUN, StoredMessage
 from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause, UpdateRequest
-from durable.worker.contexts import Contexts
+from durable.worker.contexts import Contexts, Known
 from durable.worker.encoding import Belonging, CodecError, Conversion, of_history
 from durable.worker.rebuild import Rebuilt, rebuild
 from durable.worker.registry import Registry
@@ -204,11 +204,11 @@ class Stepping:
         if self._is_plain or not (events or updates or local or queries):
             return View(events, updates, local, queries)
         contexts = Contexts.of(self._environment.namespace, _started(received))
-        known = (lambda _: None) if run is None else run.context_of_activity
+        known: Known = _nobody if run is None else run.context_of_activity
         values: list[Belonging] = [(contexts.of_event(event, known), event) for event in events]
         values += [(contexts.own, update) for update in updates]
         values += [(known(outcome.scheduled_event_id), outcome) for outcome in local]
-        read = (yield Conversion(values, reads=True)) if values else []
+        read: list[Any] = (yield Conversion(values, reads=True)) if values else []
         at, then = len(events), len(events) + len(updates)
         asked: list[Any] = []
         if queries:
@@ -305,6 +305,10 @@ class Stepping:
         return rules.receive(
             state, job.run_id, self._worker_id, [*_incoming(job), *job.local], self._now_us(), history_bytes=size
         )
+
+
+def _nobody(_key: int) -> None:
+    """A run that begins has no activities."""
 
 
 def _answer(run: Run, asked: Query | CodecError) -> QueryAnswer:
