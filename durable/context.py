@@ -76,6 +76,8 @@ class WorkflowContext(ABC):
     converter: DataConverter
     definition: WorkflowDefinition
     current_details: str = ""
+    refused: frozenset[str] = frozenset()
+    """The qualified names of what its code may not use."""
 
     @abstractmethod
     def now_us(self) -> int:

@@ -66,6 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_us: int
     activates_patch: Callable[[PatchActivationInput], bool] | None
     no_remote_activities: bool
+    refused: frozenset[str]
 
 
 class Life:
@@ -97,6 +98,7 @@ class Life:
                 build_id=settings.build_id,
                 missing_activity=registry.why_missing,
                 activates_patch=settings.activates_patch,
+                refused=settings.refused,
             ),
             self.worker_id,
             database.store.now_us,

@@ -60,6 +60,7 @@ from durable.history.messages import ActivityOutcome, Query, QueryAnswer
 from durable.history.state import attributes_after, memo_after
 from durable.history.values import Failure, Payload, UpdateRequest, UserMetadata, WorkflowExecution
 from durable.worker import introspection
+from durable.worker.guard import profiled_stepping
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
 from durable.worker.local_activities import BackOff, LocalActivities, LocalOutcome, marker_of, settle
@@ -70,6 +71,8 @@ from durable.worker.other_runs import ANSWERS, Answer, OtherRuns
 from durable.worker.patches import Patch, PatchActivationInput, marker
 from durable.worker.pending import ActivityFuture, Outcome, PendingActivityHandle, Timer, activity_failure
 from durable.worker.pending_children import ChildFuture, RequestFuture
+from durable.worker.restricted import NOTHING
+from durable.worker.suspicion import is_suspect
 from durable.worker.watchdog import DeadlockError
 from durable.workflow.calls import ActivityHandle
 from durable.workflow.child_handles import ChildWorkflowHandle
@@ -130,7 +133,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     """What runs share: how values are converted, which exceptions fail a workflow besides Temporal's, and the build of
     the worker's code.
 
-    ``missing_activity`` says what is wrong with a local activity's name, if anything.
+    ``missing_activity`` says what is wrong with a local activity's name, if anything. ``refused`` is what workflow code
+    may not use, unless its definition says that it may use all.
     """
 
     namespace: str
@@ -139,6 +143,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     build_id: str = ""
     missing_activity: Callable[[str], str | None] = lambda name: None
     activates_patch: Callable[[PatchActivationInput], bool] | None = None
+    refused: frozenset[str] = NOTHING
 
 
 class Run(WorkflowContext):
@@ -167,6 +172,9 @@ class Run(WorkflowContext):
         self._environment = environment
         self._failure_types = self._failures(definition.failure_exception_types)
         self._trace = trace
+        self.refused = environment.refused if definition.sandboxed else NOTHING
+        code: Any = definition.cls or definition.run
+        self.stepping: type[stepping] = profiled_stepping if self.refused and is_suspect(code) else stepping
         seed = hashlib.blake2b(started.original_execution_run_id.encode(), digest_size=6).digest()
         self.loop = WorkflowLoop(
             self,
@@ -238,7 +246,7 @@ class Run(WorkflowContext):
         self._first_task_us = self._first_task_us or moment.now_us
         self.replaying = replaying
         self.over = {_answered(event) for event in events}
-        with stepping(self):
+        with self.stepping(self):
             self.loop.set_time_us(moment.now_us)
             try:
                 if self.handlers is None:
@@ -296,7 +304,7 @@ class Run(WorkflowContext):
         """Answer a question; the run stays as it is."""
         self._read_only = True
         try:
-            with stepping(self), self.loop.entered():
+            with self.stepping(self), self.loop.entered():
                 return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
         except DeadlockError:
             raise
@@ -324,7 +332,7 @@ class Run(WorkflowContext):
         """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
         self.evicting = True
         self.replaying = True
-        with stepping(self):
+        with self.stepping(self):
             self.loop.close_quietly()
 
     def waits_at(self) -> str:

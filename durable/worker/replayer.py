@@ -17,11 +17,13 @@ from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
 from durable.history.state import State, fold
 from durable.runtime import Runtime
+from durable.worker.guard import refusals
 from durable.worker.lines import where_raised
 from durable.worker.plugins import Applied, Plugin, run_replayer
 from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
+from durable.worker.restricted import NOTHING
 from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.step import deadlock_text
 from durable.worker.watchdog import DeadlockError, Stepper
@@ -136,6 +138,7 @@ class Replayer:
             namespace=namespace,
             converter=data_converter,
             failure_exception_types=tuple(workflow_failure_exception_types),
+            refused=NOTHING if debug_mode else refusals(workflow_runner),
         )
         self._timeout = None if debug_mode else DEADLOCK_TIMEOUT
         self._host = host or Machine()
