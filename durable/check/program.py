@@ -92,6 +92,11 @@ class Program:
         for module in self.modules:
             self._by_last.setdefault(module.name.rpartition(".")[2], []).append(module)
 
+    def is_module(self, path: str) -> bool:
+        """Is this the dotted name of one of its modules?"""
+        module, rest = self._split(path)
+        return module is not None and not rest
+
     def find(self, path: str, depth: int = 8) -> tuple[Module, Function, Class | None] | Class | None:
         """The function (with its class), or the class, of this dotted name; None when the program has none."""
         module, rest = self._split(path)
@@ -120,6 +125,19 @@ class Program:
             found = self.find(self.name_in(cls.module, base))
             if isinstance(found, Class):
                 yield from self.lineage(found, depth - 1)
+
+    def decorators(self, module: Module, node: Function | ast.ClassDef) -> set[str]:
+        """The dotted names of the decorators; of a decorator of the program's own, of what that function calls, too."""
+        found: set[str] = set()
+        for decorator in node.decorator_list:
+            path = self.name_in(module, decorator)
+            found.add(path)
+            if (variable := self.variable(path)) is not None:
+                found.update(self.name_in(variable[0], value) for value in variable[1])
+            own = self.find(path)
+            if isinstance(own, tuple):
+                found.update(self.name_in(own[0], each.func) for each in ast.walk(own[1]) if isinstance(each, ast.Call))
+        return found
 
     def variable(self, path: str) -> tuple[Module, list[ast.expr]] | None:
         """What a module's variable is made of; None when there is none of this dotted name."""

@@ -26,14 +26,18 @@ _ALL = [
     Rule("DUR109", "thread", "uses threads or processes", "use asyncio tasks, or do it in an activity"),
     Rule("DUR110", "loop", "needs an event loop with I/O", "await it in the workflow's own loop, or in an activity"),
     Rule("DUR111", "environment", "reads what differs between processes", "pass it as an argument"),
-    Rule("DUR112", "lock", "blocks the workflow thread", "use asyncio.Lock, asyncio.Event or workflow.wait_condition()"),
+    Rule(
+        "DUR112", "lock", "blocks the workflow thread", "use asyncio.Lock, asyncio.Event or workflow.wait_condition()"
+    ),
     Rule("DUR113", "input", "waits for a person at a terminal", "send the workflow a signal or an update"),
     Rule("DUR201", "set-order", "depends on the order of a set, which differs between processes", "use sorted(…)"),
     Rule("DUR202", "identity", "differs between processes", "compare values, or hash them with hashlib"),
     Rule("DUR203", "global", "changes what all runs of the process share", "keep it in the run: a local or self"),
     Rule("DUR204", "class-attribute", "is shared by all runs of the process", "make it in __init__"),
     Rule("DUR205", "default", "is evaluated once, when the module is imported", "evaluate it in the function"),
-    Rule("DUR206", "as-completed", "starts coroutines in an order that differs on replay", "use workflow.as_completed()"),
+    Rule(
+        "DUR206", "as-completed", "starts coroutines in an order that differs on replay", "use workflow.as_completed()"
+    ),
     Rule("DUR301", "swallow", "swallows cancellation and eviction", "catch Exception, or raise it again"),
     Rule("DUR302", "busy-loop", "never yields, so nothing can end it", "await workflow.wait_condition() or a sleep"),
     Rule("DUR303", "not-awaited", "is never awaited, so it never runs", "await it, or make it a task"),
@@ -47,7 +51,9 @@ def _of(rule: str, module: str, names: str) -> dict[str, str]:
 
 
 NAMES: dict[str, str] = {
-    **_of("DUR101", "time", "clock_gettime clock_gettime_ns ctime gmtime localtime monotonic monotonic_ns perf_counter"),
+    **_of(
+        "DUR101", "time", "clock_gettime clock_gettime_ns ctime gmtime localtime monotonic monotonic_ns perf_counter"
+    ),
     **_of("DUR101", "time", "perf_counter_ns process_time process_time_ns thread_time time time_ns"),
     **_of("DUR101", "datetime.datetime", "now today utcnow"),
     **_of("DUR101", "datetime.date", "today"),
@@ -56,7 +62,9 @@ NAMES: dict[str, str] = {
     **_of("DUR101", "django.utils.timezone", "now localdate localtime"),
     **_of("DUR102", "time", "sleep"),
     **_of("DUR103", "random", "betavariate binomialvariate choice choices expovariate gammavariate gauss getrandbits"),
-    **_of("DUR103", "random", "lognormvariate normalvariate paretovariate randbytes randint random randrange sample seed"),
+    **_of(
+        "DUR103", "random", "lognormvariate normalvariate paretovariate randbytes randint random randrange sample seed"
+    ),
     **_of("DUR103", "random", "shuffle triangular uniform vonmisesvariate weibullvariate SystemRandom"),
     **_of("DUR103", "secrets", "choice randbelow randbits token_bytes token_hex token_urlsafe SystemRandom"),
     **_of("DUR103", "os", "urandom getrandom"),
@@ -65,12 +73,18 @@ NAMES: dict[str, str] = {
     **_of("DUR105", "io", "open open_code FileIO"),
     **_of("DUR105", "codecs", "open"),
     **_of("DUR105", "os", "access chdir chmod chown fdopen getcwd link listdir lstat makedirs mkdir open pipe read"),
-    **_of("DUR105", "os", "readlink remove removedirs rename renames replace rmdir scandir stat symlink truncate unlink"),
+    **_of(
+        "DUR105", "os", "readlink remove removedirs rename renames replace rmdir scandir stat symlink truncate unlink"
+    ),
     **_of("DUR105", "os", "utime walk write"),
-    **_of("DUR105", "os.path", "abspath exists expanduser getatime getctime getmtime getsize isdir isfile islink lexists"),
+    **_of(
+        "DUR105", "os.path", "abspath exists expanduser getatime getctime getmtime getsize isdir isfile islink lexists"
+    ),
     **_of("DUR105", "os.path", "realpath samefile"),
     **_of("DUR105", "pathlib.Path", "absolute chmod cwd exists expanduser glob group home is_dir is_file is_symlink"),
-    **_of("DUR105", "pathlib.Path", "iterdir lstat mkdir open owner read_bytes read_text readlink rename replace resolve"),
+    **_of(
+        "DUR105", "pathlib.Path", "iterdir lstat mkdir open owner read_bytes read_text readlink rename replace resolve"
+    ),
     **_of("DUR105", "pathlib.Path", "rglob rmdir samefile stat symlink_to touch unlink walk write_bytes write_text"),
     **_of("DUR105", "glob", "glob iglob"),
     **_of("DUR105", "anyio", "open_file"),
@@ -133,18 +147,19 @@ LOCKS = {f"threading.{name}" for name in ("Lock", "RLock", "Condition", "Semapho
 AWAITABLE = {
     *(f"asyncio.{name}" for name in ("gather", "sleep", "wait", "wait_for")),
     *(f"durable.workflow.{name}" for name in ("sleep", "wait_condition", "wait", "start_child_workflow")),
-    *(f"durable.workflow.execute_{each}" for each in ("activity", "activity_method", "activity_class", "child_workflow")),
+    *(
+        f"durable.workflow.execute_{each}"
+        for each in ("activity", "activity_method", "activity_class", "child_workflow")
+    ),
     *(f"durable.workflow.execute_local_{each}" for each in ("activity", "activity_method", "activity_class")),
 }
 """A call of these that is nobody's to await does nothing, or is forgotten."""
 
 
-def rule_of(path: str, *, called: bool, arguments: bool = True) -> str | None:
-    """The id of the rule that a mention of this dotted name breaks, if any."""
+def rule_of(path: str, *, arguments: bool) -> str | None:
+    """The id of the rule that a call of this dotted name breaks, with ``arguments`` or without, if any."""
     if (rule := NAMES.get(path)) is not None:
         return rule
-    if not called:
-        return None
     if path == "random.Random":
         return None if arguments else "DUR103"
     if path.endswith(VALUES) or (path in SEEDED and arguments):
