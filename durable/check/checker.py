@@ -80,10 +80,10 @@ class _Checker:
                 elif any(ast.unparse(base).endswith(_INTERCEPTORS) for base in cls.node.bases):
                     self._waiting.extend((module, each, cls, cls.node.name) for each in cls.methods.values())
         while self._waiting:
-            module, function, cls, workflow = self._waiting.pop(0)
+            module, function, owner, workflow = self._waiting.pop(0)
             if id(function) not in self._seen:
                 self._seen.add(id(function))
-                self._function(module, function, cls, workflow)
+                self._function(module, function, owner, workflow)
 
     def _begin(self, cls: Class) -> None:
         """The methods of a workflow class that the engine calls, inherited ones too."""

@@ -121,8 +121,8 @@ NAMES: dict[str, str] = {
 
 _NETWORK = """aiohttp aiokafka anthropic boto3 botocore ftplib google.cloud grpc http.client httpx imaplib kafka openai
 paramiko pika poplib requests slack_sdk smtplib socket socketserver telnetlib urllib3 websocket websockets xmlrpc"""
-_DATABASES = """aiomysql aiosqlite asyncpg cassandra cx_Oracle dbm duckdb elasticsearch motor MySQLdb mysql oracledb peewee
-psycopg psycopg2 pymongo pymysql pyodbc redis shelve sqlite3"""
+_DATABASES = """aiomysql aiosqlite asyncpg cassandra cx_Oracle dbm duckdb elasticsearch motor MySQLdb mysql oracledb
+peewee psycopg psycopg2 pymongo pymysql pyodbc redis shelve sqlite3"""
 MODULES: dict[str, str] = {
     **dict.fromkeys(_NETWORK.split(), "DUR106"),
     **dict.fromkeys(_DATABASES.split(), "DUR107"),

@@ -11,6 +11,7 @@ import functools
 import os
 import reprlib
 import sys
+import zoneinfo
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn, cast
@@ -89,12 +90,17 @@ def _profile(frame: FrameType, event: str, function: Any) -> None:
 
 def _refuse(name: str, args: tuple[Any, ...]) -> None:
     """Raise, unless it is not the workflow code's doing, or the code may do it here."""
-    if unsafe.is_sandbox_unrestricted() or is_collecting():
+    if unsafe.is_sandbox_unrestricted() or is_collecting() or _is_time_zone(args):
         return
     frames = list(_frames(sys._getframe(2)))  # pyright: ignore[reportPrivateUsage]
-    if any(frame.f_globals.get("__name__", "").partition(".")[0] in TRUSTED for frame in frames):
+    if any(str(frame.f_globals.get("__name__")).partition(".")[0] in TRUSTED for frame in frames):
         return
     _raise(name, args, frames)
+
+
+def _is_time_zone(args: tuple[Any, ...]) -> bool:
+    """`zoneinfo` opens its files in C, without a frame of its own."""
+    return bool(args) and isinstance(args[0], str) and args[0].startswith(zoneinfo.TZPATH)
 
 
 def _raise(name: str, args: tuple[Any, ...], frames: list[FrameType]) -> NoReturn:
@@ -103,9 +109,11 @@ def _raise(name: str, args: tuple[Any, ...], frames: list[FrameType]) -> NoRetur
     what, where = _told(name, args), ""
     if at is not None:
         where = f" at {frames[at].f_code.co_filename}:{frames[at].f_lineno}"
-    if at:  # what stands between is what the code has called
-        called = f"{frames[at - 1].f_globals.get('__name__')}.{frames[at - 1].f_code.co_qualname}"
-        what = f"{called}(), by {what}," if args else f"{called}()"
+    # What stands between is what the code has called; not a method that is generated.
+    between = [each for each in frames[:at] if not each.f_code.co_filename.startswith("<")]
+    if between:
+        called = between[-1]
+        what = f"{called.f_globals.get('__name__')}.{called.f_code.co_qualname}(), by {what},"
     raise RestrictedWorkflowAccessError(
         name,
         override_message=f"{what}{where} can't be called in workflow code, because a replay would not repeat it: "
