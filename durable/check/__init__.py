@@ -5,7 +5,8 @@ workflow code: the methods of workflow classes that the engine calls, workflow f
 the same sources. Activities run elsewhere, and may do all.
 """
 
-from durable.check.checker import Finding, Unreadable, check
+from durable.check.checker import Finding, check
+from durable.check.program import Unreadable
 from durable.check.rules import RULES, Rule
 
 __all__ = ["RULES", "Finding", "Rule", "Unreadable", "check"]

@@ -43,20 +43,12 @@ class Finding(Struct, frozen=True, order=True):
         return f"{self.what} {rule.what}, in code of workflow {self.workflow}: {rule.instead}"
 
 
-class Unreadable(Exception):
-    """A source is no Python."""
-
-
 def check(sources: Mapping[str, str], rules: Collection[str] = frozenset(RULES)) -> list[Finding]:
     """All findings of these rules in the program of these sources (by path), in order of path and line.
 
     A line that ends with ``# durable: ok`` and a reason has none. Raises `Unreadable` for a source that is no Python.
     """
-    try:
-        program = Program(sources)
-    except (SyntaxError, ValueError) as error:
-        raise Unreadable(str(error)) from error
-    checker = _Checker(program)
+    checker = _Checker(Program(sources))
     checker.check_all()
     return sorted(each for each in set(checker.findings) if each.rule in rules)
 

@@ -12,6 +12,10 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BUILTINS = frozenset(dir(builtins))
 
 
+class Unreadable(Exception):
+    """A source is no Python."""
+
+
 @dataclass
 class Class:
     """A class: its methods by name, the attributes of its body, and what its instances' attributes are made of."""
@@ -44,11 +48,15 @@ class Module:
 
     @staticmethod
     def parse(path: str, source: str) -> Module:
-        """Raises SyntaxError (ValueError for a NUL) when it is no Python."""
+        """Raises `Unreadable` when it is no Python."""
         parts = [part for part in path.replace("\\", "/").removesuffix(".py").split("/") if part not in ("", ".")]
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        module = Module(path, name, source.splitlines(), ast.parse(source, path), is_package)
+        try:
+            tree = ast.parse(source, path)
+        except (SyntaxError, ValueError, RecursionError) as error:  # ValueError: there is a NUL in it
+            raise Unreadable(f"{path} is no Python: {error}") from error
+        module = Module(path, name, source.splitlines(), tree, is_package)
         for statement in _flat(module.tree.body):
             module._take(statement)
         return module

@@ -9,7 +9,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from durable.cli import ask, refusal, show
+from durable.check import RULES, Unreadable
+from durable.check import check as find
+from durable.cli import ask, show
 from durable.cli.say import say
 
 NOTHING_READ = 2
@@ -43,9 +45,6 @@ def check(
     rules: Annotated[bool, typer.Option("--rules", help="Print the rules instead.")] = False,
 ) -> None:
     """Find in workflow code what a replay would not repeat, without running it; 1: something was found."""
-    from durable.check import RULES, Unreadable
-    from durable.check import check as find
-
     if rules:
         for rule in RULES.values():
             show.line(f"{rule.id} {rule.name}: {rule.what}; {rule.instead}")
@@ -54,10 +53,10 @@ def check(
         raise typer.BadParameter("name the files or directories to check")
     wanted = _chosen(select or [""], list(RULES)) - _chosen(ignore or [], list(RULES))
     try:
-        sources = {str(file): file.read_text(encoding="utf-8") for file in _files(path)}
+        sources = {str(file): _text(file) for file in _files(path)}
         findings = find(sources, wanted)
-    except (OSError, UnicodeDecodeError, Unreadable) as error:
-        ask.refuse(refusal.CommandRefused(str(error)), NOTHING_READ)
+    except (OSError, Unreadable) as error:
+        ask.refuse(error, NOTHING_READ)
     if format is Format.JSON:
         show.as_json(
             [
@@ -70,6 +69,13 @@ def check(
             show.line(f"{each.path}:{each.line}:{each.column}: {each.rule} {each.sentence}")
         say(f"{len(findings)} found in {len(sources)} files" if findings else f"nothing found in {len(sources)} files")
     raise typer.Exit(1 if findings else 0)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{file} is no UTF-8: {error}") from error
 
 
 def _chosen(beginnings: list[str], rules: list[str]) -> set[str]:
