@@ -57,7 +57,7 @@ class _Checker:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._lines = {module.path: module.lines for module in program.modules}
-        self._seen: set[int] = set()
+        self._seen: set[tuple[int, int]] = set()
         self._waiting: list[tuple[Module, Function, Class | None, str]] = []
         self.findings: list[Finding] = []
 
@@ -73,8 +73,8 @@ class _Checker:
                     self._waiting.extend((module, each, cls, cls.node.name) for each in cls.methods.values())
         while self._waiting:
             module, function, owner, workflow = self._waiting.pop(0)
-            if id(function) not in self._seen:
-                self._seen.add(id(function))
+            if (id(function), id(owner)) not in self._seen:
+                self._seen.add((id(function), id(owner)))
                 self._function(module, function, owner, workflow)
 
     def _begin(self, cls: Class) -> None:
@@ -146,10 +146,14 @@ class _Checker:
                 self._waiting.append((found[0], found[1], found[2], workflow))
         scope = Scope(self._program, cls.module, ast.Pass(), None)
         for value in cls.body.values():
-            for keyword in value.keywords if isinstance(value, ast.Call) else ():
-                if keyword.arg in ("default_factory", "factory"):
-                    for node, rule, what in self._mentions(keyword.value, scope):
-                        self._report(cls.module, node, rule, what, workflow)
+            keywords = value.keywords if isinstance(value, ast.Call) else []
+            factories = [each.value for each in keywords if each.arg in ("default_factory", "factory")]
+            for factory in factories:
+                for node, rule, what in self._mentions(factory, scope):
+                    self._report(cls.module, node, rule, what, workflow)
+            for node, rule, what in () if factories else self._mentions(value, scope):
+                if rule in _VALUES_THAT_DIFFER:
+                    self._report(cls.module, node, "DUR205", what, workflow)
 
     def _report(self, module: Module, node: ast.expr | ast.stmt, rule: str, what: str, workflow: str) -> None:
         lines = self._lines[module.path]

@@ -10,23 +10,27 @@ from durable.check.scope import Scope, awaits, inside
 
 Fault = tuple[ast.expr | ast.stmt, str, str]
 _EXITS = (ast.Break, ast.Return, ast.Raise)
+_ANY_ORDER = {"sorted", "sum", "min", "max", "any", "all", "len", "set", "frozenset", "Counter"}
 _ORDERING = {"builtins.list", "builtins.tuple", "builtins.enumerate", "builtins.iter", "builtins.zip", "builtins.next"}
 
 
 def faults_of_flow(nodes: Sequence[ast.AST], scope: Scope) -> Iterator[Fault]:
+    in_any_order = {id(each) for node in nodes for each in _in_any_order(node, scope)}
     for node in nodes:
+        if id(node) in in_any_order:
+            continue
         match node:
             case ast.Try() | ast.TryStar():
                 yield from _swallowed(node, scope)
             case ast.With(items=items):
                 yield from _blocked(node, items, scope)
             case ast.While(test=test):
-                if _is_busy(node):
+                if _is_busy(node, scope):
                     yield node, "DUR302", f"while {ast.unparse(test)}"
             case ast.Expr(value=ast.Call() as call):
                 if _is_forgotten(call, scope):
                     yield node, "DUR303", f"{ast.unparse(call.func)}()"
-            case ast.For(iter=iterated) if scope.is_unordered(iterated) and awaits(*node.body):
+            case ast.For(iter=iterated) if scope.is_unordered(iterated) and _keeps_order(node, nodes):
                 yield iterated, "DUR201", f"for … in {ast.unparse(iterated)}"
             case ast.ListComp(generators=generators):
                 for each in generators:
@@ -68,17 +72,54 @@ def _blocked(node: ast.With, items: Sequence[ast.withitem], scope: Scope) -> Ite
                 yield item.context_expr, "DUR301", ast.unparse(item.context_expr)
 
 
-def _is_busy(node: ast.While) -> bool:
+def _is_busy(node: ast.While, scope: Scope) -> bool:
     body = [each for statement in node.body for each in (statement, *inside(statement))]
     if awaits(node.test, *node.body) or any(isinstance(each, ast.Yield | ast.YieldFrom) for each in body):
         return False
     for_ever = isinstance(node.test, ast.Constant) and bool(node.test.value)
     if for_ever and not any(isinstance(each, _EXITS) for each in body):
         return True
-    changes = (ast.Call, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.Delete)
-    test = [node.test, *inside(node.test)]
-    idle = not any(isinstance(each, changes) for each in [*body, *test])
-    return idle and not any(isinstance(each, ast.Return | ast.Raise) for each in node.body)
+    if any(isinstance(each, ast.Return | ast.Raise) for each in node.body):
+        return False
+    return not any(_changes(each, scope) for each in [*body, node.test, *inside(node.test)])
+
+
+def _changes(node: ast.AST, scope: Scope) -> bool:
+    """May this make the loop end? What `workflow` tells stays the same until the code yields."""
+    if isinstance(node, ast.Call):
+        return not scope.path(node.func).startswith("durable.workflow.")
+    return isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.Delete)
+
+
+def _keeps_order(loop: ast.For, nodes: Sequence[ast.AST]) -> bool:
+    """Does a command, or a list that is not sorted later, get the order of the loop?"""
+    if awaits(*loop.body):
+        return True
+    kept: set[str] = set()
+    for each in (each for statement in loop.body for each in (statement, *inside(statement))):
+        match each:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append" | "put_nowait")):
+                kept.add(name)
+            case _:
+                pass
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="sort")):
+                kept.discard(name)
+            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name), *_]) if function in _ANY_ORDER:
+                kept.discard(name)
+            case _:
+                pass
+    return bool(kept)
+
+
+def _in_any_order(node: ast.AST, scope: Scope) -> Sequence[ast.AST]:
+    """The arguments of a call to which their order makes no difference."""
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _ANY_ORDER and not scope.is_local(name):
+            return args
+        case _:
+            return ()
 
 
 def _is_forgotten(call: ast.Call, scope: Scope) -> bool:
@@ -104,13 +145,20 @@ def _ordered(call: ast.Call, scope: Scope) -> Iterator[Fault]:
         yield call, "DUR201", ast.unparse(call)
     if path in _ORDERING or joins:
         for argument in call.args:
-            if scope.is_unordered(argument):
+            if _is_of_set(argument, scope):
                 yield argument, "DUR201", ast.unparse(call)
     for argument in call.args:
-        if isinstance(argument, ast.Starred) and scope.is_unordered(argument.value):
+        if isinstance(argument, ast.Starred) and _is_of_set(argument.value, scope):
             yield argument, "DUR201", ast.unparse(call)
     if path == "asyncio.as_completed" and call.args and _makes_coroutines(call.args[0], scope):
         yield call, "DUR206", "asyncio.as_completed()"
+
+
+def _is_of_set(node: ast.expr, scope: Scope) -> bool:
+    """Is this a set, or made of one in its order?"""
+    if isinstance(node, ast.GeneratorExp):
+        return any(scope.is_unordered(each.iter) for each in node.generators)
+    return scope.is_unordered(node)
 
 
 def _makes_coroutines(argument: ast.expr, scope: Scope) -> bool:

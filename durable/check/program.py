@@ -120,10 +120,10 @@ class Program:
         return None
 
     def method(self, cls: Class, name: str) -> tuple[Module, Function, Class | None] | None:
-        """A method of a class, or of its bases in the program."""
+        """A method of a class, or of its bases in the program; with the class whose ``self`` it gets."""
         for each in self.lineage(cls):
             if name in each.methods:
-                return each.module, each.methods[name], each
+                return each.module, each.methods[name], cls
         return None
 
     def lineage(self, cls: Class, depth: int = 8) -> Iterator[Class]:

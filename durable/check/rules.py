@@ -156,10 +156,16 @@ AWAITABLE = {
 """A call of these that is nobody's to await does nothing, or is forgotten."""
 
 
+_MAKERS = {"DUR106", "DUR107", "DUR108", "DUR109"}
+
+
 def rule_of(path: str, *, arguments: bool) -> str | None:
     """The id of the rule that a call of this dotted name breaks, with ``arguments`` or without, if any."""
     if (rule := NAMES.get(path)) is not None:
         return rule
+    if "()" in path:  # a method of what such a function has made
+        made = NAMES.get(path.partition("()")[0])
+        return made if made in _MAKERS else None
     if path == "random.Random":
         return None if arguments else "DUR103"
     if path.endswith(VALUES) or (path in SEEDED and arguments):

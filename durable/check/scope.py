@@ -61,11 +61,14 @@ class Scope:
                 return self._name(name, depth - 1)
             case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name) if self.cls is not None:
                 return self._of_self(self.cls, name, depth - 1)
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name) if self.cls is not None:
+                bases = list(self.program.lineage(self.cls))[1:]
+                return next((f"{each.path}.{name}" for each in bases if name in each.methods), "")
             case ast.Attribute(value=value, attr=name):
                 return self._attribute(value, name, depth - 1)
             case ast.Call(func=function):
                 made = self.path(function, depth - 1)
-                return "" if made in NAMES else made
+                return f"{made}()" if made in NAMES else made
             case ast.Await(value=value):
                 return self.path(value, depth - 1)
             case ast.BinOp(left=left, op=ast.Div()):

@@ -43,6 +43,8 @@ def _stored(target: ast.expr, scope: Scope) -> Iterator[Fault]:
             yield target, "DUR203", f"global {name}"
         case ast.Subscript(value=value) if _is_shared(value, scope):
             yield target, "DUR203", ast.unparse(target)
+        case ast.Attribute(value=ast.Attribute(attr="__class__") | ast.Call(func=ast.Name(id="type"))):
+            yield target, "DUR203", ast.unparse(target)
         case ast.Attribute(value=ast.Name(id=name) as value) if name != "self" and _is_module_or_class(value, scope):
             yield target, "DUR203", ast.unparse(target)
         case _:

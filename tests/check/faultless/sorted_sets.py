@@ -19,4 +19,9 @@ async def pay_all(orders: list[str]) -> int:
     total = 0
     for order in unique:
         total += len(order)
-    return total + len(unique) if "x" in unique else max(map(len, unique))
+    longest = sum([len(order) for order in unique]) + len(sorted(list(unique)))
+    names = []
+    for order in unique:
+        names.append(order)
+    names.sort()
+    return total + longest + len(unique) if "x" in unique else max(map(len, unique))
