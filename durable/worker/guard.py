@@ -57,7 +57,7 @@ def _audit(
     name = names.get(event)
     if name is None or (run := current()) is None:
         return
-    if event == "open" and args[1] is None:
+    if event == "open" and args[1:2] == (None,):
         name = "os.open"
     if name in run.refused:
         _refuse(name, args)

@@ -1,4 +1,4 @@
-"""Pure: the names that workflow code is refused, how each is noticed, and what to use instead."""
+"""The names that workflow code is refused, how each is noticed, and what to use instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pure: may a workflow's code read a clock, draw chance or start a thread? By what it names, and what that names.
+"""May a workflow's code read a clock, draw chance or start a thread? By what it names, and what that names.
 
 It only decides whose steps are profiled, so that code which names none of it pays nothing. Code is followed through
 the names of modules, classes, functions and closures; not through what is known at run time only, such as a callback
