@@ -98,6 +98,7 @@ class _Checker:
             for node, rule, what in self._mentions(default, Scope(self._program, module, ast.Pass(), None)):
                 if rule in _VALUES_THAT_DIFFER:
                     self._report(module, node, "DUR205", what, workflow)
+        self._waiting.extend((*wrapper, None, workflow) for wrapper in self._wrappers(module, function))
         nodes = list(_code(function.body, scope))
         for each in nodes:
             if isinstance(each, ast.expr):
@@ -106,6 +107,16 @@ class _Checker:
                 self._follow(each, scope, workflow)
         for fault, rule, what in (*faults_of_flow(nodes, scope), *faults_of_sharing(nodes, scope)):
             self._report(module, fault, rule, what, workflow)
+
+    def _wrappers(self, module: Module, function: Function) -> Iterator[tuple[Module, Function]]:
+        """What the program's own decorators put in the place of a function: what is defined innermost in them."""
+        for decorator in function.decorator_list:
+            found = self._program.find(self._program.name_in(module, decorator))
+            if isinstance(found, tuple):
+                for each in ast.walk(found[1]):
+                    defined = [one for one in ast.walk(each) if isinstance(one, Function) and one is not each]
+                    if isinstance(each, Function) and each is not found[1] and not defined:
+                        yield found[0], each
 
     def _mentions(self, root: ast.expr, scope: Scope) -> Iterator[tuple[ast.expr, str, str]]:
         for node in ast.walk(root):
@@ -129,14 +140,13 @@ class _Checker:
                 pass
 
     def _follow(self, node: ast.expr, scope: Scope, workflow: str) -> None:
-        if not isinstance(node, ast.Name | ast.Attribute) or not isinstance(node.ctx, ast.Load):
-            return
-        found = self._program.find(scope.path(node))
-        if isinstance(found, Class):
-            if not self._is(found.module, found.node, _DEFN):
-                self._made(found, workflow)
-        elif found is not None:
-            if not self._is(found[0], found[1], {_ACTIVITY, *_DEFN}):
+        if isinstance(node, ast.Call):
+            made = self._program.find(scope.path(node.func))
+            if isinstance(made, Class) and not self._is(made.module, made.node, _DEFN):
+                self._made(made, workflow)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found = self._program.find(scope.path(node))
+            if isinstance(found, tuple) and not self._is(found[0], found[1], {_ACTIVITY, *_DEFN}):
                 self._waiting.append((*found, workflow))
 
     def _made(self, cls: Class, workflow: str) -> None:

@@ -11,6 +11,7 @@ from durable.check.scope import Scope, awaits, inside
 Fault = tuple[ast.expr | ast.stmt, str, str]
 _EXITS = (ast.Break, ast.Return, ast.Raise)
 _ANY_ORDER = {"sorted", "sum", "min", "max", "any", "all", "len", "set", "frozenset", "Counter"}
+_STARTING = ("create_task", "ensure_future", "start_")
 _ORDERING = {"builtins.list", "builtins.tuple", "builtins.enumerate", "builtins.iter", "builtins.zip", "builtins.next"}
 
 
@@ -94,6 +95,9 @@ def _changes(node: ast.AST, scope: Scope) -> bool:
 def _keeps_order(loop: ast.For, nodes: Sequence[ast.AST]) -> bool:
     """Does a command, or a list that is not sorted later, get the order of the loop?"""
     if awaits(*loop.body):
+        return True
+    calls = [each for statement in loop.body for each in inside(statement) if isinstance(each, ast.Call)]
+    if any(isinstance(each.func, ast.Attribute) and each.func.attr.startswith(_STARTING) for each in calls):
         return True
     kept: set[str] = set()
     for each in (each for statement in loop.body for each in (statement, *inside(statement))):

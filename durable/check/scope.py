@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from durable.check.program import Class, Module, Program, assigned
-from durable.check.rules import NAMES
+from durable.check.rules import NAMES, rule_of
 
 _SET_METHODS = {"union", "intersection", "difference", "symmetric_difference", "copy"}
 _SET_TYPES = {"set", "frozenset", "Set", "AbstractSet", "FrozenSet", "MutableSet"}
@@ -29,6 +29,8 @@ class Scope:
         self.globals: set[str] = set()
         for node in ast.walk(function):
             self._note(node)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node is not function:
+                self._opaque.add(node.name)
 
     def _note(self, node: ast.AST) -> None:
         match node:
@@ -40,7 +42,9 @@ class Scope:
                 self._opaque.add(name)
                 if annotation is not None:
                     self._hints[name] = annotation
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.MatchAs(name=str(name)):
+                self._opaque.add(name)
+            case ast.ExceptHandler(name=str(name)):
                 self._opaque.add(name)
             case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
                 self._hints[name] = annotation
@@ -87,10 +91,13 @@ class Scope:
         return self._instance(self.program.name_in(self.module, ast.Name(id=name)), depth)
 
     def _local(self, value: ast.expr, depth: int) -> str:
-        """Of a call, the class of what it makes: what a function has returned, it is the finding for itself."""
+        """Nothing, of what is a finding where it is made: once is enough. Of a call, only a class tells its result."""
         path = self.path(value, depth)
         made = value.value if isinstance(value, ast.Await) else value
-        return path if not isinstance(made, ast.Call) or path.rpartition(".")[2][:1].isupper() else ""
+        if not isinstance(made, ast.Call):
+            return "" if path in NAMES else path
+        is_told = path.endswith("()") or rule_of(path, arguments=True) is not None
+        return "" if is_told or not path.rpartition(".")[2][:1].isupper() else path
 
     def _attribute(self, value: ast.expr, name: str, depth: int) -> str:
         base = self.path(value, depth)

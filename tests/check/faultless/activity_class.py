@@ -8,6 +8,9 @@ from durable import activity, workflow
 
 
 class Shop:
+    def __init__(self) -> None:
+        self.session = requests.Session()
+
     @activity.defn
     def price(self, sku: str) -> float:
         return float(requests.get(f"https://shop/{sku}").text)

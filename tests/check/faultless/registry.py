@@ -21,4 +21,4 @@ def double(number: int) -> int:
 
 @workflow.defn
 async def handle(name: str, number: int) -> int:
-    return HANDLERS[name](number)
+    return HANDLERS[name](number) + double(number)
