@@ -16,6 +16,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -41,6 +42,7 @@ from durable.exceptions import ApplicationError
 from durable.history.events import WorkflowTaskFailed
 from durable.history.values import TaskFailedCause
 from durable.worker import UnsandboxedWorkflowRunner
+from durable.worker.guard import profiled_stepping
 from durable.worker.suspicion import is_suspect
 from durable.worker.workflow_sandbox import (
     RestrictedWorkflowAccessError,
@@ -493,3 +495,17 @@ def test_only_a_workflow_that_may_come_to_a_clock_or_to_chance_is_suspect() -> N
     suspects = [Inherits, imports_inside, by_table, refused]
     assert [is_suspect(each) for each in suspects] == [True] * len(suspects)
     assert [is_suspect(each) for each in (parses, starts_processes, mended, Everywhere)] == [False] * 4
+
+
+def test_a_profiler_that_somebody_has_set_is_left_in_place() -> None:
+    def profiler(*_: Any) -> None: ...
+
+    run: Any = object()
+    sys.setprofile(profiler)
+    try:
+        with profiled_stepping(run):
+            during = sys.getprofile()
+        after = sys.getprofile()
+    finally:
+        sys.setprofile(None)
+    assert during is after is profiler
