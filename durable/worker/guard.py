@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn, cast
 
 from durable.context import maybe_workflow, stepping
-from durable.worker.lines import author
+from durable.worker.lines import Author, author
 from durable.worker.loop import is_collecting
 from durable.worker.restricted import AUDIT_EVENTS, REFUSED, RestrictedWorkflowAccessError, functions
 from durable.worker.runner import WorkflowRunner
@@ -27,7 +27,8 @@ from durable.workflow.sandbox import unsafe
 # data, where log lines go; and the tools of whoever looks on.
 TRUSTED = frozenset(
     "importlib _frozen_importlib _frozen_importlib_external zipimport importlib_metadata importlib_resources "
-    "pkg_resources linecache tokenize zoneinfo tzdata dateutil pytz logging coverage bdb pdb".split()
+    "pkg_resources linecache tokenize zoneinfo tzdata dateutil pytz logging loguru structlog sentry_sdk opentelemetry "
+    "coverage bdb pdb pydevd _pydevd_bundle _pydevd_frame_eval _pydev_bundle debugpy".split()
 )
 
 _STEPS = frozenset({"Run.activate", "Run.query", "Run.evict"})
@@ -84,8 +85,18 @@ def _profile(frame: FrameType, event: str, function: Any) -> None:
     if event != "c_call":
         return
     name = _CALLS.get(function)
-    if name is not None and (run := maybe_workflow()) is not None and name in run.refused:
+    if name is None or (run := maybe_workflow()) is None or name not in run.refused:
+        return
+    # A library may look at the clock for its own sake, to measure or to tell; pydantic runs what a model says.
+    others = (each for each in _frames(frame) if author(each.f_code.co_filename) is not Author.PYTHON)
+    caller = next((each for each in others if _package(each) != "pydantic"), frame)
+    if author(caller.f_code.co_filename) is Author.USER or _package(caller) == _package(run.definition.run):
         _refuse(name, ())
+
+
+def _package(code: FrameType | Callable[..., Any]) -> str:
+    module = code.f_globals.get("__name__") if isinstance(code, FrameType) else code.__module__
+    return str(module).partition(".")[0]
 
 
 def _refuse(name: str, args: tuple[Any, ...]) -> None:
@@ -93,7 +104,7 @@ def _refuse(name: str, args: tuple[Any, ...]) -> None:
     if unsafe.is_sandbox_unrestricted() or is_collecting() or _is_time_zone(args):
         return
     frames = list(_frames(sys._getframe(2)))  # pyright: ignore[reportPrivateUsage]
-    if any(str(frame.f_globals.get("__name__")).partition(".")[0] in TRUSTED for frame in frames):
+    if any(_package(frame) in TRUSTED for frame in frames):
         return
     _raise(name, args, frames)
 

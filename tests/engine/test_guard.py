@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import gc
+import importlib
 import locale
 import logging
 import multiprocessing
@@ -41,7 +42,7 @@ from durable.converter import DataConverter, DefaultPayloadConverter
 from durable.exceptions import ApplicationError
 from durable.history.events import WorkflowTaskFailed
 from durable.history.values import TaskFailedCause
-from durable.worker import UnsandboxedWorkflowRunner
+from durable.worker import UnsandboxedWorkflowRunner, lines
 from durable.worker.guard import profiled_stepping
 from durable.worker.suspicion import is_suspect
 from durable.worker.workflow_sandbox import (
@@ -69,6 +70,10 @@ class Timed(pydantic.BaseModel):
 @dataclasses.dataclass
 class Numbered:
     id: uuid.UUID = dataclasses.field(default_factory=uuid.uuid4)
+
+
+class Keyed(pydantic.BaseModel):
+    id: uuid.UUID = pydantic.Field(default_factory=uuid.uuid4)
 
 
 # What is refused, how it is told, and what is to be used instead.
@@ -99,6 +104,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
     "factory": (lambda: Numbered(), "uuid.uuid4(), by os.urandom(), at", "workflow.uuid4()"),
     "thread": (lambda: threading.Thread(target=print).start(), "threading.Thread.start(), by", "asyncio tasks"),
     "pool": (lambda: concurrent.futures.ThreadPoolExecutor().submit(print), "ThreadPoolExecutor.submit(), by", "use "),
+    "keyed": (lambda: Keyed(), "pydantic.main.BaseModel.__init__(), by os.urandom(), at", "workflow.uuid4()"),
     "model": (lambda: Timed(), "datetime.datetime.now() at", "workflow.now()"),
 }
 
@@ -509,3 +515,36 @@ def test_a_profiler_that_somebody_has_set_is_left_in_place() -> None:
     finally:
         sys.setprofile(None)
     assert during is after is profiler
+
+
+def measuring_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A library that reads the clock, and files, installed in the folder."""
+    (folder / "measuring.py").write_text(
+        "import time\n\ndef took():\n    return time.time()\n\ndef read():\n    return open(__file__).read()\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(lines, "_INSTALLED", (f"{folder}/",))
+    return importlib.import_module("measuring")
+
+
+async def test_a_library_may_read_the_clock_for_itself_but_not_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = measuring_library(tmp_path, monkeypatch)
+
+    @workflow.defn
+    async def measured(late: bool) -> bool:
+        took: float = time.time() if late else library.took()
+        return took > 0
+
+    @workflow.defn(failure_exception_types=[RestrictedWorkflowAccessError])
+    async def reads() -> str:
+        return str(library.read())
+
+    assert is_suspect(measured)
+    async with await Client.connect("sqlite://") as client, Worker(client, workflows=[measured, reads]):
+        assert await client.execute_workflow(measured, False, id="m")
+        with pytest.raises(WorkflowFailureError) as failure:
+            await client.execute_workflow(reads, id="r")
+    assert f"measuring.read(), by open('{str(tmp_path)[:5]}" in str(failure.value.cause)
+    assert f" at {HERE}:" in str(failure.value.cause)
