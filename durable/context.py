@@ -96,6 +96,9 @@ class WorkflowContext(ABC):
     def workflow_converter(self, workflow_id: str) -> DataConverter:
         """For what is sent to another workflow."""
 
+    refused: frozenset[str] = frozenset()
+    """The qualified names of what its code may not use."""
+
     @abstractmethod
     def now_us(self) -> int:
         """The time of the current workflow task, in microseconds since the epoch."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import durable
-from durable.cli import arguments, ask, refusal, replaying, show, upkeep
+from durable.cli import arguments, ask, checking, refusal, replaying, show, upkeep
 from durable.cli.options import (
     Address,
     ConflictPolicy,
@@ -302,6 +302,7 @@ def terminate(
 
 app.command()(replaying.replay)
 app.command()(replaying.debug)
+app.command()(checking.check)
 app.add_typer(upkeep.db, name="db", help="The database's tables: their revision, and what brings them up to date.")
 app.command()(upkeep.doctor)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from durable.context import stepping
 from durable.exceptions import CancelledError
 from durable.history.commands import AcceptUpdate, CompleteUpdate, RejectUpdate
 from durable.history.events import WorkflowExecutionSignaled
@@ -122,7 +121,7 @@ class HandlersAtWork:
 
     def without_rejected(self, updates: Sequence[UpdateRequest]) -> tuple[Sequence[UpdateRequest], bool]:
         """From the first on that is not rejected, and whether that one is accepted; the others don't touch the code."""
-        with stepping(self._run), self._run.loop.entered():
+        with self._run.stepping(self._run), self._run.loop.entered():
             for at, update in enumerate(updates):
                 context = contextvars.copy_context()
                 context.run(current_update.set, UpdateInfo(update.meta.update_id, update.input.name))

@@ -69,6 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     activates_patch: Callable[[PatchActivationInput], bool] | None
     no_remote_activities: bool
     interceptors: Interceptors
+    refused: frozenset[str]
 
 
 class Life:
@@ -102,6 +103,7 @@ class Life:
                 activates_patch=settings.activates_patch,
                 interceptors=settings.interceptors.classes,
                 extern_functions=settings.interceptors.extern_functions,
+                refused=settings.refused,
             ),
             self.worker_id,
             database.store.now_us,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import site
 import sys
+import sysconfig
 import traceback
+from enum import IntEnum
 from pathlib import Path
 from types import FrameType
 
@@ -12,6 +15,25 @@ import durable
 
 _OWN_FILES = str(Path(durable.__file__).parent) + "/"
 _ASYNCIO = str(Path(asyncio.__file__).parent) + "/"
+_INSTALLED = tuple(f"{Path(each)}/" for each in (*site.getsitepackages(), site.getusersitepackages()))
+_STANDARD = tuple(f"{Path(sysconfig.get_path(each))}/" for each in ("stdlib", "platstdlib"))
+
+
+class Author(IntEnum):
+    """Whose code it is. What is generated, and has no file, is nobody's: as Python's own."""
+
+    PYTHON = 0
+    LIBRARY = 1
+    USER = 2
+
+
+def author(path: str) -> Author:
+    """Who has written a source file; we count as Python's own."""
+    if path.startswith(("<", _OWN_FILES)):
+        return Author.PYTHON
+    if path.startswith(_INSTALLED):  # lies below the standard library, so it comes first
+        return Author.LIBRARY
+    return Author.PYTHON if path.startswith(_STANDARD) else Author.USER
 
 
 def where() -> str:

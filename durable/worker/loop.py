@@ -44,6 +44,11 @@ def _note_collection(phase: str, _info: dict[str, int]) -> None:
 gc.callbacks.append(_note_collection)
 
 
+def is_collecting() -> bool:
+    """Is this thread in the midst of a garbage collection, which may finalize what is anybody's?"""
+    return _collecting == threading.get_ident()
+
+
 class WorkflowBeingEvicted(BaseException):
     """Thrown into workflow code whose run leaves a worker's memory: ``finally`` blocks run, what they do is ignored."""
 

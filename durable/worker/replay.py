@@ -54,6 +54,7 @@ from durable.worker import introspection
 from durable.worker.called_activities import CalledActivities
 from durable.worker.chain import chained
 from durable.worker.contexts import Contexts, wants_contexts
+from durable.worker.guard import profiled_stepping
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
 from durable.worker.local_activities import LocalActivities, LocalActivityFuture, LocalOutcome, marker_of, settle
@@ -64,7 +65,9 @@ from durable.worker.other_runs import ANSWERS, Answer, OtherRuns
 from durable.worker.patches import Patch, PatchActivationInput, marker
 from durable.worker.pending import ActivityFuture, Outcome, Timer
 from durable.worker.pending_children import ChildFuture, RequestFuture
+from durable.worker.restricted import NOTHING
 from durable.worker.self_knowledge import SelfKnowledge
+from durable.worker.suspicion import is_suspect
 from durable.worker.timers import Timers
 from durable.worker.watchdog import DeadlockError
 from durable.workflow.activity_inputs import activity_input
@@ -127,7 +130,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     the worker's code.
 
     ``missing_activity`` says what is wrong with a local activity's name, if anything. ``interceptors`` stand between
-    each run and its code, the first outermost, and have brought in ``extern_functions``.
+    each run and its code, the first outermost, and have brought in ``extern_functions``. ``refused`` is what workflow
+    code may not use, unless its definition says that it may use all.
     """
 
     namespace: str
@@ -140,6 +144,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     extern_functions: Mapping[str, Callable[..., Any]] = {}
     wants_contexts: bool = False
     """Does the converter want to know for what it converts? It is asked once."""
+
+    refused: frozenset[str] = NOTHING
 
     def __post_init__(self) -> None:
         structs.force_setattr(self, "wants_contexts", wants_contexts(self.converter))
@@ -174,6 +180,9 @@ class Run(WorkflowContext):
         self._environment = environment
         self._failure_types = self._failures(definition.failure_exception_types)
         self._trace = trace
+        self.refused = environment.refused if definition.sandboxed else NOTHING
+        code: Any = definition.cls or definition.run
+        self.stepping: type[stepping] = profiled_stepping if self.refused and is_suspect(code) else stepping
         seed = hashlib.blake2b(started.original_execution_run_id.encode(), digest_size=6).digest()
         self.loop = WorkflowLoop(
             self,
@@ -240,7 +249,7 @@ class Run(WorkflowContext):
         self.first_task_us = self.first_task_us or moment.now_us
         self.replaying = replaying
         self.over = {_answered(event) for event in events}
-        with stepping(self):
+        with self.stepping(self):
             self.loop.set_time_us(moment.now_us)
             try:
                 if self.handlers is None:
@@ -296,7 +305,7 @@ class Run(WorkflowContext):
         """Answer a question; the run stays as it is."""
         self._read_only = True
         try:
-            with stepping(self), self.loop.entered():
+            with self.stepping(self), self.loop.entered():
                 return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
         except DeadlockError:
             raise
@@ -329,7 +338,7 @@ class Run(WorkflowContext):
         """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
         self.evicting = True
         self.replaying = True
-        with stepping(self):
+        with self.stepping(self):
             self.loop.close_quietly()
 
     @property

@@ -17,12 +17,14 @@ from durable.history.host import Host, Machine
 from durable.history.state import State, fold
 from durable.runtime import Runtime
 from durable.worker.encoding import CodecError, read_history
+from durable.worker.guard import refusals
 from durable.worker.interceptor import Interceptor, Interceptors
 from durable.worker.lines import where_raised
 from durable.worker.plugins import Applied, Plugin, run_replayer
 from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
+from durable.worker.restricted import NOTHING
 from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.step import deadlock_text
 from durable.worker.watchdog import DeadlockError, Stepper
@@ -141,6 +143,7 @@ class Replayer:
             failure_exception_types=tuple(workflow_failure_exception_types),
             interceptors=chain.classes,
             extern_functions=chain.extern_functions,
+            refused=NOTHING if debug_mode else refusals(workflow_runner),
         )
         self._timeout = None if debug_mode else DEADLOCK_TIMEOUT
         self._host = host or Machine()

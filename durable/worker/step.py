@@ -389,7 +389,7 @@ def _failure(error: BaseException) -> Failure:
     """Why a workflow task failed, for the history and for ``parked``."""
     stack = stack_of(error.__traceback__)
     if isinstance(error, NondeterminismError):
-        text, kind, stack = error.message, "NondeterminismError", ""
+        text, kind, stack = error.message, type(error).__name__, ""
     elif isinstance(error, DeadlockError):
         text, kind = deadlock_text(), "DeadlockError"
     elif isinstance(error, CodecError):

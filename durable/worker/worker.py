@@ -24,11 +24,13 @@ from durable.worker.config import (
     WorkerDeploymentConfig,
     check,
 )
+from durable.worker.guard import refusals
 from durable.worker.interceptor import Interceptor, Interceptors
 from durable.worker.life import Life, Settings
 from durable.worker.patches import PatchActivationInput
 from durable.worker.plugins import Applied, Plugin, of_client, run_worker
 from durable.worker.registry import Registry
+from durable.worker.restricted import NOTHING
 from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.worker.shared_state import SharedStateManager
 from durable.worker.tuning import DEFAULT_SLOTS, SLOT_KEYS, WorkerTuner
@@ -63,7 +65,9 @@ class Worker:
     ``graceful_shutdown_timeout`` is what running activities get to end; then they are cancelled, and handed back as
     if their attempt had not begun (one that may be tried once only has failed instead). What has not ended two seconds
     later is left behind, and runs anew elsewhere all the same. ``debug_mode`` (or the environment variable
-    ``TEMPORAL_DEBUG``) switches the deadlock detector off.
+    ``TEMPORAL_DEBUG``) switches the deadlock detector off, and refuses workflow code nothing.
+    ``workflow_runner`` says what workflow code is refused: what a `SandboxedWorkflowRunner` has in its restrictions,
+    nothing with an `UnsandboxedWorkflowRunner`.
     ``tuner`` says how many activities run at once, instead of ``max_concurrent_activities``; with
     ``no_remote_activities`` none do: they are other workers'.
     ``patch_activation_callback`` decides whether a run that asks `workflow.patched` for the first time has the patch.
@@ -72,7 +76,7 @@ class Worker:
     ``plugins``, after those of the client, may change all this, and do something around the worker's run; for what they
     do after it, leaving ``async with`` waits ``plugin_shutdown_timeout`` (None: without limit).
 
-    The parameters that come last speak of a server, its polls and its sandbox. They are accepted, and have no effect;
+    The parameters that come last speak of a server and its polls. They are accepted, and have no effect;
     what would be left out in silence is refused: Nexus services, runners of the program's own.
     """
 
@@ -167,6 +171,7 @@ class Worker:
                 )
         if not processes.has_threads(activity_executor):
             processes.check(self._registry.all_activities, shared_state_manager)
+        debug = debug_mode or bool(os.environ.get("TEMPORAL_DEBUG"))
         self._settings = Settings(
             task_queue=task_queue,
             build_id=build_id or "",
@@ -180,11 +185,12 @@ class Worker:
             shared_state_manager=shared_state_manager,
             graceful_shutdown_timeout=graceful_shutdown_timeout.total_seconds(),
             workflow_failure_exception_types=tuple(workflow_failure_exception_types),
-            deadlock_timeout=None if debug_mode or os.environ.get("TEMPORAL_DEBUG") else DEADLOCK_TIMEOUT,
+            deadlock_timeout=None if debug else DEADLOCK_TIMEOUT,
             lease_us=lease // timedelta(microseconds=1),
             activates_patch=patch_activation_callback,
             no_remote_activities=no_remote_activities,
             interceptors=Interceptors.of(interceptors, client.config(active_config=True)["interceptors"]),
+            refused=NOTHING if debug else refusals(workflow_runner),
         )
         self._life: Life | None = None
         self._stopping = False

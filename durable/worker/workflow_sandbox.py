@@ -1,6 +1,8 @@
-"""Settings of Temporal's sandbox: accepted so that programs port. No module is imported again here.
+"""Settings of Temporal's sandbox: what workflow code is refused can be lifted here, by its qualified name.
 
-What guards workflow code instead (the deterministic loop, the replay check) has no settings.
+No module is imported again, so the settings of that (``passthrough…``, ``invalid_modules``, the notification policy)
+are accepted without effect; and so are names that are not in `SandboxRestrictions.invalid_module_members_default`:
+nothing notices their use.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from durable.exceptions import TemporalError
+from durable.worker.restricted import REFUSED, RestrictedWorkflowAccessError
 from durable.worker.runner import UnsandboxedWorkflowRunner, WorkflowRunner
 from durable.workflow import SandboxImportNotificationPolicy
-from durable.workflow.errors import NondeterminismError
 
 __all__ = [
     "RestrictedWorkflowAccessError",
@@ -23,22 +25,6 @@ __all__ = [
     "SandboxedWorkflowRunner",
     "UnintentionalPassthroughError",
 ]
-
-
-class RestrictedWorkflowAccessError(NondeterminismError):
-    """Workflow code used something that Temporal's sandbox forbids."""
-
-    def __init__(self, qualified_name: str, *, override_message: str | None = None) -> None:
-        super().__init__(override_message or self.default_message(qualified_name))
-        self.qualified_name = qualified_name
-
-    @staticmethod
-    def default_message(qualified_name: str) -> str:
-        """What is said of a forbidden name."""
-        return (
-            f"{qualified_name} can't be used in workflow code: its result may differ when history is replayed; "
-            "do it in an activity"
-        )
 
 
 class UnintentionalPassthroughError(TemporalError):
@@ -96,6 +82,18 @@ class SandboxMatcher:
             children={key: child for key, child in self.children.items() if key != name},
         )
 
+    def matches(self, *path: str) -> bool:
+        """Is what stands at the end of this path forbidden?"""
+        if self.match_self or not path:
+            return self.match_self
+        name, *rest = path
+        if name in self.exclude:
+            return False
+        if not {name, "*"}.isdisjoint(self.access | self.use):
+            return True
+        child = self.children.get(name)
+        return child is not None and child.matches(*rest)
+
     def __or__(self, other: SandboxMatcher) -> SandboxMatcher:
         """What either of them matches."""
         if self.only_runtime != other.only_runtime:
@@ -122,9 +120,20 @@ SandboxMatcher.all_uses = SandboxMatcher(use=frozenset("*"))
 SandboxMatcher.all_uses_runtime = SandboxMatcher(use=frozenset("*"), only_runtime=True)
 
 
+def _matching_all() -> SandboxMatcher:
+    found = SandboxMatcher.none
+    for qualified_name in REFUSED:
+        *path, name = qualified_name.split(".")
+        found |= SandboxMatcher.nested_child(path, SandboxMatcher(use=frozenset({name})))
+    return found
+
+
 @dataclass(frozen=True)
 class SandboxRestrictions:
-    """What Temporal's sandbox would forbid, and which modules it would not import again."""
+    """What workflow code is refused: of the names in ``invalid_module_members_default`` (run time's; `durable check`
+    finds more) those that ``invalid_module_members`` still has. The rest is about importing modules again, which nobody
+    does here: it is accepted, and has no effect.
+    """
 
     passthrough_modules: AbstractSet[str]
     invalid_modules: SandboxMatcher
@@ -137,7 +146,7 @@ class SandboxRestrictions:
     passthrough_modules_with_temporal: ClassVar[AbstractSet[str]] = frozenset()
     passthrough_modules_maximum: ClassVar[AbstractSet[str]] = frozenset()
     passthrough_modules_default: ClassVar[AbstractSet[str]] = frozenset()
-    invalid_module_members_default: ClassVar[SandboxMatcher] = SandboxMatcher.none
+    invalid_module_members_default: ClassVar[SandboxMatcher] = _matching_all()
     default: ClassVar[SandboxRestrictions]
 
     def with_passthrough_modules(self, *modules: str) -> SandboxRestrictions:
@@ -159,7 +168,12 @@ SandboxRestrictions.default = SandboxRestrictions(
 
 @dataclass(frozen=True)
 class SandboxedWorkflowRunner(WorkflowRunner):
-    """Workflow code in Temporal's sandbox: accepted, and run as all workflow code is here."""
+    """Workflow code is refused what the restrictions say."""
 
     restrictions: SandboxRestrictions = SandboxRestrictions.default
     runner_class: type[Any] = UnsandboxedWorkflowRunner
+
+    @property
+    def refused(self) -> frozenset[str]:
+        forbidden = self.restrictions.invalid_module_members
+        return frozenset(name for name in REFUSED if forbidden.matches(*name.split(".")))

@@ -42,7 +42,8 @@ class WorkflowDefinition:
 
     ``run`` is the function, or the class's run method, unbound. ``handlers`` are the class's, by kind and name; None is
     the name of a dynamic one. A ``dynamic`` workflow takes every type that no other one of its worker takes; its name
-    is for people. ``config`` is its method decorated with `dynamic_config`, unbound.
+    is for people. ``config`` is its method decorated with `dynamic_config`, unbound. ``sandboxed`` False lifts what its
+    code is refused.
     """
 
     name: str
@@ -55,6 +56,7 @@ class WorkflowDefinition:
     dynamic: bool = False
     config: Callable[[Any], DynamicWorkflowConfig] | None = None
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    sandboxed: bool = True
 
     def arguments(self, converter: DataConverter, payloads: Sequence[Payload]) -> tuple[list[Any], dict[str, Any]]:
         """What to call it with, the object of its class apart. Raises TypeError when the payloads do not fit."""
@@ -120,8 +122,8 @@ def defn(
     any other exception fails the workflow *task*: the run stays open, and goes on when the code is mended.
     ``dynamic`` makes it the one that takes every type that no other workflow of its worker takes: it is called with
     one ``Sequence[RawValue]``, and finds the type in ``workflow.info().workflow_type``.
-    ``sandboxed`` is taken for compatibility, as there is no sandbox that imports modules again; so is
-    ``versioning_behavior``.
+    ``sandboxed=False`` lifts what workflow code is refused (I/O, the clock, chance): its code must see to it by itself
+    that a replay does the same. ``versioning_behavior`` is taken for compatibility.
 
     Raises ValueError "Invalid workflow class: …" with everything that is wrong, TypeError for a dynamic one with other
     parameters, RuntimeError for a dynamic one with a name.
@@ -130,7 +132,9 @@ def defn(
         raise RuntimeError("Cannot provide name and dynamic boolean")
 
     def decorate(target: Any) -> Any:
-        settings = _Settings(name or target.__name__, tuple(failure_exception_types), dynamic, versioning_behavior)
+        settings = _Settings(
+            name or target.__name__, tuple(failure_exception_types), dynamic, versioning_behavior, sandboxed
+        )
         if inspect.isclass(target):
             found = _of_class(target, settings)
             setattr(target, _DEFINITION, found)
@@ -189,6 +193,7 @@ class _Settings:
     failures: tuple[type[BaseException], ...]
     dynamic: bool
     versioning_behavior: VersioningBehavior
+    sandboxed: bool
 
     def definition(self, fn: Callable[..., Any], signature: Signature, **of_class: Any) -> WorkflowDefinition:
         if self.dynamic and not _takes_raw_values(signature):
@@ -202,6 +207,7 @@ class _Settings:
             failure_exception_types=self.failures,
             dynamic=self.dynamic,
             versioning_behavior=self.versioning_behavior,
+            sandboxed=self.sandboxed,
             **of_class,
         )
 

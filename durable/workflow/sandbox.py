@@ -1,4 +1,4 @@
-"""`workflow.unsafe`: what most workflow code should leave alone; most of it is about Temporal's sandbox."""
+"""`workflow.unsafe`: what most workflow code should leave alone; much of it is about Temporal's sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from enum import Flag
 from typing import TypeVar
 
-from durable.context import this_workflow
+from durable.context import maybe_workflow, this_workflow
 
 T = TypeVar("T")
 
@@ -30,8 +30,8 @@ _policy: ContextVar[SandboxImportNotificationPolicy | None] = ContextVar("durabl
 class unsafe:
     """What most workflow code should leave alone (static methods, as in Temporal).
 
-    No sandbox imports modules again here. What speaks of one does nothing, and remembers what it was told, so that
-    programs port.
+    The sandbox is what workflow code is refused: I/O, clock, chance. It imports no module again, so what speaks of
+    imports does nothing, and remembers what it was told, so that programs port.
     """
 
     @staticmethod
@@ -51,8 +51,9 @@ class unsafe:
 
     @staticmethod
     def in_sandbox() -> bool:
-        """False."""
-        return False
+        """Is this workflow code that is refused something? (Also where `sandbox_unrestricted` lifts it.)"""
+        run = maybe_workflow()
+        return run is not None and bool(run.refused)
 
     @staticmethod
     def is_sandbox_unrestricted() -> bool:
@@ -62,7 +63,7 @@ class unsafe:
     @staticmethod
     @contextmanager
     def sandbox_unrestricted() -> Generator[None]:
-        """A block like any other: there is nothing to lift."""
+        """A block in which workflow code may use all: that a replay does the same is up to the code."""
         with _set(_unrestricted, True):
             yield
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.benchmarks import crash, environments, floor, standing, workloads
+from tests.benchmarks import crash, environments, floor, guard, standing, workloads
 from tests.benchmarks.figures import Sizes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,7 @@ MEASURES: dict[str, Callable[[Sizes, Path], Awaitable[Figures]]] = {
     "floor": floor.measure,
     "W1": workloads.w1,
     "W2": workloads.w2,
+    "guard": guard.measure,
     "W3": workloads.w3,
     "W4": workloads.w4,
     "W5": crash.measure,

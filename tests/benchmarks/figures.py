@@ -74,6 +74,11 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("rows", "rows written a workflow", ""),
         _MEMORY,
     ),
+    "guard": (
+        Figure("events", "audit events a workflow of W2", ""),
+        Figure("event_ns", "the hook, an event", "ns"),
+        Figure("percent", "of the CPU of W2", "%", 2),
+    ),
     "W3": (
         Figure("per_s", "activities", "/s", 1000, more_is_better=True),
         Figure("cpu_us", "CPU an activity", "µs"),
@@ -115,6 +120,7 @@ TITLES = {
     "floor": "the bare shape: six events and two commits a workflow, group commit, nothing else",
     "W1": "start to result, one at a time, one activity",
     "W2": "workflows of one activity, many in flight",
+    "guard": "what the audit hook of workflow code costs W2",
     "W3": "one workflow, its activities one after another",
     "W4": "one workflow, its activities all at once",
     "W5": "workflows parked after some activities, their worker killed, another one started",

@@ -180,7 +180,7 @@ def spinning(*, mended: bool) -> Any:
 
 
 def sleeping(*, mended: bool) -> Any:
-    @workflow.defn(name="sleeping")
+    @workflow.defn(name="sleeping", sandboxed=False)
     async def run() -> str:
         await ship()
         if not mended:

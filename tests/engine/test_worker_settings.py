@@ -299,7 +299,7 @@ def sandbox_facts() -> list[Any]:
     ]
 
 
-def test_the_sandboxes_blocks_do_nothing_and_are_remembered() -> None:
+def test_outside_of_workflow_code_the_sandboxes_blocks_do_nothing_and_are_remembered() -> None:
     policy = workflow.SandboxImportNotificationPolicy.SILENT
     with (
         workflow.unsafe.sandbox_unrestricted(),

@@ -427,7 +427,7 @@ def block(how: str) -> None:
             lock.acquire(timeout=1.5)
 
 
-@workflow.defn
+@workflow.defn(sandboxed=False)
 async def blocking(how: str) -> None:
     block(how)
 

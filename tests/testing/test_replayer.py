@@ -36,7 +36,7 @@ async def edited() -> int:
     return await two()
 
 
-@workflow.defn(name="flow")
+@workflow.defn(name="flow", sandboxed=False)
 async def slow() -> int:
     until = time.monotonic() + 0.3
     while time.monotonic() < until:

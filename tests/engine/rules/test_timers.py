@@ -107,7 +107,7 @@ async def test_time_and_length_of_the_history_are_those_of_the_task_started_even
 # 0.8, 13.8: code that does not yield. ---------------------------------------------------------------------------------
 
 
-@workflow.defn
+@workflow.defn(sandboxed=False)
 async def slow(seconds: float) -> str:
     until = time.monotonic() + seconds
     while time.monotonic() < until:

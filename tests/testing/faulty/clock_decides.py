@@ -17,7 +17,7 @@ async def is_ready(report: str) -> bool:
     return False
 
 
-@workflow.defn
+@workflow.defn(sandboxed=False)  # else the clock would be refused
 async def faulty(report: str, patience: float) -> str:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
