@@ -47,6 +47,11 @@ class Encoding:
         self._headers = headers is not HeaderCodecBehavior.NO_CODEC
         self._knows_contexts = isinstance(converter.payload_codec, WithSerializationContext)
 
+    @property
+    def is_plain(self) -> bool:
+        """Is there never anything to convert?"""
+        return self._converter.is_plain
+
     async def convert(self, conversion: Conversion) -> list[Any]:
         """Raises `CodecError` when the codec does not do it."""
         groups: dict[object, tuple[SerializationContext | None, list[int]]] = {}

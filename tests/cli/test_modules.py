@@ -16,12 +16,14 @@ from durable.cli.refusal import CommandRefused
 from durable.cli.replay import from_files
 from durable.cli.replay import replay as replay_all
 from durable.common import RawValue
+from durable.converter import DataConverter
 from durable.worker import (
     ExecuteWorkflowInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
+from tests.engine.codecs import converter
 
 
 @activity.defn
@@ -101,3 +103,15 @@ async def test_histories_are_replayed_with_the_modules_interceptors() -> None:
     assert (report.replayed, report.failed) == (1, [])
     report = await replay_all(from_files(found), replace(definitions, interceptors=()), "default", lambda told: None)
     assert len(report.failed) == 1
+
+
+def test_a_modules_data_converter_is_the_one_of_all() -> None:
+    one, plain = module(anything=anything, data_converter=(own := converter())), module(anything=anything)
+    assert collect([one, plain]).data_converter is own
+    assert collect([plain]).data_converter is DataConverter.default
+
+
+def test_two_data_converters_are_refused() -> None:
+    two = [module(anything=anything, data_converter=converter(), __name__=name) for name in ("one", "two")]
+    with pytest.raises(CommandRefused, match="one, two each have a data_converter, and they differ"):
+        collect(two)
