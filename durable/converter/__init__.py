@@ -11,7 +11,11 @@ from durable.converter.context import (
 )
 from durable.converter.data import PAYLOAD_BYTES_MAX, DataConverter, default
 from durable.converter.errors import ConversionError, PayloadTooLarge
-from durable.converter.failure import DefaultFailureConverter, FailureConverter
+from durable.converter.failure import (
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    FailureConverter,
+)
 from durable.converter.payload import (
     BinaryNullPayloadConverter,
     BinaryPlainPayloadConverter,
@@ -21,7 +25,19 @@ from durable.converter.payload import (
     JSONPlainPayloadConverter,
     PayloadConverter,
 )
-from durable.history.values import Payload
+from durable.converter.storage import (
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverActivityInfo,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+    StorageWarning,
+)
+from durable.converter.transfer import TransferTypeConverter, transfer_type_convertible
+from durable.history.values import Payload, Payloads
 
 __all__ = [
     "PAYLOAD_BYTES_MAX",
@@ -32,16 +48,29 @@ __all__ = [
     "ConversionError",
     "DataConverter",
     "DefaultFailureConverter",
+    "DefaultFailureConverterWithEncodedAttributes",
     "DefaultPayloadConverter",
     "EncodingPayloadConverter",
+    "ExternalStorage",
     "FailureConverter",
     "JSONPlainPayloadConverter",
     "Payload",
     "PayloadCodec",
     "PayloadConverter",
     "PayloadTooLarge",
+    "Payloads",
     "SerializationContext",
+    "StorageDriver",
+    "StorageDriverActivityInfo",
+    "StorageDriverClaim",
+    "StorageDriverRetrieveContext",
+    "StorageDriverSelectContext",
+    "StorageDriverStoreContext",
+    "StorageDriverWorkflowInfo",
+    "StorageWarning",
+    "TransferTypeConverter",
     "WithSerializationContext",
     "WorkflowSerializationContext",
     "default",
+    "transfer_type_convertible",
 ]
