@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from typing import Any
 
@@ -26,7 +27,7 @@ class JSONProtoPayloadConverter(EncodingPayloadConverter):
         if not _is_message(value):
             return None
         json_format = importlib.import_module("google.protobuf.json_format")
-        text: str = json_format.MessageToJson(value, indent=None, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(json_format.MessageToDict(value), separators=(",", ":"), sort_keys=True)
         return _payload(self.encoding, value, text.encode())
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
