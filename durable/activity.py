@@ -252,9 +252,11 @@ def _durable_call(
     run: WorkflowContext, definition: ActivityDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ActivityCall:
     values = args[1:] if definition.is_method else args
+    name = definition.named().name
+    converter = run.activity_converter(name, None, definition.options.get("task_queue"))
     return activity_call(
-        definition.named().name,
-        definition.signature.encode(run.converter, values, kwargs),
+        name,
+        definition.signature.encode(converter, values, kwargs),
         definition.signature.return_hint,
         **definition.options,
     )

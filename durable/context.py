@@ -78,6 +78,16 @@ class WorkflowContext(ABC):
     current_details: str = ""
 
     @abstractmethod
+    def activity_converter(
+        self, activity_type: str, activity_id: str | None, task_queue: str | None, *, local: bool = False
+    ) -> DataConverter:
+        """For the arguments of the activity that is asked for next."""
+
+    @abstractmethod
+    def workflow_converter(self, workflow_id: str) -> DataConverter:
+        """For what is sent to another workflow."""
+
+    @abstractmethod
     def now_us(self) -> int:
         """The time of the current workflow task, in microseconds since the epoch."""
 

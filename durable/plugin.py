@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any, TypeAlias, TypeVar, cast
 
 from durable.client import ClientConfig, WorkflowHistory
+from durable.client.interceptor import Interceptor as ClientInterceptor
 from durable.client.plugins import Plugin as ClientPlugin
 from durable.converter import DataConverter
 from durable.service import ConnectConfig, ServiceClient
@@ -28,8 +29,8 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
     """What is given is put into the configs of the clients, workers and replayers that take it.
 
     ``activities``, ``workflows``, ``interceptors``, ``nexus_service_handlers`` and ``workflow_failure_exception_types``
-    are added to what is there; ``data_converter`` and ``workflow_runner`` replace it. ``run_context`` makes the context
-    in which workers and replayers run.
+    are added to what is there (a client takes those interceptors that are a client's); ``data_converter`` and
+    ``workflow_runner`` replace it. ``run_context`` makes the context in which workers and replayers run.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class SimplePlugin(ClientPlugin, WorkerPlugin):
         return self._name
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
-        return cast("ClientConfig", self._changed(config, "data_converter", "interceptors"))
+        changed = self._changed(config, "data_converter", "interceptors")
+        changed["interceptors"] = [each for each in changed["interceptors"] if isinstance(each, ClientInterceptor)]
+        return cast("ClientConfig", changed)
 
     async def connect_service_client(
         self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pdb
 import sys
 import sysconfig
 from bdb import BdbQuit, Breakpoint
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from itertools import islice
 from opcode import opname
@@ -19,9 +20,11 @@ from durable.cli import histories, positions
 from durable.cli.modules import Definitions
 from durable.cli.refusal import CommandRefused
 from durable.client import WorkflowHistory
+from durable.common import HeaderCodecBehavior
 from durable.converter import DataConverter
-from durable.history.events import WorkflowExecutionStarted
+from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.worker.debugger import Session
+from durable.worker.encoding import CodecError, read_history
 from durable.worker.lines import is_user_code
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
@@ -60,13 +63,23 @@ def debug(history: WorkflowHistory, definitions: Definitions, namespace: str, at
             f"run {history.run_id} is of workflow {name!r}, which these modules do not have (they have {known}): "
             "name the module that has it with --module"
         )
-    environment = Environment(namespace=namespace, converter=DataConverter.default)
-    session = Session(definition, history.run_id, history.events, environment)
+    environment = Environment(namespace=namespace, converter=definitions.data_converter)
+    session = Session(definition, history.run_id, _read(history, definitions.data_converter, namespace), environment)
     try:
         position = session.end if at is None else session.position_of(at)
     except LookupError as error:
         raise CommandRefused(str(error)) from None
     WorkflowDebugger(session).converse(position)
+
+
+def _read(history: WorkflowHistory, converter: DataConverter, namespace: str) -> Sequence[HistoryEvent]:
+    """The events as the code reads them."""
+    if converter.is_plain:
+        return history.events
+    try:
+        return asyncio.run(read_history(history.events, converter, namespace, HeaderCodecBehavior.NO_CODEC))
+    except CodecError as error:
+        raise CommandRefused(f"run {history.run_id} can't be read with the module's data_converter: {error}") from None
 
 
 class WorkflowDebugger(pdb.Pdb):

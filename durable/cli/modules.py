@@ -7,13 +7,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 from durable.activity import ActivityDefinition
 from durable.cli.refusal import CommandRefused
+from durable.converter import DataConverter
 from durable.workflow.definition import WorkflowDefinition
 
 OURS = str(Path(__file__).resolve().parent.parent)
@@ -25,6 +26,8 @@ class Definitions:
 
     workflows: dict[str, Any] = field(default_factory=dict[str, Any])
     activities: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
+    data_converter: DataConverter = DataConverter.default
+    """What their payloads are converted with: the modules' own ``data_converter``, if they have one."""
 
 
 def load(names: Iterable[str]) -> list[ModuleType]:
@@ -39,7 +42,8 @@ def load(names: Iterable[str]) -> list[ModuleType]:
 def collect(modules: Iterable[ModuleType]) -> Definitions:
     """The definitions that are names of these modules, imported ones included; each once, however often it is named.
 
-    `CommandRefused` for a module without any, and for two definitions of one name.
+    A `DataConverter` that a module calls ``data_converter`` is the one of all. `CommandRefused` for a module without
+    any definition, for two definitions of one name, and for two converters.
     """
     found = Definitions()
     places: dict[tuple[str, str], tuple[object, str]] = {}
@@ -49,8 +53,11 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
         if known is not definition:
             raise CommandRefused(f"{known_place} and {place} are both {kind} {name!r}: rename one, or leave one out")
 
+    modules, converters = list(modules), dict[str, DataConverter]()
     for module in modules:
         any_found = False
+        if isinstance(converter := vars(module).get("data_converter"), DataConverter):
+            converters[module.__name__] = converter
         for name, value in list(vars(module).items()):
             kind = cast("type[object]", type(value))
             if not issubclass(kind, (FunctionType, MethodType, type)) and ActivityDefinition.of(kind) is None:
@@ -70,7 +77,11 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
                 f"module {module.__name__} has no workflow and no activity: "
                 "decorate functions or classes at its top level with @workflow.defn or @activity.defn"
             )
-    return found
+    if any(converter != next(iter(converters.values())) for converter in converters.values()):
+        raise CommandRefused(
+            f"the modules {', '.join(converters)} each have a data_converter, and they differ: name modules of one"
+        )
+    return replace(found, data_converter=next(iter(converters.values()), DataConverter.default))
 
 
 def _from_file(name: str) -> ModuleType:

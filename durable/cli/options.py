@@ -44,7 +44,12 @@ Values = Annotated[
 ]
 Modules = Annotated[
     list[str],
-    typer.Option("--module", "-m", metavar="MODULE", help="A module with workflows: its name or file; repeatable."),
+    typer.Option(
+        "--module",
+        "-m",
+        metavar="MODULE",
+        help="A module with workflows (and its data_converter, if it has one): its name or file; repeatable.",
+    ),
 ]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wait = Annotated[

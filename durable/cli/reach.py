@@ -6,13 +6,21 @@ from pathlib import Path
 
 from durable.cli.refusal import CommandRefused
 from durable.client import Client
+from durable.converter import DataConverter
 from durable.history.stores.place import File, place
 
 
-async def connect(address: str, namespace: str, *, create: bool = False, identity: str | None = None) -> Client:
+async def connect(
+    address: str,
+    namespace: str,
+    *,
+    create: bool = False,
+    identity: str | None = None,
+    data_converter: DataConverter = DataConverter.default,
+) -> Client:
     """A client of the database at ``address``. Raises as `check` does, `StoreUnavailable` for what can't be used."""
     check(address, create=create)
-    return await Client.connect(address, namespace=namespace, identity=identity)
+    return await Client.connect(address, namespace=namespace, identity=identity, data_converter=data_converter)
 
 
 def check(address: str, *, create: bool) -> None:

@@ -71,7 +71,9 @@ async def from_files(found: Iterable[Found]) -> AsyncIterator[Found]:
         yield each
 
 
-async def replay(found: AsyncIterator[Found], definitions: Definitions, tell: Callable[[str], None]) -> Report:
+async def replay(
+    found: AsyncIterator[Found], definitions: Definitions, namespace: str, tell: Callable[[str], None]
+) -> Report:
     """Replay what is found, one after the other, and ``tell`` of each that fails."""
     if not definitions.workflows:
         raise CommandRefused("these modules have no workflow, only activities: name those that define workflows")
@@ -90,7 +92,8 @@ async def replay(found: AsyncIterator[Found], definitions: Definitions, tell: Ca
                 note(Trouble(place, "", "", "", str(history)), report.unreadable)
 
     registry = Registry(definitions.workflows.values(), ())
-    replayer = Replayer(workflows=list(definitions.workflows.values()))
+    workflows, converter = list(definitions.workflows.values()), definitions.data_converter
+    replayer = Replayer(workflows=workflows, namespace=namespace, data_converter=converter)
     async with replayer.workflow_replay_iterator(readable()) as results:
         async for result in results:
             place, failure = places.pop(), result.replay_failure

@@ -43,9 +43,9 @@ def replay(
         tell: Callable[[str], None] = (lambda _: None) if json else show.lines
         if query is None:
             found = replaying.from_files(histories.find(file or ()))
-            return await replaying.replay(found, definitions, tell)
+            return await replaying.replay(found, definitions, namespace, tell)
         async with await reach.connect(address, namespace) as client:
-            return await replaying.replay(replaying.from_database(client, query), definitions, tell)
+            return await replaying.replay(replaying.from_database(client, query), definitions, namespace, tell)
 
     report = ask.run(check(), refused=NOTHING_READ)
     if json:

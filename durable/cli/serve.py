@@ -35,7 +35,10 @@ async def serve(
 ) -> None:
     """Work until SIGINT or SIGTERM; then let activities end within ``grace``, and hand the rest back."""
     with _told_to_stop() as stop:
-        async with await reach.connect(address, namespace, create=True, identity=identity) as client:
+        converter = definitions.data_converter
+        async with await reach.connect(
+            address, namespace, create=True, identity=identity, data_converter=converter
+        ) as client:
             worker = Worker(
                 client,
                 task_queue=task_queue,

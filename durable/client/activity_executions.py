@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from durable.client.converting import for_activity, for_workflow, read
 from durable.client.description import moment
 from durable.client.filter import parse
 from durable.client.listing import _run_id  # pyright: ignore[reportPrivateUsage]
@@ -102,7 +103,10 @@ class ActivityExecution:
 
 @dataclass(frozen=True)
 class ActivityExecutionDescription(ActivityExecution):
-    """An activity in detail. ``run_state`` and what comes next are None of one that is over."""
+    """An activity in detail. ``run_state`` and what comes next are None of one that is over.
+
+    What is ``raw`` is not converted; a codec has read it already.
+    """
 
     attempt: int
     """The one under way, or the last; 1 of one that has not begun."""
@@ -300,15 +304,19 @@ async def count(client: Client, query: str) -> ActivityExecutionCount:
 async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription:
     """One activity, from its run, its task and its history."""
     store = client.database.store
-    events = codec.decode_history(await store.history(run.run_id))
+    what, of_run = f"activity {shown(run.workflow_id)!r}", for_workflow(client, run.workflow_id)
+    stored = codec.decode_history(await store.history(run.run_id))
+    events = [await read(of_run, event, what) if _is_of_run(event) else event for event in stored]
     task = next(iter(await store.tasks(run.run_id)), None) if run.status is RunStatus.RUNNING else None
     started = events[0]
     assert isinstance(started, WorkflowExecutionStarted)
     asked = _asked(client, started)
+    converter = for_activity(client, asked.activity_id, asked.activity_type, asked.task_queue)
+    progress = None if task is None else await read(converter, task.progress, what)
     begins = [event for event in events if isinstance(event, ActivityTaskStarted)]
-    last = begins[-1] if begins else None
-    if task is not None:
-        failure = task.progress.last_failure
+    last = await read(converter, begins[-1], what) if begins else None
+    if progress is not None:
+        failure = progress.last_failure
     else:
         failure = _failure(events) or (None if last is None else last.last_failure)
     begun = task.started_us if task is not None and task.attempt else (0 if last is None else last.time_us)
@@ -324,20 +332,25 @@ async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription
         next_attempt_schedule_time=moment(task.due_us) if task is not None and pause is not None else None,
         current_retry_interval=pause,
         expiration_time=_expiration(started, asked),
-        raw_heartbeat_details=task.progress.heartbeat_details if task is not None else (),
+        raw_heartbeat_details=progress.heartbeat_details if progress is not None else (),
         raw_input=asked.input,
         raw_last_failure=failure,
         raw_outcome=ended if isinstance(ended := events[-1], ClosingEvent) else None,
         retry_policy=RetryPolicy.from_history(asked.retry_policy),
         priority=Priority.from_history(started.priority),
-        summary=None if summary is None else str(client.data_converter.from_payloads([summary], [str])[0]),
+        summary=None if summary is None else str(converter.from_payloads([summary], [str])[0]),
         start_delay=_duration(started.first_workflow_task_backoff_us),
         schedule_to_close_timeout=_duration(asked.schedule_to_close_timeout_us),
         schedule_to_start_timeout=_duration(asked.schedule_to_start_timeout_us),
         start_to_close_timeout=_duration(asked.start_to_close_timeout_us),
         heartbeat_timeout=_duration(asked.heartbeat_timeout_us),
-        data_converter=client.data_converter,
+        data_converter=converter,
     )
+
+
+def _is_of_run(event: HistoryEvent) -> bool:
+    """Was it written for the run, rather than for the activity in it?"""
+    return isinstance(event, WorkflowExecutionStarted | ClosingEvent)
 
 
 def _listed(run: RunInfo, ending: bytes | None) -> ActivityExecution:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from durable.activity import ActivityCancellationDetails
-from durable.client import pending
-from durable.client.deadline import ANSWER, MAYBE_DONE, within
-from durable.client.errors import AsyncActivityCancelledError
+from durable.client.activity_inputs import (
+    CompleteAsyncActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ReportCancellationAsyncActivityInput,
+)
 from durable.client.pending import AsyncActivityIDReference
 from durable.converter import DataConverter
-from durable.history import attempts
-from durable.history.messages import ActivityOutcome
-from durable.history.transition import ActivityReport, ActivityTask, Committed, Retry
-from durable.service import RPCError, RPCStatusCode
+from durable.converter.context import SerializationContext, WithSerializationContext
 from durable.workflow.calls import UNSET
 
 if TYPE_CHECKING:
     from durable.client.client import Client
 
 
-class AsyncActivityHandle:
+class AsyncActivityHandle(WithSerializationContext):
     """An activity under way, by the token of its attempt or by its ids: from `Client.get_async_activity_handle`.
 
     It may be used in any process. Every method raises `RPCError` NOT_FOUND when the attempt is over (it has ended, a
     timeout ran out, its workflow is closed), DEADLINE_EXCEEDED when the database takes longer than ``rpc_timeout``.
-    ``rpc_metadata`` is taken for compatibility. ``data_converter_override`` goes before the client's converter.
+    ``rpc_metadata`` is taken for compatibility. ``data_converter_override`` goes before the client's converter, and is
+    used as it is; the client's gets the context of the activity, which is looked up.
     """
 
     def __init__(
@@ -39,8 +37,8 @@ class AsyncActivityHandle:
         data_converter_override: DataConverter | None = None,
     ) -> None:
         self._client = client
-        self._converter = data_converter_override or client.data_converter
-        self._reference = id_or_token
+        self._id_or_token = id_or_token
+        self._override = data_converter_override
 
     async def heartbeat(
         self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
@@ -50,14 +48,9 @@ class AsyncActivityHandle:
         Raises `AsyncActivityCancelledError` when the activity was asked to end, or was paused or reset; the heartbeat
         counts all the same.
         """
-        payloads = self._converter.to_payloads(details)
-        told = await self._report(lambda task: attempts.beat(task, payloads, self._now_us()), rpc_timeout)
-        if told.cancel_requested or told.paused or told.reset:
-            raise AsyncActivityCancelledError(
-                ActivityCancellationDetails(
-                    cancel_requested=told.cancel_requested, paused=told.paused, reset=told.reset
-                )
-            )
+        await self._client.outbound.heartbeat_async_activity(
+            HeartbeatAsyncActivityInput(self._id_or_token, details, rpc_metadata, rpc_timeout, self._override)
+        )
 
     async def complete(
         self,
@@ -67,8 +60,10 @@ class AsyncActivityHandle:
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """The activity is over, with this result."""
-        payloads = self._converter.to_payloads([None if result is UNSET else result])
-        await self._end(lambda task: attempts.completed(task, payloads, self._client.identity), rpc_timeout)
+        value = None if result is UNSET else result
+        await self._client.outbound.complete_async_activity(
+            CompleteAsyncActivityInput(self._id_or_token, value, rpc_metadata, rpc_timeout, self._override)
+        )
 
     async def fail(
         self,
@@ -79,51 +74,21 @@ class AsyncActivityHandle:
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """The attempt has failed: the activity is tried again, or over, as if its code had raised ``error``."""
-        converter = self._converter
-        failure, details = converter.to_failure(error), converter.to_payloads(last_heartbeat_details)
-
-        def failed(task: ActivityTask) -> ActivityOutcome | Retry:
-            if details:
-                progress = msgspec.structs.replace(task.progress, heartbeat_details=details)
-                task = msgspec.structs.replace(task, progress=progress)
-            return attempts.failed(task, failure, self._client.identity, self._now_us())
-
-        await self._end(failed, rpc_timeout)
+        await self._client.outbound.fail_async_activity(
+            FailAsyncActivityInput(
+                self._id_or_token, error, last_heartbeat_details, rpc_metadata, rpc_timeout, self._override
+            )
+        )
 
     async def report_cancellation(
         self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
     ) -> None:
         """The activity is over: cancelled. `RPCError` INVALID_ARGUMENT when nobody has asked it to end."""
-        payloads = self._converter.to_payloads(details)
+        await self._client.outbound.report_cancellation_async_activity(
+            ReportCancellationAsyncActivityInput(self._id_or_token, details, rpc_metadata, rpc_timeout, self._override)
+        )
 
-        def canceled(task: ActivityTask) -> ActivityOutcome:
-            if not task.cancel_requested:
-                raise RPCError(
-                    f"{pending.text(self._reference)} can't end as cancelled: "
-                    "nobody has asked it to end; complete it, or let it fail",
-                    RPCStatusCode.INVALID_ARGUMENT,
-                )
-            return attempts.canceled(task, payloads, self._client.identity)
-
-        await self._end(canceled, rpc_timeout)
-
-    def with_context(self, context: object) -> AsyncActivityHandle:
-        """This handle: durable's converters take no serialization context."""
-        return self
-
-    # -- the inside
-
-    async def _end(self, what: Callable[[ActivityTask], ActivityOutcome | Retry], timeout: timedelta | None) -> None:
-        await self._report(lambda task: attempts.report(task, what(task), self._now_us()), timeout)
-
-    async def _report(self, of: Callable[[ActivityTask], ActivityReport], timeout: timedelta | None) -> Committed:
-        def under_way(task: ActivityTask) -> ActivityReport:
-            if task.owner is None:
-                raise pending.not_found(self._client, self._reference)
-            return of(task)
-
-        reported = pending.report(self._client, self._reference, under_way)
-        return await within(reported, timeout, ANSWER, MAYBE_DONE)
-
-    def _now_us(self) -> int:
-        return self._client.database.store.now_us()
+    def with_context(self, context: SerializationContext) -> AsyncActivityHandle:
+        """A handle that converts for this context instead of the activity's own."""
+        converter = (self._override or self._client.data_converter).with_context(context)
+        return AsyncActivityHandle(self._client, self._id_or_token, converter)

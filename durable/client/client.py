@@ -1,73 +1,53 @@
-"""The client: connect to a database, start workflows, get hold of them."""
+"""The client: start workflows, get hold of them, look for them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-import msgspec
-
-from durable.client import updates
 from durable.client.async_activity import AsyncActivityHandle
+from durable.client.beginning import begin
 from durable.client.build_ids import (
     BuildIdOp,
     TaskReachabilityType,
     WorkerBuildIdVersionSets,
     WorkerTaskReachability,
-    refused,
 )
-from durable.client.config import ClientConfig, refuse_interceptors
-from durable.client.counting import WorkflowExecutionCount, count
-from durable.client.deadline import within
+from durable.client.connection import Connection
+from durable.client.counting import WorkflowExecutionCount
 from durable.client.description import WorkflowExecutionStatus
-from durable.client.filter import parse
-from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
+from durable.client.handle import WorkflowHandle
+from durable.client.inputs import (
+    CountWorkflowsInput,
+    GetWorkerBuildIdCompatibilityInput,
+    GetWorkerTaskReachabilityInput,
+    ListWorkflowsInput,
+    StartWorkflowInput,
+    StartWorkflowUpdateWithStartInput,
+    UpdateWithStartUpdateWorkflowInput,
+    UpdateWorkerBuildIdCompatibilityInput,
+)
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.pending import AsyncActivityIDReference
-from durable.client.plugins import Plugin, configured, connected
 from durable.client.standalone import ActivityClient
-from durable.client.starting import start_request
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
-from durable.client.with_start import WithStartWorkflowOperation, signal_with_start, update_with_start
+from durable.client.with_start import WithStartWorkflowOperation
 from durable.common import (
     DEFAULT_TASK_QUEUE,
-    HeaderCodecBehavior,
     Priority,
-    QueryRejectCondition,
     RetryPolicy,
     VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from durable.converter import DataConverter
-from durable.converter.search_attributes import given_search_attributes
-from durable.exceptions import WorkflowAlreadyStartedError
-from durable.history import beginning
+from durable.converter.search_attributes import warn_of_untyped
 from durable.history.beginning import StartRequest
-from durable.history.database import Database
-from durable.history.errors import UnknownOutcome
-from durable.history.transition import Committed, Outcome, Refusal, Refused, Transition
-from durable.history.values import IdConflictPolicy, IdReusePolicy
-from durable.runtime import Runtime
+from durable.history.transition import Committed
 from durable.search_attributes import SearchAttributes, TypedSearchAttributes
-from durable.service import (
-    ConnectConfig,
-    DnsLoadBalancingConfig,
-    GrpcCompression,
-    HttpConnectProxyConfig,
-    KeepAliveConfig,
-    OperatorService,
-    PayloadLimitsConfig,
-    RetryConfig,
-    ServiceClient,
-    TestService,
-    TLSConfig,
-    WorkflowService,
-)
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
+from durable.workflow.handlers import Kind, handler_name
 
 R = TypeVar("R")
 
@@ -102,195 +82,13 @@ class StartOptions(TypedDict, total=False):
     stack_level: int
 
 
-class Client(ActivityClient):
+class Client(Connection, ActivityClient):
     """A connection to a database of workflows. Make one with `connect`; close it, or use it as ``async with``.
 
     It belongs to the event loop and the process in which it was connected; a process forked from that one needs its
     own. Clients may share a connection: ``Client(**{**client.config(), "namespace": "other"})``; closing any of them
     closes it.
     """
-
-    def __init__(
-        self,
-        service_client: ServiceClient | Database,
-        *,
-        namespace: str = "default",
-        data_converter: DataConverter = DataConverter.default,
-        plugins: Sequence[Plugin] = (),
-        interceptors: Sequence[Any] = (),
-        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
-        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
-        identity: str | None = None,
-        failure_exception_types: Sequence[type[BaseException]] = (),
-    ) -> None:
-        """A client on a connection that is there: a `ServiceClient`'s, or a `Database` that is open.
-
-        ``identity`` None is the connection's. ``default_workflow_query_reject_condition`` is what
-        `WorkflowHandle.query` refuses runs by. ``failure_exception_types`` are exceptions that fail a workflow, besides
-        Temporal's, on every worker of this client.
-        """
-        if isinstance(service_client, Database):
-            service_client = ServiceClient(ConnectConfig("", identity=identity or ""), service_client)
-        self._given = ClientConfig(
-            service_client=service_client,
-            namespace=namespace,
-            data_converter=data_converter,
-            plugins=plugins,
-            interceptors=interceptors,
-            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
-            header_codec_behavior=header_codec_behavior,
-            identity=identity,
-            failure_exception_types=tuple(failure_exception_types),
-        )
-        self._config = configured(self._given, plugins)
-        refuse_interceptors(self._config["interceptors"])
-
-    def config(self, *, active_config: bool = False) -> ClientConfig:
-        """A new dict of what this client was made with, for another one that differs: ``Client(**client.config())``.
-
-        With ``active_config`` as the plugins have left it.
-        """
-        return self._config.copy() if active_config else self._given.copy()
-
-    @property
-    def service_client(self) -> ServiceClient:
-        """The connection."""
-        return self._config["service_client"]
-
-    @property
-    def workflow_service(self) -> WorkflowService:
-        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
-        return self.service_client.workflow_service
-
-    @property
-    def operator_service(self) -> OperatorService:
-        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
-        return self.service_client.operator_service
-
-    @property
-    def test_service(self) -> TestService:
-        """Temporal's raw calls; each of them raises `RPCError` UNIMPLEMENTED."""
-        return self.service_client.test_service
-
-    @property
-    def namespace(self) -> str:
-        return self._config["namespace"]
-
-    @property
-    def identity(self) -> str:
-        """Who the histories say it was: ``pid@host`` by default."""
-        return self._config["identity"] or self.service_client.config.identity
-
-    @property
-    def data_converter(self) -> DataConverter:
-        return self._config["data_converter"]
-
-    @property
-    def failure_exception_types(self) -> tuple[type[BaseException], ...]:
-        return tuple(self._config["failure_exception_types"])
-
-    @property
-    def default_workflow_query_reject_condition(self) -> QueryRejectCondition | None:
-        return self._config["default_workflow_query_reject_condition"]
-
-    @property
-    def rpc_metadata(self) -> Mapping[str, str | bytes]:
-        """Kept with the connection; a database has no use for it."""
-        return self.service_client.config.rpc_metadata
-
-    @rpc_metadata.setter
-    def rpc_metadata(self, value: Mapping[str, str | bytes]) -> None:
-        self.service_client.update_rpc_metadata(value)
-
-    @property
-    def api_key(self) -> str | None:
-        """Kept with the connection; a database has no use for it."""
-        return self.service_client.config.api_key
-
-    @api_key.setter
-    def api_key(self, value: str | None) -> None:
-        self.service_client.update_api_key(value)
-
-    @property
-    def database(self) -> Database:
-        """What the client speaks to. Raises `StoreUnavailable` in a process that was forked since it was connected."""
-        return self.service_client.database
-
-    @classmethod
-    async def connect(
-        cls,
-        target_host: str | None = None,
-        *,
-        namespace: str = "default",
-        api_key: str | None = None,
-        data_converter: DataConverter = DataConverter.default,
-        plugins: Sequence[Plugin] = (),
-        interceptors: Sequence[Any] = (),
-        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
-        tls: bool | TLSConfig | None = None,
-        retry_config: RetryConfig | None = None,
-        keep_alive_config: KeepAliveConfig | None = KeepAliveConfig.default,
-        connect_timeout: timedelta | None = None,
-        rpc_metadata: Mapping[str, str | bytes] = {},
-        identity: str | None = None,
-        lazy: bool = False,
-        runtime: Runtime | None = None,
-        http_connect_proxy_config: HttpConnectProxyConfig | None = None,
-        dns_load_balancing_config: DnsLoadBalancingConfig | None = None,
-        grpc_compression: GrpcCompression = GrpcCompression.GZIP,
-        payload_limits: PayloadLimitsConfig = PayloadLimitsConfig(),  # noqa: B008 - frozen
-        header_codec_behavior: HeaderCodecBehavior = HeaderCodecBehavior.NO_CODEC,
-        failure_exception_types: Sequence[type[BaseException]] = (),
-    ) -> Self:
-        """Open the database at ``target_host``, an URL; a new SQLite file gets its tables by itself.
-
-        ``sqlite:///app.db`` is a file in the working directory, ``sqlite:////var/lib/app.db`` one by its full path,
-        ``sqlite://`` one that is gone when the client is closed. The default is the environment's ``DURABLE_ADDRESS``,
-        else ``sqlite:///durable.db``; it is also what the address of a Temporal server (``localhost:7233``) means, and
-        the log says so. Raises `StoreUnavailable` with what is wrong and what to do.
-
-        ``plugins`` may change all this: the first is outermost. For ``namespace``, ``data_converter``, ``identity``,
-        ``default_workflow_query_reject_condition`` and ``failure_exception_types`` see `Client`. All else says how to
-        reach a server; it is accepted, and ignored.
-        """
-        config = ConnectConfig(
-            target_host or "",
-            api_key=api_key,
-            tls=tls,
-            retry_config=retry_config,
-            keep_alive_config=keep_alive_config,
-            rpc_metadata=rpc_metadata,
-            identity=identity or "",
-            lazy=lazy,
-            runtime=runtime,
-            http_connect_proxy_config=http_connect_proxy_config,
-            dns_load_balancing_config=dns_load_balancing_config,
-            grpc_compression=grpc_compression,
-            payload_limits=payload_limits,
-            connect_timeout=connect_timeout,
-        )
-        return cls(
-            await connected(config, plugins),
-            namespace=namespace,
-            data_converter=data_converter,
-            plugins=plugins,
-            interceptors=interceptors,
-            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
-            header_codec_behavior=header_codec_behavior,
-            failure_exception_types=failure_exception_types,
-        )
-
-    async def close(self) -> None:
-        """Commit what waits, and let go of the database. Close workers first."""
-        await self.service_client.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @overload
     async def start_workflow(
@@ -358,35 +156,42 @@ class Client(ActivityClient):
         eager as it can be, always; runs keep to no version: ``request_eager_start`` and ``versioning_override`` are
         accepted, and ignored.
         """
-        request, result_type = start_request(
-            self,
-            workflow,
-            arguments(arg, args),
-            kwargs=kwargs,
-            id=id,
-            task_queue=task_queue,
-            result_type=result_type,
-            execution_timeout=execution_timeout,
-            run_timeout=run_timeout,
-            task_timeout=task_timeout,
-            id_reuse_policy=id_reuse_policy,
-            id_conflict_policy=id_conflict_policy,
-            retry_policy=retry_policy,
-            cron_schedule=cron_schedule,
-            memo=memo,
-            search_attributes=given_search_attributes(search_attributes, stack_level),
-            static_summary=static_summary,
-            static_details=static_details,
-            start_delay=start_delay,
-            request_id=request_id,
-            priority=priority,
+        definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
+        if result_type is None and definition is not None:
+            result_type = definition.signature.return_hint
+        warn_of_untyped(search_attributes, stack_level)
+        return await self.outbound.start_workflow(
+            StartWorkflowInput(
+                workflow=workflow if definition is None else definition.name,
+                args=arguments(arg, args),
+                id=id,
+                task_queue=task_queue,
+                execution_timeout=execution_timeout,
+                run_timeout=run_timeout,
+                task_timeout=task_timeout,
+                id_reuse_policy=id_reuse_policy,
+                id_conflict_policy=id_conflict_policy,
+                retry_policy=retry_policy,
+                cron_schedule=cron_schedule,
+                memo=memo,
+                search_attributes=search_attributes,
+                start_delay=start_delay,
+                headers={},
+                start_signal=start_signal,
+                start_signal_args=start_signal_args,
+                static_summary=static_summary,
+                static_details=static_details,
+                ret_type=result_type,
+                rpc_metadata=rpc_metadata,
+                rpc_timeout=rpc_timeout,
+                request_eager_start=request_eager_start,
+                priority=priority,
+                versioning_override=versioning_override,
+                kwargs=kwargs,
+                request_id=request_id,
+                definition=definition,
+            )
         )
-        what = f"the start of workflow {id!r}"
-        if start_signal is not None:
-            started = signal_with_start(self, request, start_signal, start_signal_args, result_type)
-            return await within(started, rpc_timeout, what)
-        run_id = (await within(self.begin(request), rpc_timeout, what)).run_id
-        return self.started_handle(id, run_id, result_type, first_execution_run_id=run_id)
 
     @overload
     async def execute_workflow(
@@ -487,9 +292,10 @@ class Client(ActivityClient):
             args=args,
             id=id,
             result_type=result_type,
+            rpc_metadata=rpc_metadata,
             rpc_timeout=rpc_timeout,
         )
-        return await handle.result(rpc_timeout=rpc_timeout)
+        return await handle.result(rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout)
 
     async def start_update_with_start_workflow(
         self,
@@ -509,13 +315,34 @@ class Client(ActivityClient):
         The operation's conflict policy says which; its ``workflow_handle()`` is the workflow's. An update with this
         ``id`` that the workflow knows already is found again, whatever the policies. See `WorkflowHandle.start_update`.
         """
-        return await update_with_start(
-            self,
-            start_workflow_operation,
-            updates.prepare(self, update, arguments(arg, args), id, result_type),
-            wait_for_stage,
-            rpc_timeout,
+        operation = start_workflow_operation
+        name, definition = handler_name(update, Kind.UPDATE)
+        if result_type is None and definition is not None:
+            result_type = definition.signature.return_hint
+        input = StartWorkflowUpdateWithStartInput(
+            start_workflow_input=operation.use(),
+            update_workflow_input=UpdateWithStartUpdateWorkflowInput(
+                update_id=id,
+                update=name,
+                args=arguments(arg, args),
+                wait_for_stage=wait_for_stage,
+                headers={},
+                ret_type=result_type,
+                definition=definition,
+            ),
+            rpc_metadata=rpc_metadata,
+            rpc_timeout=rpc_timeout,
+            _on_start=operation.settle,
+            _on_start_error=operation.settle,
         )
+        try:
+            handle = await self.outbound.start_update_with_start_workflow(input)
+        except BaseException as error:
+            operation.settle(error)
+            raise
+        # If an interceptor has answered by itself, this is how the operation learns of it.
+        operation.settle(self.get_workflow_handle(handle.workflow_id, run_id=handle.workflow_run_id))
+        return handle
 
     def list_workflows(
         self,
@@ -534,14 +361,8 @@ class Client(ActivityClient):
         `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``next_page_token``, of an
         earlier list, says where to go on; ``rpc_timeout`` is for each page.
         """
-        return WorkflowExecutionAsyncIterator(
-            self,
-            parse(query or ""),
-            status=status,
-            limit=limit,
-            page_size=page_size,
-            next_page_token=next_page_token,
-            rpc_timeout=rpc_timeout,
+        return self.outbound.list_workflows(
+            ListWorkflowsInput(query, page_size, next_page_token, rpc_metadata, rpc_timeout, limit, status=status)
         )
 
     async def count_workflows(
@@ -555,7 +376,7 @@ class Client(ActivityClient):
         With ``GROUP BY ExecutionStatus`` at its end, also how many of each status. All that pass are read, so this
         takes as long as listing them. `RPCError` INVALID_ARGUMENT for what can't be understood.
         """
-        return await within(count(self, query or ""), rpc_timeout, "the count of workflows")
+        return await self.outbound.count_workflows(CountWorkflowsInput(query, rpc_metadata, rpc_timeout))
 
     async def update_worker_build_id_compatibility(
         self,
@@ -565,7 +386,9 @@ class Client(ActivityClient):
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
-        raise refused("update_worker_build_id_compatibility")
+        await self.outbound.update_worker_build_id_compatibility(
+            UpdateWorkerBuildIdCompatibilityInput(task_queue, operation, rpc_metadata, rpc_timeout)
+        )
 
     async def get_worker_build_id_compatibility(
         self,
@@ -575,7 +398,9 @@ class Client(ActivityClient):
         rpc_timeout: timedelta | None = None,
     ) -> WorkerBuildIdVersionSets:
         """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
-        raise refused("get_worker_build_id_compatibility")
+        return await self.outbound.get_worker_build_id_compatibility(
+            GetWorkerBuildIdCompatibilityInput(task_queue, max_sets, rpc_metadata, rpc_timeout)
+        )
 
     async def get_worker_task_reachability(
         self,
@@ -586,7 +411,9 @@ class Client(ActivityClient):
         rpc_timeout: timedelta | None = None,
     ) -> WorkerTaskReachability:
         """Raises `RPCError` UNIMPLEMENTED: no work is routed by build id."""
-        raise refused("get_worker_task_reachability")
+        return await self.outbound.get_worker_task_reachability(
+            GetWorkerTaskReachabilityInput(build_ids, task_queues, reachability_type, rpc_metadata, rpc_timeout)
+        )
 
     def started_handle(
         self, id: str, run_id: str, result_type: Any, *, first_execution_run_id: str | None
@@ -601,55 +428,5 @@ class Client(ActivityClient):
         )
 
     async def begin(self, request: StartRequest) -> Committed:
-        """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse. For the client's own modules."""
-        lost, alone = 0, False
-        while True:
-            try:
-                outcome = await self._submit_start(request, alone)
-            except UnknownOutcome:
-                # Its request id makes it happen once, however often it is sent.
-                lost += 1
-                if lost == RESEND_MAX:
-                    raise
-                continue
-            match outcome:
-                case Committed():
-                    return outcome
-                case Refused(reason=Refusal.IN_USE, run=run) if (
-                    run is not None and run.closed_us is None and _replacing(request)
-                ):
-                    replaces = await termination(self, run, "replaced by a new start", [])
-                    request = _with(request, replaces)
-                case Refused(reason=Refusal.FENCED) if _replacing(request):
-                    request = _with(request, None)
-                case Refused(reason=Refusal.FENCED) if not alone:
-                    alone = True  # the worker of this process that took it has been declared dead
-                case Refused(reason=Refusal.IN_USE, run=run):
-                    raise WorkflowAlreadyStartedError(
-                        request.workflow_id,
-                        request.workflow_type,
-                        run_id=run.run_id if run else None,
-                        first_run_id=run.first_execution_run_id if run else None,
-                    )
-                case Refused(reason=reason, detail=detail):
-                    raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")
-
-    async def _submit_start(self, request: StartRequest, alone: bool) -> Outcome:
-        """With its first workflow task by a worker of this process, unless ``alone``."""
-        store = self.database.store
-        run_id = store.new_id()
-        for starter in self.database.starters:
-            if not alone and starter.takes(request):
-                return await starter.start(request, run_id)
-        return await self.database.write(beginning.start(request, run_id, store.now_us()).transition)
-
-
-def _replacing(request: StartRequest) -> bool:
-    return (
-        request.conflict_policy is IdConflictPolicy.TERMINATE_EXISTING
-        or request.reuse_policy is IdReusePolicy.TERMINATE_IF_RUNNING
-    )
-
-
-def _with(request: StartRequest, replaces: Transition | None) -> StartRequest:
-    return msgspec.structs.replace(request, replaces=replaces)
+        """Start it as it is, by its policies: `WorkflowAlreadyStartedError` if they refuse. For the worker."""
+        return await begin(self, request)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Required, TypedDict
 
+from durable.client.interceptor import Interceptor
 from durable.client.plugins import Plugin
 from durable.common import HeaderCodecBehavior, QueryRejectCondition
 from durable.converter import DataConverter
@@ -29,7 +30,7 @@ class ClientConfig(TypedDict):
     namespace: str
     data_converter: DataConverter
     plugins: Sequence[Plugin]
-    interceptors: Sequence[Any]
+    interceptors: Sequence[Interceptor]
     default_workflow_query_reject_condition: QueryRejectCondition | None
     header_codec_behavior: HeaderCodecBehavior
     identity: str | None
@@ -44,7 +45,7 @@ class ClientConnectConfig(TypedDict, total=False):
     api_key: str | None
     data_converter: DataConverter
     plugins: Sequence[Plugin]
-    interceptors: Sequence[Any]
+    interceptors: Sequence[Interceptor]
     default_workflow_query_reject_condition: QueryRejectCondition | None
     tls: bool | TLSConfig | None
     retry_config: RetryConfig | None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from durable.client.converting import read
 from durable.converter import DataConverter
+from durable.converter.context import WorkflowSerializationContext
 from durable.converter.search_attributes import decode_search_attributes, decode_typed_search_attributes
 from durable.history import attempts, codec, export
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
@@ -19,6 +21,8 @@ from durable.workflow.calls import UNSET
 
 if TYPE_CHECKING:
     from durable.client.raw_description import RawWorkflowDescription
+
+T = TypeVar("T")
 
 WorkflowExecutionStatus = RunStatus
 
@@ -110,8 +114,8 @@ class WorkflowExecution:
 
     async def memo(self) -> Mapping[str, Any]:
         """All values of the memo, converted without type hints."""
-        memo = codec.decode_values(self.stored_memo)
-        return {key: self.data_converter.from_payloads([payload])[0] for key, payload in memo.items()}
+        memo = await self._read(codec.decode_values(self.stored_memo), "memo")
+        return {key: self._converter.from_payloads([payload])[0] for key, payload in memo.items()}
 
     async def memo_value(self, key: str, default: Any = UNSET, *, type_hint: Any = None) -> Any:
         """One value of the memo, as ``type_hint`` if that is given. KeyError when there is none, and no ``default``."""
@@ -120,7 +124,15 @@ class WorkflowExecution:
             if default is UNSET:
                 raise KeyError(f"Memo does not have a value for key {key}")
             return default
-        return self.data_converter.from_payloads([payload], None if type_hint is None else [type_hint])[0]
+        hints = None if type_hint is None else [type_hint]
+        return self._converter.from_payloads([await self._read(payload, f"memo {key!r}")], hints)[0]
+
+    @property
+    def _converter(self) -> DataConverter:
+        return self.data_converter.with_context(WorkflowSerializationContext(self.namespace, self.id))
+
+    async def _read(self, stored: T, what: str) -> T:
+        return await read(self._converter, stored, f"workflow {self.id!r}: its {what}")
 
     @staticmethod
     def fields(run: RunInfo, converter: DataConverter) -> dict[str, Any]:
@@ -161,19 +173,21 @@ class WorkflowExecutionDescription(WorkflowExecution):
     async def static_summary(self) -> str | None:
         """The line that the start gave; None when it gave none."""
         metadata = await self._metadata()
-        return None if metadata is None else self._text(metadata.summary)
+        return None if metadata is None else await self._text(metadata.summary, "static summary")
 
     async def static_details(self) -> str | None:
         """The description, in Markdown, that the start gave; None when it gave none."""
         metadata = await self._metadata()
-        return None if metadata is None else self._text(metadata.details)
+        return None if metadata is None else await self._text(metadata.details, "static details")
 
     async def _metadata(self) -> UserMetadata | None:
         events = await self.first_events()
         return events[0].user_metadata if events else None
 
-    def _text(self, payload: Payload | None) -> str | None:
-        return None if payload is None else str(self.data_converter.from_payloads([payload], [str])[0])
+    async def _text(self, payload: Payload | None, what: str) -> str | None:
+        if payload is None:
+            return None
+        return str(self._converter.from_payloads([await self._read(payload, what)], [str])[0])
 
 
 @dataclass(frozen=True)

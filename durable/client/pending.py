@@ -58,11 +58,21 @@ async def find(client: Client, reference: Reference) -> ActivityTask:
     raise not_found(client, reference)
 
 
-async def report(client: Client, reference: Reference, of: Callable[[ActivityTask], ActivityReport]) -> Committed:
-    """Write what ``of`` makes of the activity as it is now, once it holds; for errors see `find`."""
+async def report(
+    client: Client,
+    reference: Reference,
+    of: Callable[[ActivityTask], ActivityReport],
+    *,
+    found: ActivityTask | None = None,
+) -> Committed:
+    """Write what ``of`` makes of the activity as it is now, once it holds; for errors see `find`.
+
+    ``found`` is the activity as the caller has just read it.
+    """
     refused: AttemptToken | None = None
     while True:
-        write = of(await find(client, reference))
+        write = of(found or await find(client, reference))
+        found = None
         if write.token == refused:
             raise not_found(client, reference)  # its worker has died, and took the attempt along
         match await client.database.write(write):

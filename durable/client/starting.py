@@ -1,105 +1,107 @@
-"""What a start asks for: the options of `Client.start_workflow`, checked, as the engine takes them."""
+"""What a start asks for: checked, converted, as the engine takes it; and the start."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from durable.common import (
-    Priority,
-    RetryPolicy,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-    duration_us,
-)
+from durable.client.beginning import begin
+from durable.client.converting import encodes_headers, for_workflow, headers_of, stored
+from durable.client.deadline import within
+from durable.client.inputs import StartWorkflowInput, UpdateWithStartStartWorkflowInput, signature_of
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy, duration_us
 from durable.converter import DataConverter
+from durable.converter.search_attributes import encode_search_attributes
 from durable.history import cron
 from durable.history.beginning import StartRequest
 from durable.history.standalone import PREFIX
+from durable.history.transition import Committed
 from durable.history.values import Payload, UserMetadata, unstorable
 from durable.service import RPCError, RPCStatusCode
-from durable.workflow.definition import WorkflowDefinition
 
 if TYPE_CHECKING:
     from durable.client.client import Client
+    from durable.client.handle import WorkflowHandle
 
 WORKFLOW_ID_MAX = 1000
 TASK_TIMEOUT_US = 10_000_000
 
 
-def start_request(
-    client: Client,
-    workflow: Any,
-    args: Sequence[Any],
-    *,
-    id: str,
-    kwargs: Mapping[str, Any] | None,
-    request_id: str | None,
-    task_queue: str,
-    result_type: Any,
-    execution_timeout: timedelta | None,
-    run_timeout: timedelta | None,
-    task_timeout: timedelta | None,
-    id_reuse_policy: WorkflowIDReusePolicy,
-    id_conflict_policy: WorkflowIDConflictPolicy,
-    retry_policy: RetryPolicy | None,
-    cron_schedule: str,
-    memo: Mapping[str, Any] | None,
-    search_attributes: dict[str, Payload],
-    static_summary: str | None,
-    static_details: str | None,
-    start_delay: timedelta | None,
-    priority: Priority,
-) -> tuple[StartRequest, Any]:
-    """The request, and the type of the result."""
+def start_request(client: Client, input: StartWorkflowInput | UpdateWithStartStartWorkflowInput) -> StartRequest:
+    """The request, converted, and not encoded yet. ValueError, TypeError and ConversionError for what is wrong."""
+    id = input.id
     if not id or len(id) > WORKFLOW_ID_MAX:
         raise ValueError(f"a workflow id has 1 to {WORKFLOW_ID_MAX} characters; this one has {len(id)}")
     if (why := unstorable("a workflow id", id)) is not None:
         raise ValueError(why)
     if id.startswith(PREFIX):
         raise ValueError(f"workflow ids that begin with {PREFIX} are the engine's own, of activities by themselves")
-    if not task_queue:
+    if not input.task_queue:
         raise ValueError("a task queue needs a name")
-    if cron_schedule and start_delay:
+    if input.cron_schedule and input.start_delay:
         raise _invalid("cron_schedule and start_delay can't be used together: the schedule says when to begin")
-    if cron_schedule:
+    if input.cron_schedule:
         try:
-            cron.check(cron_schedule)
+            cron.check(input.cron_schedule)
         except ValueError as error:
             raise _invalid(str(error)) from None
-    converter = client.data_converter
-    definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
-    if definition is not None:
-        input = definition.signature.encode(converter, args, kwargs or {})
-    elif kwargs:
+    converter = for_workflow(client, id)
+    signature = signature_of(input.definition, input.workflow)
+    if signature is not None:
+        args = signature.encode(converter, input.args, input.kwargs or {})
+    elif input.kwargs:
         raise ValueError("kwargs need the workflow itself, not its name: a name does not tell its parameters")
     else:
-        input = converter.to_payloads(args)
-    request = StartRequest(
+        args = converter.to_payloads(input.args)
+    return StartRequest(
         namespace=client.namespace,
         workflow_id=id,
-        workflow_type=workflow if definition is None else definition.name,
-        task_queue=task_queue,
-        input=input,
-        request_id=request_id or client.database.store.new_id(),
+        workflow_type=input.workflow,
+        task_queue=input.task_queue,
+        input=args,
+        header=headers_of(input.headers),
+        request_id=input.request_id or client.database.store.new_id(),
         identity=client.identity,
-        task_timeout_us=duration_us("task_timeout", task_timeout) or TASK_TIMEOUT_US,
-        execution_timeout_us=duration_us("execution_timeout", execution_timeout),
-        run_timeout_us=duration_us("run_timeout", run_timeout),
-        retry_policy=None if retry_policy is None else retry_policy.to_history(),
-        cron_schedule=cron_schedule,
-        start_delay_us=duration_us("start_delay", start_delay),
-        memo={key: converter.to_payloads([value])[0] for key, value in (memo or {}).items()},
-        search_attributes=search_attributes,
-        priority=priority.to_history(),
-        user_metadata=_metadata(converter, static_summary, static_details),
-        reuse_policy=WorkflowIDReusePolicy(id_reuse_policy),
-        conflict_policy=WorkflowIDConflictPolicy(id_conflict_policy),
+        task_timeout_us=duration_us("task_timeout", input.task_timeout) or TASK_TIMEOUT_US,
+        execution_timeout_us=duration_us("execution_timeout", input.execution_timeout),
+        run_timeout_us=duration_us("run_timeout", input.run_timeout),
+        retry_policy=None if input.retry_policy is None else input.retry_policy.to_history(),
+        cron_schedule=input.cron_schedule,
+        start_delay_us=duration_us("start_delay", input.start_delay),
+        memo={key: converter.to_payloads([value])[0] for key, value in (input.memo or {}).items()},
+        search_attributes={} if input.search_attributes is None else encode_search_attributes(input.search_attributes),
+        priority=input.priority.to_history(),
+        user_metadata=_metadata(converter, input.static_summary, input.static_details),
+        reuse_policy=WorkflowIDReusePolicy(input.id_reuse_policy),
+        conflict_policy=WorkflowIDConflictPolicy(input.id_conflict_policy),
     )
-    if result_type is None and definition is not None:
-        result_type = definition.signature.return_hint
-    return request, result_type
+
+
+async def start(client: Client, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+    """See `Client.start_workflow`, without a signal."""
+    begun = _begun(client, start_request(client, input))
+    run_id = (await within(begun, input.rpc_timeout, start_of(input.id))).run_id
+    return client.started_handle(input.id, run_id, input.ret_type, first_execution_run_id=run_id)
+
+
+def _begun(client: Client, request: StartRequest) -> Awaitable[Committed]:
+    if client.data_converter.is_plain:
+        return begin(client, request)  # the hot path: no frame more than it needs
+    return _stored_and_begun(client, request)
+
+
+async def _stored_and_begun(client: Client, request: StartRequest) -> Committed:
+    return await begin(client, await stored_start(client, request))
+
+
+async def stored_start(client: Client, request: StartRequest) -> StartRequest:
+    """The request as it is stored."""
+    converter = for_workflow(client, request.workflow_id)
+    return await stored(converter, request, start_of(request.workflow_id), headers=encodes_headers(client))
+
+
+def start_of(workflow_id: str) -> str:
+    return f"the start of workflow {workflow_id!r}"
 
 
 class InvalidArgument(RPCError, ValueError):

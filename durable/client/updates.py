@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from durable.client.errors import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from durable.client.converting import encodes_headers, for_workflow, headers_of, read, stored, value_of
+from durable.client.errors import (
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    already_completed,
+)
+from durable.client.inputs import StartWorkflowUpdateInput, UpdateWithStartUpdateWorkflowInput
+from durable.client.sending import arguments_of, found, send
 from durable.history import codec
 from durable.history.events import (
     HistoryEvent,
@@ -21,11 +28,10 @@ from durable.history.events import (
     WorkflowExecutionUpdateRejected,
     successor_of,
 )
-from durable.history.messages import UpdateAnswer, UpdateStage, outcome_reply
+from durable.history.messages import Update, UpdateAnswer, UpdateStage, outcome_reply
 from durable.history.telling import cut_short
 from durable.history.values import RunStatus, UpdateInput, UpdateMeta, UpdateOutcome, UpdateRequest, unstorable
 from durable.service import RPCError, RPCStatusCode
-from durable.workflow.handlers import Kind, encode, handler_name
 
 if TYPE_CHECKING:
     from durable.client.client import Client
@@ -87,16 +93,19 @@ class WorkflowUpdateHandle(Generic[R]):
         (then the cause's type is ``AcceptedUpdateCompletedWorkflow``); `WorkflowUpdateRPCTimeoutOrCancelledError`
         when ``rpc_timeout`` is over first, or the wait is cancelled; `RPCError` NOT_FOUND when there is no such update.
         """
-        outcome = await within(rpc_timeout, self.outcome())
-        converter = self._client.data_converter
+        converter = for_workflow(self._client, self._workflow_id)
+        what = f"the outcome of update {self._id!r} of workflow {self._workflow_id!r}"
+
+        async def told() -> UpdateOutcome:
+            return await read(converter, await self.outcome(), what)
+
+        outcome = await within(rpc_timeout, told())
         if outcome.failure is not None:
             raise WorkflowUpdateFailedError(converter.from_failure(outcome.failure))
-        hints = None if self._result_type is None else [self._result_type]
-        values: list[Any] = converter.from_payloads(outcome.success or [], hints) or [None]
-        return values[0]  # type: ignore[no-any-return]
+        return value_of(converter, outcome.success or [], self._result_type, what)  # type: ignore[no-any-return]
 
     async def outcome(self) -> UpdateOutcome:
-        """How it ended, undecoded: as soon as it has."""
+        """How it ended, as it is stored: as soon as it has."""
         while self._known_outcome is None:
             run = await self._client.database.store.find(
                 self._client.namespace, self._workflow_id, self._workflow_run_id
@@ -156,19 +165,53 @@ class Prepared(Struct, frozen=True):
 
 
 def prepare(
-    client: Client, update: str | Callable[..., Any], values: Sequence[Any], id: str | None, result_type: Any
+    client: Client, workflow_id: str, input: StartWorkflowUpdateInput | UpdateWithStartUpdateWorkflowInput
 ) -> Prepared:
-    name, definition = handler_name(update, Kind.UPDATE)
-    if id is not None and (why := unstorable("an update id", id)) is not None:
+    """Checked and converted, and not encoded yet."""
+    if input.update_id is not None and (why := unstorable("an update id", input.update_id)) is not None:
         raise ValueError(why)
+    converter = for_workflow(client, workflow_id)
     request = UpdateRequest(
-        meta=UpdateMeta(update_id=id or str(uuid.uuid4()), identity=client.identity),
-        input=UpdateInput(name=name, args=encode(definition, client.data_converter, values)),
+        meta=UpdateMeta(update_id=input.update_id or str(uuid.uuid4()), identity=client.identity),
+        input=UpdateInput(
+            name=input.update,
+            header=headers_of(input.headers),
+            args=arguments_of(converter, input.definition, input.update, input.args),
+        ),
         request_id=client.database.store.new_id(),
     )
-    if result_type is None and definition is not None:
-        result_type = definition.signature.return_hint
-    return Prepared(request, result_type)
+    return Prepared(request, input.ret_type)
+
+
+async def stored_update(client: Client, workflow_id: str, update: Prepared) -> Prepared:
+    """The same as it is stored."""
+    converter, what = for_workflow(client, workflow_id), f"update {update.request.input.name!r} of {workflow_id!r}"
+    request = await stored(converter, update.request, what, headers=encodes_headers(client))
+    return Prepared(request, update.result_type)
+
+
+async def start_update(client: Client, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+    """See `WorkflowHandle.start_update`."""
+    prepared = prepare(client, input.id, input)
+    return await until(input.wait_for_stage, _sent(client, input, prepared), input.rpc_timeout)
+
+
+async def _sent(client: Client, input: StartWorkflowUpdateInput, prepared: Prepared) -> WorkflowUpdateHandle[Any]:
+    """Sent, and answered: accepted, rejected, or over."""
+    update = await stored_update(client, input.id, prepared)
+    message = Update(request=update.request)
+    try:
+        run_id = await send(client, input.id, input.run_id, message, input.first_execution_run_id)
+        handle = await answered(client, input.id, run_id, update)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        handle = None
+    if handle is None:
+        handle = await find(client, input.id, (await found(client, input.id, input.run_id)).run_id, update)
+    if handle is None:
+        raise already_completed(input.id)
+    return handle
 
 
 async def until(

@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
 from durable.client import updates
+from durable.client.beginning import begin
+from durable.client.converting import encodes_headers, for_workflow, stored
+from durable.client.deadline import within
 from durable.client.errors import already_completed
 from durable.client.handle import WorkflowHandle
-from durable.client.starting import start_request
-from durable.client.updates import Prepared, WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.client.inputs import (
+    StartWorkflowInput,
+    StartWorkflowUpdateWithStartInput,
+    UpdateWithStartStartWorkflowInput,
+)
+from durable.client.sending import send
+from durable.client.starting import start_of, start_request, stored_start
+from durable.client.updates import WorkflowUpdateHandle
 from durable.common import (
     DEFAULT_TASK_QUEUE,
     Priority,
@@ -22,7 +31,7 @@ from durable.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from durable.converter.search_attributes import given_search_attributes
+from durable.converter.search_attributes import warn_of_untyped
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.beginning import StartRequest
@@ -31,6 +40,7 @@ from durable.history.values import IdConflictPolicy
 from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow.calls import UNSET, arguments
+from durable.workflow.definition import WorkflowDefinition
 
 if TYPE_CHECKING:
     from durable.client.client import Client
@@ -74,28 +84,31 @@ class WithStartWorkflowOperation(Generic[S, R]):
     ) -> None:
         if id_conflict_policy is WorkflowIDConflictPolicy.UNSPECIFIED:
             raise ValueError("WorkflowIDConflictPolicy is required")
-        self._workflow = workflow
-        self._args = arguments(arg, args)
-        self._options: dict[str, Any] = {
-            "id": id,
-            "task_queue": task_queue,
-            "result_type": result_type,
-            "execution_timeout": execution_timeout,
-            "run_timeout": run_timeout,
-            "task_timeout": task_timeout,
-            "id_reuse_policy": id_reuse_policy,
-            "id_conflict_policy": id_conflict_policy,
-            "retry_policy": retry_policy,
-            "cron_schedule": cron_schedule,
-            "memo": memo,
-            "search_attributes": given_search_attributes(search_attributes, stack_level),
-            "static_summary": static_summary,
-            "static_details": static_details,
-            "start_delay": start_delay,
-            "priority": priority,
-            "kwargs": None,
-            "request_id": None,
-        }
+        definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
+        warn_of_untyped(search_attributes, stack_level)
+        self._input = UpdateWithStartStartWorkflowInput(
+            workflow=cast("str", workflow) if definition is None else definition.name,
+            args=arguments(arg, args),
+            id=id,
+            task_queue=task_queue,
+            execution_timeout=execution_timeout,
+            run_timeout=run_timeout,
+            task_timeout=task_timeout,
+            id_reuse_policy=id_reuse_policy,
+            id_conflict_policy=id_conflict_policy,
+            retry_policy=retry_policy,
+            cron_schedule=cron_schedule,
+            memo=memo,
+            search_attributes=search_attributes,
+            start_delay=start_delay,
+            headers={},
+            static_summary=static_summary,
+            static_details=static_details,
+            ret_type=result_type or (None if definition is None else definition.signature.return_hint),
+            priority=priority,
+            versioning_override=versioning_override,
+            definition=definition,
+        )
         self._is_used = False
         self._handle: WorkflowHandle[S, R] | BaseException | None = None
         self._is_known = asyncio.Event()
@@ -108,77 +121,85 @@ class WithStartWorkflowOperation(Generic[S, R]):
         assert self._handle is not None
         return self._handle
 
-    def use(self, client: Client) -> tuple[StartRequest, Any]:
+    def use(self) -> UpdateWithStartStartWorkflowInput:
         """What is to be started; RuntimeError the second time. For the client's own modules."""
         if self._is_used:
             raise RuntimeError("WithStartWorkflowOperation cannot be reused")
         self._is_used = True
-        return start_request(client, self._workflow, self._args, **self._options)
+        return self._input
 
     def settle(self, handle: WorkflowHandle[S, R] | BaseException) -> None:
-        """What `workflow_handle` is to tell; the first time counts. For the client's own modules."""
-        if self._handle is None:
+        """What `workflow_handle` is to tell: the first error, or, whenever it comes, the first handle. For the client's
+        own modules."""
+        if self._handle is None or (isinstance(self._handle, BaseException) and isinstance(handle, WorkflowHandle)):
             self._handle = handle
             self._is_known.set()
 
 
-async def signal_with_start(
-    client: Client, request: StartRequest, name: str, args: Sequence[Any], result_type: Any
-) -> WorkflowHandle[Any, Any]:
+async def signal_with_start(client: Client, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
     """The handle of the workflow that has the signal: started for it, or running already."""
+    request = start_request(client, input)
     if request.conflict_policy is IdConflictPolicy.UNSPECIFIED:
         request = msgspec.structs.replace(request, conflict_policy=IdConflictPolicy.USE_EXISTING)
-    signal = Signal(
-        name=name,
-        input=client.data_converter.to_payloads(args),
+    converter = for_workflow(client, input.id)
+    message = Signal(
+        name=input.start_signal or "",
+        input=converter.to_payloads(input.start_signal_args),
+        header=request.header,
         identity=client.identity,
         request_id=client.database.store.new_id(),
     )
-    run_id = await _start_or_send(client, request, signal)
-    return client.started_handle(request.workflow_id, run_id, result_type, first_execution_run_id=None)
+
+    async def started() -> str:
+        what = f"signal {input.start_signal!r} of workflow {input.id!r}"
+        signal = await stored(converter, message, what, headers=encodes_headers(client))
+        return await _start_or_send(client, await stored_start(client, request), signal)
+
+    run_id = await within(started(), input.rpc_timeout, start_of(input.id))
+    return client.started_handle(input.id, run_id, input.ret_type, first_execution_run_id=None)
 
 
-async def update_with_start(
-    client: Client,
-    operation: WithStartWorkflowOperation[Any, Any],
-    update: Prepared,
-    stage: WorkflowUpdateStage,
-    timeout: timedelta | None,
-) -> WorkflowUpdateHandle[Any]:
-    """The update's handle, when that has come so far; ``operation`` learns of the workflow's."""
-    request, result_type = operation.use(client)
+async def update_with_start(client: Client, input: StartWorkflowUpdateWithStartInput) -> WorkflowUpdateHandle[Any]:
+    """The update's handle, when that has come so far; ``_on_start`` learns of the workflow's."""
+    start = input.start_workflow_input
+    on_start = input._on_start  # pyright: ignore[reportPrivateUsage]
+    request = start_request(client, start)
+    prepared = updates.prepare(client, start.id, input.update_workflow_input)
+
+    async def sent() -> WorkflowUpdateHandle[Any]:
+        update = await updates.stored_update(client, start.id, prepared)
+        try:
+            run_id = await _start_or_send(client, await stored_start(client, request), Update(request=update.request))
+        except WorkflowAlreadyStartedError as error:
+            known = error.run_id and await updates.find(client, start.id, error.run_id, update)
+            if not known:
+                raise
+            on_start(client.get_workflow_handle(start.id, run_id=error.run_id))
+            return known
+        on_start(client.started_handle(start.id, run_id, start.ret_type, first_execution_run_id=run_id))
+        found = await updates.answered(client, start.id, run_id, update)
+        if found is None:
+            raise already_completed(start.id)
+        return found
 
     async def updated() -> WorkflowUpdateHandle[Any]:
         try:
-            try:
-                run_id = await _start_or_send(client, request, Update(request=update.request))
-            except WorkflowAlreadyStartedError as error:
-                known = error.run_id and await updates.find(client, request.workflow_id, error.run_id, update)
-                if not known:
-                    raise
-                operation.settle(client.get_workflow_handle(request.workflow_id, run_id=error.run_id))
-                return known
-            handle = client.started_handle(request.workflow_id, run_id, result_type, first_execution_run_id=run_id)
-            operation.settle(handle)
-            found = await updates.answered(client, request.workflow_id, run_id, update)
-            if found is None:
-                raise already_completed(request.workflow_id)
-            return found
+            return await sent()
         except BaseException as error:
-            operation.settle(error)
+            input._on_start_error(error)  # pyright: ignore[reportPrivateUsage]
             raise
 
-    return await updates.until(stage, updated(), timeout)
+    return await updates.until(input.update_workflow_input.wait_for_stage, updated(), input.rpc_timeout)
 
 
 async def _start_or_send(client: Client, request: StartRequest, message: Signal | Update) -> str:
     """The run that has the message. One that closes before it can be told is started anew, if the policies let it."""
     while True:
-        outcome = await client.begin(_with(request, message, client.database.store.now_us()))
+        outcome = await begin(client, _with(request, message, client.database.store.now_us()))
         if not outcome.existing:
             return outcome.run_id
         try:
-            return await client.get_workflow_handle(request.workflow_id, run_id=outcome.run_id).send(message)
+            return await send(client, request.workflow_id, outcome.run_id, message)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -97,11 +97,14 @@ def given_search_attributes(
     attributes: TypedSearchAttributes | SearchAttributes | None, stack_level: int
 ) -> dict[str, Payload]:
     """What a caller gives, encoded; the untyped form with a DeprecationWarning at so many frames above."""
-    if attributes is None:
-        return {}
-    if not isinstance(attributes, TypedSearchAttributes) and attributes:
+    warn_of_untyped(attributes, stack_level + 1)
+    return {} if attributes is None else encode_search_attributes(attributes)
+
+
+def warn_of_untyped(attributes: TypedSearchAttributes | SearchAttributes | None, stack_level: int) -> None:
+    """A DeprecationWarning for the untyped form, at so many frames above the caller of this."""
+    if attributes and not isinstance(attributes, TypedSearchAttributes):
         warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=stack_level + 1)
-    return encode_search_attributes(attributes)
 
 
 def _payload(json_value: Any, kind: str) -> Payload:

@@ -302,7 +302,7 @@ def _memo_changed(s: State, e: WorkflowPropertiesModified) -> None:
 def memo_after(memo: dict[str, Payload], upserted: dict[str, Payload]) -> dict[str, Payload]:
     """A memo after an upsert: a null takes the value away."""
     after = memo | upserted
-    return {name: value for name, value in after.items() if not (name in upserted and _is_null(value))}
+    return {name: value for name, value in after.items() if not (name in upserted and is_null(value))}
 
 
 def attributes_after(attributes: dict[str, Payload], upserted: dict[str, Payload]) -> dict[str, Payload]:
@@ -310,7 +310,8 @@ def attributes_after(attributes: dict[str, Payload], upserted: dict[str, Payload
     return {name: value for name, value in memo_after(attributes, upserted).items() if value.data != b"[]"}
 
 
-def _is_null(value: Payload) -> bool:
+def is_null(value: Payload) -> bool:
+    """Does it take a value away, as an upsert?"""
     return value.metadata.get("encoding") == b"binary/null"
 
 

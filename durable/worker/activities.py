@@ -11,6 +11,7 @@ from typing import TypeVar, TypeVarTuple
 
 from durable.activity import ActivityCancellationDetails, Flag
 from durable.client import Client
+from durable.common import HeaderCodecBehavior
 from durable.converter import DataConverter
 from durable.history import attempts
 from durable.history.database import Database
@@ -27,6 +28,7 @@ from durable.history.transition import (
     Retry,
 )
 from durable.worker.attempt import Attempt, Key
+from durable.worker.contexts import wants_contexts
 from durable.worker.processes import Processes, has_threads
 from durable.worker.rate import Rate
 from durable.worker.registry import Registry
@@ -74,6 +76,8 @@ class Activities:
         self.client = client
         self.database: Database = client.database
         self.converter: DataConverter = client.data_converter
+        self.wants_contexts = wants_contexts(client.data_converter)
+        self.encodes_headers = client.config()["header_codec_behavior"] is HeaderCodecBehavior.CODEC
         self.namespace = client.namespace
         self.identity = identity
         self.shutdown = Flag()
@@ -256,9 +260,15 @@ class Activities:
                 "its code may still be at work here",
                 *(attempt.task.spec.activity_type, attempt.task.spec.workflow_id, LAST_WORDS),
             )
-        # What is released before the store has heard of its end goes on without the details of its last heartbeat.
-        await _within(LAST_WORDS, self._reported)
+        await self.told_all()
         self._close()
+
+    async def told_all(self) -> None:
+        """Wait until the store has heard of all that ended, but not for long.
+
+        What is released before goes on without the details of its last heartbeat.
+        """
+        await _within(LAST_WORDS, self._reported)
 
     async def _all_over(self, within: float) -> None:
         """Wait until no attempt is under way, but no longer than that."""

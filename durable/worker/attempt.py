@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from durable.activity import ActivityCancellationDetails, CompleteAsyncError, Fl
 from durable.client.description import moment
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
+from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
 from durable.history.local_activities import is_local
@@ -29,8 +30,11 @@ from durable.history.transition import (
     Refused,
     Retry,
 )
+from durable.history.values import Failure, Payload
 from durable.metrics import MetricMeter
 from durable.worker.attempt_thread import AttemptThread
+from durable.worker.contexts import of_task
+from durable.worker.encoding import CodecError, through_codec
 from durable.worker.processes import AttemptProcess
 from durable.worker.registry import RegisteredActivity
 
@@ -46,6 +50,7 @@ ATTEMPT = "durable activity "
 """So begin the names of the tasks that run attempts."""
 
 Key = tuple[str, int]
+T = TypeVar("T")
 
 
 class Attempt(ActivityContext):
@@ -55,7 +60,18 @@ class Attempt(ActivityContext):
         self.task = task
         self.key: Key = (task.run_id, task.scheduled_event_id)
         self.converter = activities.converter
-        self.payload_converter = activities.converter.payload_converter
+        if activities.wants_contexts:
+            self.converter = activities.converter.with_context(of_task(activities.namespace, task))
+        self.payload_converter = self.converter.payload_converter
+        self.spec = task.spec
+        """What is asked for, as the code reads it."""
+        self.heartbeat_details = task.progress.heartbeat_details
+        """Those that the attempts before have left, as the code reads them."""
+        self._is_plain = activities.converter.is_plain
+        self._reading = False
+        self._ended = False
+        self._beat_next: list[Payload] | None = None
+        self._beats: asyncio.Task[None] | None = None
         self.is_sync = found is not None and not found.definition.is_async
         self._activities = activities
         self._found = found
@@ -78,7 +94,7 @@ class Attempt(ActivityContext):
 
     def info(self) -> Info:
         if self._info is None:
-            self._info = _info(self._activities, self.task)
+            self._info = _info(self._activities, self)
         return self._info
 
     @property
@@ -127,6 +143,11 @@ class Attempt(ActivityContext):
         self._watch_deadline()
 
     def cancel(self, details: ActivityCancellationDetails) -> None:
+        if self._ended:  # what it came to is being encoded, which is cut short when nobody waits for it any more
+            if self._work is not None and (details.timed_out or details.worker_shutdown or details.not_found):
+                self._details = details
+                self._work.cancel()
+            return
         if self._cancelled.is_set():
             return
         self._details = details
@@ -135,7 +156,7 @@ class Attempt(ActivityContext):
             self._thread.cancel()
         elif self._process is not None:
             self._process.cancel()
-        elif self._work is not None and not self.is_sync:
+        elif self._work is not None and (self._reading or not self.is_sync):
             self._work.cancel("Activity cancelled")
 
     def disown(self) -> None:
@@ -145,44 +166,78 @@ class Attempt(ActivityContext):
     def _never_ran(self, work: asyncio.Task[None]) -> None:
         """A task cancelled before its first step runs none of its code: the attempt is over all the same."""
         if work.cancelled():
-            self._over(self._ended_by(asyncio.CancelledError()))
+            self._over(self._cut_short(asyncio.CancelledError()))
 
     async def _run(self) -> None:
         current_activity.set(self)
         what: ActivityOutcome | Retry | Detach | None = None
         try:
-            what = self._completed(await self._call())
-        except CompleteAsyncError:
-            what = attempts.detached(self.task, self._activities.database.store.now_us())
+            try:
+                result = await self._call()
+                payloads = self.converter.to_payloads([result])
+                if not self._is_plain:
+                    await self._end()
+                    payloads = await self._stored(payloads)
+                what = attempts.completed(self.task, payloads, self._activities.identity)
+            except CompleteAsyncError:
+                if not self._is_plain:
+                    await self._end()
+                what = attempts.detached(self.task, self._activities.database.store.now_us())
+            except asyncio.CancelledError as error:
+                what = self._cut_short(error) if self._ended else await self._ended_by(error)
+            except Exception as error:
+                what = await self._ended_by(error)
         except asyncio.CancelledError as error:
-            what = self._ended_by(error)
-        except Exception as error:
-            what = self._ended_by(error)
+            what = self._cut_short(error)
         finally:
             self._over(what)
 
     async def _call(self) -> Any:
         if self.task.unreadable:
             raise ApplicationError(self.task.unreadable, type="CorruptHistory")
+        if not self._is_plain:
+            await self._read()
         if self._found is None:
             raise ApplicationError(self._activities.missing(self.task.spec.activity_type), type="NotFoundError")
         definition = self._found.definition
-        args, kwargs = definition.arguments(self.converter, self.task.spec.input)
+        args, kwargs = definition.arguments(self.converter, self.spec.input)
         if definition.is_async:
             return await self._found.fn(*args, **kwargs)
         if self._activities.processes is not None:
             self._process = AttemptProcess(self._activities, self._activities.processes)
-            return await self._process.run(self._found.reference, args, kwargs, self.info(), self._beat)
+            context = of_task(self._activities.namespace, self.task)
+            return await self._process.run(
+                self._found.reference, args, kwargs, self.info(), self._beat, self.converter, context
+            )
         thread = self._thread = AttemptThread(raises=not definition.no_thread_cancel_exception)
         call = self._found.fn
         return await self._activities.run_in_pool(
             contextvars.copy_context().run, lambda: thread.run(lambda: _to_its_end(call, args, kwargs))
         )
 
-    def _completed(self, result: Any) -> ActivityOutcome:
-        return attempts.completed(self.task, self.converter.to_payloads([result]), self._activities.identity)
+    async def _ended_by(self, error: BaseException) -> ActivityOutcome | Retry | None:
+        if not self._is_plain:
+            await self._end()
+        what = self._judged(error)
+        if isinstance(what, list):
+            try:
+                details = what if self._is_plain or not what else await self._stored(what)
+                return attempts.canceled(self.task, details, self._activities.identity)
+            except ApplicationError as failed:
+                error, what = failed, self.converter.to_failure(failed)
+        if isinstance(what, Failure):
+            return self._failed(error, what, what if self._is_plain else await self._stored_failure(what))
+        return what
 
-    def _ended_by(self, error: BaseException) -> ActivityOutcome | Retry | None:
+    def _cut_short(self, error: asyncio.CancelledError) -> ActivityOutcome | Retry | None:
+        """Cancelled before its code began, or while the codec was at work on what it came to."""
+        what = self._judged(error)
+        if isinstance(what, list):
+            return attempts.canceled(self.task, [], self._activities.identity)
+        return self._failed(error, what, what) if isinstance(what, Failure) else what
+
+    def _judged(self, error: BaseException) -> ActivityOutcome | Retry | list[Payload] | Failure | None:
+        """What an error means for the attempt: its failure; or the details with which it was cancelled, as a list."""
         details = self._details
         now_us = self._activities.database.store.now_us()
         cancelled = isinstance(error, asyncio.CancelledError | CancelledError)
@@ -193,17 +248,21 @@ class Attempt(ActivityContext):
                 return attempts.handed_back(self.task, now_us)
             if details.worker_shutdown:  # it has begun, and may begin only once
                 error = ApplicationError("the worker stopped while the activity ran", type="WorkerShutdown")
+                failure = self._words_of_ours(error)
+                return self._failed(error, failure, failure)
             elif details.cancel_requested:
-                payloads = self.converter.to_payloads(error.details) if isinstance(error, CancelledError) else []
-                return attempts.canceled(self.task, payloads, self._activities.identity)
+                return self.converter.to_payloads(error.details) if isinstance(error, CancelledError) else []
             elif details.paused or details.reset:
-                return attempts.interrupted(self.task, self.converter.to_failure(_interruption(details)), now_us)
+                return attempts.interrupted(self.task, self._words_of_ours(_interruption(details)), now_us)
             else:
                 return None
         if isinstance(error, asyncio.CancelledError) and self._work is not None and self._work.cancelling():
             return None  # the program is going down: the attempt is not over, another worker takes it
-        failure = self.converter.to_failure(error)
-        what = attempts.failed(self.task, failure, self._activities.identity, now_us)
+        return self.converter.to_failure(error)
+
+    def _failed(self, error: BaseException, failure: Failure, stored: Failure) -> ActivityOutcome | Retry:
+        now_us = self._activities.database.store.now_us()
+        what = attempts.failed(self.task, stored, self._activities.identity, now_us)
         level = logging.DEBUG if _is_benign(error) else logging.WARNING
         logger.log(
             level,
@@ -217,11 +276,53 @@ class Attempt(ActivityContext):
         )
         return what
 
+    # -- its codec
+
+    async def _read(self) -> None:
+        """Decode what the code is to see. Raises as `_through`."""
+        self._reading = True
+        try:
+            self.spec = await self._through(self.spec, reads=True)
+            self.heartbeat_details = await self._through(self.heartbeat_details, reads=True)
+        finally:
+            self._reading = False
+
+    async def _end(self) -> None:
+        """The code has ended; the details of its last heartbeat are kept before anything is told of it."""
+        self._ended = True
+        if self._beats is not None:
+            await asyncio.wait([self._beats])
+
+    async def _stored(self, payloads: list[Payload]) -> list[Payload]:
+        return await self._through(payloads, reads=False)
+
+    async def _stored_failure(self, failure: Failure) -> Failure:
+        """What can't be encoded is not told: that it can't be is."""
+        try:
+            return await self._through(failure, reads=False)
+        except ApplicationError as error:
+            return self._words_of_ours(error)
+
+    def _words_of_ours(self, error: ApplicationError) -> Failure:
+        """The failure of an error in which nothing is of the user's, and nothing is for the codec."""
+        return (self.converter if self._is_plain else DataConverter.default).to_failure(error)
+
+    async def _through(self, value: T, *, reads: bool) -> T:
+        """Raises what the codec raises as an `ApplicationError`, so that the attempt fails and is tried again."""
+        try:
+            return await through_codec(self.converter, value, reads=reads, headers=self._activities.encodes_headers)
+        except CodecError as error:
+            if isinstance(error.__cause__, ApplicationError):
+                raise error.__cause__ from None
+            raise ApplicationError(str(error), type=type(error.__cause__).__name__) from error.__cause__
+
     def _over(self, what: ActivityOutcome | Retry | Detach | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         if self._beat_due is not None:
             self._beat_due.cancel()
+        if self._beats is not None:
+            self._beats.cancel()
         self._activities.over(self, what if self._owned else None)
 
     def _watch_deadline(self) -> None:
@@ -267,7 +368,27 @@ class Attempt(ActivityContext):
             self._heartbeat_error = error
         self.cancel(ActivityCancellationDetails())
 
-    def _beat(self, payloads: list[Any]) -> None:
+    def _beat(self, payloads: list[Payload]) -> None:
+        if self._is_plain:
+            self._progressed(payloads)
+            return
+        self._beat_next = payloads
+        if self._beats is None:
+            self._beats = self._loop.create_task(self._encode_beats())
+
+    async def _encode_beats(self) -> None:
+        """One after the other; while one is being encoded, only the latest of those that come waits."""
+        try:
+            while (payloads := self._beat_next) is not None:
+                self._beat_next = None
+                self._progressed(await self._stored(payloads))
+        except ApplicationError as error:
+            self._beat_next = None
+            self._heartbeat_failed(error)
+        finally:
+            self._beats = None
+
+    def _progressed(self, payloads: list[Payload]) -> None:
         """Keep the details; send them now, or when the interval since the last ones is over."""
         progress = msgspec.structs.replace(self.task.progress, heartbeat_details=payloads)
         self.task = msgspec.structs.replace(self.task, progress=progress)
@@ -334,15 +455,15 @@ def _duration(us: int) -> timedelta | None:
     return timedelta(microseconds=us) if us else None
 
 
-def _info(activities: Activities, task: ActivityTask) -> Info:
-    spec = task.spec
+def _info(activities: Activities, attempt: Attempt) -> Info:
+    task, spec = attempt.task, attempt.spec
     standalone = is_standalone(spec.workflow_type)
     return Info(
         activity_id=spec.activity_id,
         activity_type=spec.activity_type,
         attempt=task.attempt,
         current_attempt_scheduled_time=moment(task.due_us),
-        heartbeat_details=activities.converter.from_payloads(task.progress.heartbeat_details),
+        heartbeat_details=attempt.converter.from_payloads(attempt.heartbeat_details),
         heartbeat_timeout=_duration(spec.heartbeat_timeout_us),
         is_local=is_local(task.scheduled_event_id),
         namespace=activities.namespace,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from durable.client import Client
+from durable.client.termination import end
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import codec
 from durable.history.beginning import StartRequest
@@ -171,9 +172,8 @@ class Errands:
         first_run_id = errand.run_id or await self._started_by(errand)
         if not first_run_id:
             return
-        child = self._client.get_workflow_handle(errand.workflow_id, first_execution_run_id=first_run_id)
         try:
-            await child.terminate(reason=BY_PARENT)
+            await end(self._client, errand.workflow_id, None, first_run_id, BY_PARENT)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:  # it is over already
                 raise

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from durable.activity import ActivityCancellationDetails, Flag, Info
 from durable.context import ActivityContext, current_activity
-from durable.converter import ConversionError, DataConverter, FailureConverter, PayloadConverter
+from durable.converter import (
+    ConversionError,
+    DataConverter,
+    FailureConverter,
+    PayloadConverter,
+    SerializationContext,
+)
 from durable.history.values import Failure
 from durable.worker.shared_state import SharedHeartbeatSender
 
@@ -32,6 +38,7 @@ class Errand:
     info: Info
     payload_converter_class: type[PayloadConverter]
     failure_converter_class: type[FailureConverter]
+    context: SerializationContext
     sender: SharedHeartbeatSender
     cancelled: threading.Event
     worker_shutdown: threading.Event
@@ -95,7 +102,8 @@ class _SharedFlag(Flag):
 
 class _Context(ActivityContext):
     def __init__(self, errand: Errand) -> None:
-        self.converter = _converter(errand.payload_converter_class, errand.failure_converter_class)
+        converter = _converter(errand.payload_converter_class, errand.failure_converter_class)
+        self.converter = converter.with_context(errand.context)
         self.payload_converter = self.converter.payload_converter
         self.heartbeat_error: ConversionError | None = None
         self._info = errand.info

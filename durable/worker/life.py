@@ -31,6 +31,7 @@ from durable.history.transition import (
 )
 from durable.history.values import IdConflictPolicy
 from durable.worker.activities import Activities
+from durable.worker.encoding import Conversion, Encoding
 from durable.worker.errands import Errands
 from durable.worker.leases import Lease
 from durable.worker.patches import PatchActivationInput
@@ -102,7 +103,9 @@ class Life:
             database.store.now_us,
             database.store.new_id,
         )
-        self._stepper: Stepper[Job, Stepped] = Stepper(host, stepping.step, stepping.stuck, settings.deadlock_timeout)
+        self._stepper: Stepper[Job, Stepped | Conversion] = Stepper(
+            host, stepping.step, stepping.stuck, settings.deadlock_timeout
+        )
         self._activities = Activities(
             client,
             registry,
@@ -124,6 +127,7 @@ class Life:
             registry,
             stepping,
             self._stepper,
+            Encoding(client.data_converter, client.config()["header_codec_behavior"]),
             self._activities,
             worker_id=self.worker_id,
             cached_max=settings.max_cached_workflows,
@@ -201,6 +205,8 @@ class Life:
                     await self._activities.stop(self._settings.graceful_shutdown_timeout)
                 await self._errands.stop()
                 await self._runs.stop()
+                if not self._dead:
+                    await self._activities.told_all()
                 tasks.cancel_scope.cancel()
         finally:
             self._accepting = False

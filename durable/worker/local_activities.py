@@ -211,6 +211,10 @@ class LocalActivities:
 
     # -- what became of them
 
+    def pending(self, seq: int) -> LocalActivityFuture | None:
+        """What waits for the outcome of this one."""
+        return self._pending.get(seq)
+
     def heard(self, outcomes: Sequence[ActivityOutcome], now_us: int) -> list[LocalOutcome]:
         """Outcomes that have just come in, as markers will say them; without those that the code does not await."""
         told: list[LocalOutcome] = []
@@ -237,7 +241,7 @@ def settle(future: LocalActivityFuture, outcome: LocalOutcome) -> None:
     else:
         if isinstance(failure.info, CanceledFailureInfo):  # so do Temporal's SDKs write it
             failure = _failure(future, "Activity cancelled", failure, RetryState.CANCEL_REQUESTED)
-        future.fail(future.run.converter.from_failure(failure))
+        future.fail(future.run.converter_of(future).from_failure(failure))
 
 
 def _told(future: LocalActivityFuture, told: ActivityOutcome, now_us: int) -> LocalOutcome:

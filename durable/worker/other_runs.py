@@ -113,7 +113,7 @@ class OtherRuns:
 
         async def outcome() -> Any:
             handle.stepped = True
-            return self._run.converted(await child, call.result_type)
+            return self._run.converted(await child, call.result_type, child.converter)
 
         handle = PendingChildHandle(outcome(), loop=self._run.loop, name=f"child-{call.workflow_id}")
         handle.child = child

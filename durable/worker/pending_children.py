@@ -28,6 +28,7 @@ from durable.workflow.child_handles import ChildWorkflowCancellationType, ChildW
 
 if TYPE_CHECKING:
     from durable.context import ChildCall
+    from durable.converter import DataConverter
     from durable.worker.replay import Run
 
 ChildOutcome = (
@@ -52,6 +53,10 @@ class ChildFuture(WorkflowFuture[list[Payload]]):
     first_run_id = ""
     cancel_asked = False
 
+    @property
+    def converter(self) -> DataConverter:
+        return self.run.workflow_converter(self.call.workflow_id)
+
     def cancel(self, msg: Any | None = None) -> bool:
         if self.done():
             return False
@@ -72,7 +77,7 @@ class ChildFuture(WorkflowFuture[list[Payload]]):
     def give_up(self) -> None:
         """It was cancelled, and nothing more is waited for."""
         cause = Failure(message="Cancelled", source="durable", info=CanceledFailureInfo())
-        self.fail(self.run.converter.from_failure(self.failure("Child Workflow execution canceled", cause)))
+        self.fail(self.converter.from_failure(self.failure("Child Workflow execution canceled", cause)))
 
     def fail(self, error: BaseException) -> None:
         for future in (self.began, self):
@@ -109,7 +114,7 @@ class ChildFuture(WorkflowFuture[list[Payload]]):
             case ChildWorkflowExecutionTerminated():
                 cause = Failure(message="Workflow terminated", source="durable", info=TerminatedFailureInfo())
         failure = self.failure("Child Workflow execution failed", cause, state)
-        self.fail(self.run.converter.from_failure(failure))
+        self.fail(self.converter.from_failure(failure))
 
     def failure(self, message: str, cause: Failure, state: RetryState = RetryState.UNSPECIFIED) -> Failure:
         """What the parent sees: Temporal's ChildWorkflowError around the child's own."""

@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from durable.activity import Flag, Info
-from durable.converter import ConversionError
+from durable.converter import ConversionError, DataConverter, SerializationContext
 from durable.history.values import Payload
 from durable.worker import in_process
 from durable.worker.registry import RegisteredActivity
@@ -95,8 +95,10 @@ class AttemptProcess:
         kwargs: dict[str, Any],
         info: Info,
         beat: Callable[[list[Payload]], None],
+        converter: DataConverter,
+        context: SerializationContext,
     ) -> Any:
-        """Its result. ``beat`` is called, on the loop, with the payloads of each heartbeat."""
+        """Its result. ``beat`` is called, on the loop, with the payloads of each heartbeat. The codec stays here."""
         loop = asyncio.get_running_loop()
 
         def heartbeat(*payloads: Payload) -> None:
@@ -114,7 +116,6 @@ class AttemptProcess:
         if self._cancelled:
             _set_soon(event)
         sender = await shared_state.register_heartbeater(info.task_token, heartbeat)
-        converter = self._activities.converter
         try:
             errand = in_process.Errand(
                 activity=activity,
@@ -123,6 +124,7 @@ class AttemptProcess:
                 info=info,
                 payload_converter_class=converter.payload_converter_class,
                 failure_converter_class=converter.failure_converter_class,
+                context=context,
                 sender=sender,
                 cancelled=event,
                 worker_shutdown=shutdown,

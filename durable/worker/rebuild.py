@@ -46,16 +46,17 @@ def rebuild(
     environment: Environment,
     *,
     exact: bool = False,
+    state: State | None = None,
 ) -> Rebuilt:
-    """Replay a history. Raises `NondeterminismError` when the code no longer does what it did.
+    """Replay a history, as its code reads it. Raises `NondeterminismError` when the code no longer does what it did.
 
-    ``exact`` is that of `match`.
+    ``exact`` is that of `match`. ``state`` is that of the history as it is stored, if it is stored in another way.
     """
     try:
-        return _replay(definition, run_id, events, environment, exact=exact, trace=False)
+        return _replay(definition, run_id, events, environment, state, exact=exact, trace=False)
     except NondeterminismError as error:
         # Once more, now noting source lines, which costs too much to do always.
-        _replay(definition, run_id, events, environment, exact=exact, trace=True).run.evict()
+        _replay(definition, run_id, events, environment, state, exact=exact, trace=True).run.evict()
         raise error from None  # the same code has done something else each time
 
 
@@ -162,6 +163,7 @@ def _replay(
     run_id: str,
     events: Sequence[HistoryEvent],
     environment: Environment,
+    state: State | None,
     *,
     exact: bool,
     trace: bool,
@@ -177,7 +179,7 @@ def _replay(
         run.evict()
         raise
     run.replaying = False
-    return Rebuilt(run, fold(State(), events), unread)
+    return Rebuilt(run, fold(State(), events) if state is None else state, unread)
 
 
 def _answers(events: Sequence[HistoryEvent], at: int) -> list[CommandEvent]:

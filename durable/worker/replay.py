@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from durable.activity import ActivityCancellationType
 from durable.context import ActivityCall, ChildCall, WorkflowContext, stepping
-from durable.converter import DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.converter.search_attributes import decode_search_attributes, decode_typed_search_attributes
 from durable.exceptions import ActivityError, CancelledError, FailureError, RetryState, is_cancelled_exception
 from durable.history import growth
@@ -60,9 +60,17 @@ from durable.history.messages import ActivityOutcome, Query, QueryAnswer
 from durable.history.state import attributes_after, memo_after
 from durable.history.values import Failure, Payload, UpdateRequest, UserMetadata, WorkflowExecution
 from durable.worker import introspection
+from durable.worker.contexts import Contexts, wants_contexts
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
-from durable.worker.local_activities import BackOff, LocalActivities, LocalOutcome, marker_of, settle
+from durable.worker.local_activities import (
+    BackOff,
+    LocalActivities,
+    LocalActivityFuture,
+    LocalOutcome,
+    marker_of,
+    settle,
+)
 from durable.worker.loop import WorkflowBeingEvicted, WorkflowLoop, WorkflowTimerHandle
 from durable.worker.match import Asked
 from durable.worker.messages import Handlers
@@ -159,7 +167,11 @@ class Run(WorkflowContext):
     ) -> None:
         self.definition = definition
         self.run_id = run_id
+        self.contexts = Contexts.of(environment.namespace, started)
         self.converter = environment.converter
+        self._wants_contexts = wants_contexts(environment.converter)
+        if self._wants_contexts:
+            self.converter = environment.converter.with_context(self.contexts.own)
         self.evicting = False
         self.replaying = False
         self.log_lines: list[LogLine] = []
@@ -327,6 +339,15 @@ class Run(WorkflowContext):
         with stepping(self):
             self.loop.close_quietly()
 
+    def context_of_activity(self, key: int) -> ActivitySerializationContext | None:
+        """That of an activity by the id of its scheduled event, or the key of its local task; None: it is not waited
+        for."""
+        future = self.local.pending(-key) if is_local(key) else self._activities.get(key)
+        if future is None:
+            return None
+        call = future.call
+        return self.contexts.activity(future.activity_id, call.activity_type, call.task_queue, local=is_local(key))
+
     def waits_at(self) -> str:
         """The source line where the workflow function waits; "" when it does not."""
         coroutine: Any = self._main.get_coro() if self._main is not None and not self._main.done() else None
@@ -369,6 +390,25 @@ class Run(WorkflowContext):
                 continue_as_new_suggested=lambda: self._moment.is_continue_as_new_suggested,
             )
         return self._info
+
+    def activity_converter(
+        self, activity_type: str, activity_id: str | None, task_queue: str | None, *, local: bool = False
+    ) -> DataConverter:
+        if not self._wants_contexts:
+            return self.converter
+        id = activity_id or str(self._activity_count + 1)
+        return self._environment.converter.with_context(
+            self.contexts.activity(id, activity_type, task_queue, local=local)
+        )
+
+    def workflow_converter(self, workflow_id: str) -> DataConverter:
+        if not self._wants_contexts:
+            return self.converter
+        return self._environment.converter.with_context(self.contexts.workflow(workflow_id))
+
+    def converter_of(self, future: ActivityFuture) -> DataConverter:
+        call, local = future.call, isinstance(future, LocalActivityFuture)
+        return self.activity_converter(call.activity_type, future.activity_id, call.task_queue, local=local)
 
     def memo(self) -> Mapping[str, Payload]:
         return self._memo
@@ -475,7 +515,7 @@ class Run(WorkflowContext):
 
         async def outcome() -> Any:
             handle.stepped = True
-            return self._decoded(await future, call)
+            return self._decoded(await future, future)
 
         handle = PendingActivityHandle(outcome(), loop=self.loop, name=f"activity-{future.activity_id}")
         handle.activity = future
@@ -490,7 +530,7 @@ class Run(WorkflowContext):
             handle.stepped = True
             while True:
                 try:
-                    return self._decoded(await handle.activity, call)
+                    return self._decoded(await handle.activity, handle.activity)
                 except BackOff as again:
                     await asyncio.sleep(again.backoff_us / 1_000_000)
                     handle.activity = self.local.schedule(call, self.loop)
@@ -623,16 +663,16 @@ class Run(WorkflowContext):
         return self._activity_count
 
     async def _result(self, future: ActivityFuture) -> Any:
-        return self._decoded(await future, future.call)
+        return self._decoded(await future, future)
 
-    def _decoded(self, result: list[Payload], call: ActivityCall) -> Any:
-        return self.converted(result, call.result_type)
+    def _decoded(self, result: list[Payload], future: ActivityFuture) -> Any:
+        return self.converted(result, future.call.result_type, self.converter_of(future))
 
-    def converted(self, result: list[Payload], hint: Any) -> Any:
+    def converted(self, result: list[Payload], hint: Any, converter: DataConverter) -> Any:
         """The value of a result."""
         if not result:
             return None
-        return self.converter.from_payloads(result, None if hint is None else [hint])[0]
+        return converter.from_payloads(result, None if hint is None else [hint])[0]
 
     def before_cancel(self) -> None:
         """Whoever may only look cancels nothing: no replay would repeat it."""
@@ -796,7 +836,7 @@ class Run(WorkflowContext):
         elif isinstance(event, ActivityTaskCanceled) and not future.temporal_style:
             future.cancel_now()
         else:
-            future.fail(self.converter.from_failure(activity_failure(future, event)))
+            future.fail(self.converter_of(future).from_failure(activity_failure(future, event)))
 
 
 JOBS: dict[type[HistoryEvent], Callable[[Run, Any], None]] = {

@@ -17,6 +17,7 @@ from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.history.host import Host, Machine
 from durable.history.state import State, fold
 from durable.runtime import Runtime
+from durable.worker.encoding import CodecError, read_history
 from durable.worker.lines import where_raised
 from durable.worker.plugins import Applied, Plugin, run_replayer
 from durable.worker.rebuild import rebuild
@@ -77,7 +78,8 @@ class Replayer:
 
     A difference is a `workflow.NondeterminismError`; anything else that keeps a history from being replayed (an unknown
     workflow, an unreadable event, code that does not yield within ten seconds) is a `RuntimeError`. ``debug_mode`` lets
-    code take its time. ``exact`` compares arguments, durations and results too: for code that has not changed since.
+    code take its time. Payloads are read with ``data_converter``, its codec too; a codec that wants to know contexts
+    is told this ``namespace``. ``exact`` compares arguments, durations and results too: for code that has not changed.
     ``plugins`` may change all this, and do something around each replay. What else there is is the caller's, for
     `config`: no history depends on it. ValueError without workflows, and with interceptors.
     """
@@ -195,13 +197,21 @@ class Replayer:
 
         async def results() -> AsyncGenerator[WorkflowReplayResult]:
             async for history in histories:
-                (failure,) = await stepper.run([history.events])
+                failure: Exception | None
+                try:
+                    (failure,) = await stepper.run([await self._read(history.events)])
+                except CodecError as error:
+                    failure = RuntimeError(f"run {history.run_id} of {history.workflow_id!r} can't be read: {error}")
                 yield WorkflowReplayResult(history, failure)
 
         try:
             yield results()
         finally:
             stepper.close()
+
+    async def _read(self, events: Sequence[HistoryEvent]) -> Sequence[HistoryEvent]:
+        headers = self._config.get("header_codec_behavior", HeaderCodecBehavior.NO_CODEC)
+        return await read_history(events, self._environment.converter, self._environment.namespace, headers)
 
     def _failure(self, events: Sequence[HistoryEvent]) -> Exception | None:
         started = events[0] if events else None

@@ -1,4 +1,8 @@
-"""Workflow tasks: find or rebuild runs, step them in batches on the workflow thread, commit, and act on the outcome."""
+"""Workflow tasks: find or rebuild runs, step them in batches on the workflow thread, commit, and act on the outcome.
+
+With a payload codec a step comes in parts (see `step`): what it waits for is converted beside everything else, so that
+one run's codec holds up no other's, and its next part goes into the next batch. The run is busy all the while.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ from durable.history.transition import (
 )
 from durable.history.values import RunStatus
 from durable.worker.activities import Activities
+from durable.worker.encoding import Conversion, Encoding
 from durable.worker.rebuild import Rebuilt
 from durable.worker.registry import Registry
 from durable.worker.step import Job, Stepped, Stepping
@@ -41,6 +46,8 @@ BATCH_MAX = 200
 SHUN_FIRST = 1.0
 SHUN_MAX = 600.0
 PAUSE = 0.5
+LAST_CONVERSIONS = 2.0
+"""Seconds that codecs get to end when their worker stops. What they have not done by then is left in the database."""
 
 
 class _Entry:
@@ -73,7 +80,8 @@ class Runs:
         database: Database,
         registry: Registry,
         stepping: Stepping,
-        stepper: Stepper[Job, Stepped],
+        stepper: Stepper[Job, Stepped | Conversion],
+        encoding: Encoding,
         activities: Activities,
         *,
         worker_id: str,
@@ -88,6 +96,9 @@ class Runs:
         self._registry = registry
         self._stepping = stepping
         self._stepper = stepper
+        self._encoding = encoding
+        self._converting: dict[asyncio.Task[None], _Work] = {}
+        self._stopping = False
         self._activities = activities
         self._worker_id = worker_id
         self._cached_max = cached_max
@@ -198,11 +209,16 @@ class Runs:
                 await self._step_batch()
 
     async def stop(self) -> None:
-        """Wait until everything that is on its way is committed or refused."""
+        """Wait until everything that is on its way is committed or refused; for codecs, not for long."""
+        self._stopping = True
+        for task, work in self._converting.items():
+            self._limit(task, work)
         await self._quiet.wait()
 
     async def evict_all(self) -> None:
         """Let go of all runs in memory. Whoever still waits for a start learns that nobody knows what became of it."""
+        for task in self._converting:
+            task.cancel()
         for answer in [each for each in self._starters if not each.done()]:
             answer.set_exception(UnknownOutcome("the worker that was to begin the run has ended: start it again"))
         for entry in list(self._entries.values()):
@@ -215,13 +231,62 @@ class Runs:
         batch, self._ready = self._ready[:BATCH_MAX], self._ready[BATCH_MAX:]
         for work in batch:
             entry = work.entry
-            work.job.rebuilt = entry.rebuilt
-            work.job.local, entry.local = entry.local, []
+            if work.job.under_way is None:
+                work.job.rebuilt = entry.rebuilt
+                work.job.local, entry.local = entry.local, []
         jobs = [work.job for work in batch] or [Job(run_id="", workflow_type="")]
         jobs[0].discard, self._discarded = self._discarded, []
         results = await self._stepper.run(jobs)
         for work, stepped in zip(batch, results, strict=False):
+            if isinstance(stepped, Conversion):
+                self._convert(work, stepped)
+            else:
+                self._stepped(work, stepped)
+
+    def _convert(self, work: _Work, conversion: Conversion) -> None:
+        task = asyncio.get_running_loop().create_task(self._converted(work, conversion), name="durable payload codec")
+        self._converting[task] = work
+        task.add_done_callback(self._converting.pop)
+        if self._stopping:
+            self._limit(task, work)
+
+    async def _converted(self, work: _Work, conversion: Conversion) -> None:
+        """The codec has done its part, or failed: the step goes on."""
+        job = work.job
+        try:
+            job.converted = await self._encoding.convert(conversion)
+        except Exception as error:
+            job.converted = error
+        if conversion.reads or isinstance(job.converted, Exception):
+            self._ready.append(work)
+            self._wake.set()
+            return
+        stepped = self._stepping.step(job)
+        if isinstance(stepped, Conversion):
+            self._convert(work, stepped)
+        else:
             self._stepped(work, stepped)
+
+    def _limit(self, task: asyncio.Task[None], work: _Work) -> None:
+        asyncio.get_running_loop().call_later(LAST_CONVERSIONS, self._give_up, task, work)
+
+    def _give_up(self, task: asyncio.Task[None], work: _Work) -> None:
+        """Its codec does not end: nothing has happened, and whoever takes the run over finds all of it."""
+        if task.done():
+            return
+        task.cancel()
+        entry = work.entry
+        logger.warning(
+            "the payload codec is not done with what workflow %s (run %s) reads or asks for, while the worker stops: "
+            "the next one does it",
+            entry.workflow_type,
+            entry.run_id,
+        )
+        entry.busy = False
+        self._forget(entry)
+        for incoming in work.job.local:
+            self._send(entry.run_id, incoming)
+        self._landed()
 
     def _stepped(self, work: _Work, stepped: Stepped) -> None:
         """The code has run; now commit what it amounts to."""

@@ -1,9 +1,15 @@
-"""Pure: one step of one run on the workflow thread: rebuild it if need be, read its messages, run its code, answer."""
+"""Pure: one step of one run on the workflow thread: rebuild it if need be, read its messages, run its code, answer.
+
+State and rules work on what is stored. What the code is fed is read through the payload codec before, and what it asks
+for is encoded after: a step is a generator, which hands out a `Conversion` each time, and has nothing to hand out
+without a codec.
+"""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
@@ -11,15 +17,17 @@ from msgspec import Struct, structs
 from durable.converter.failure import message_of, stack_of
 from durable.history import codec, ending, rules, succession
 from durable.history.beginning import StartRequest
-from durable.history.commands import ClosingCommand, Command
+from durable.history.commands import ClosingCommand, Command, ModifyWorkflowProperties
 from durable.history.errors import CorruptHistory, IllegalTransition
-from durable.history.events import WorkflowExecutionStarted, WorkflowTaskStarted, successor_of
-from durable.history.local_activities import NO_REQUESTS
-from durable.history.messages import MessageKind, QueryAnswer
-from durable.history.state import State, fold
+from durable.history.events import HistoryEvent, WorkflowExecutionStarted, WorkflowTaskStarted, successor_of
+from durable.history.local_activities import NO_REQUESTS, LocalRequests
+from durable.history.messages import ActivityOutcome, MessageKind, Query, QueryAnswer
+from durable.history.state import State, fold, is_null
 from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import MESSAGES_PER_RUN, StoredMessage
-from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause
+from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause, UpdateRequest
+from durable.worker.contexts import Contexts
+from durable.worker.encoding import Belonging, CodecError, Conversion, of_history
 from durable.worker.rebuild import Rebuilt, rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment, LogLine, Moment, Run
@@ -39,6 +47,7 @@ class Job(Struct, kw_only=True):
     ``deaths`` are those of its owners since it was stepped last.
     ``discard`` are copies of runs to close before (here, because their code belongs to the workflow thread); a job
     without a ``run_id`` does nothing else.
+    ``under_way`` is its step, once that has handed out a conversion, and ``converted`` what came of it.
     """
 
     run_id: str
@@ -50,6 +59,8 @@ class Job(Struct, kw_only=True):
     start: StartRequest | None = None
     deaths: int = 0
     discard: Sequence[Rebuilt] = ()
+    under_way: Steps | None = None
+    converted: list[Any] | Exception | None = None
 
 
 class WorkersDied(Exception):
@@ -70,6 +81,18 @@ class Stepped(Struct, kw_only=True):
     """The trouble is that of a run that was parked already."""
 
 
+Steps = Generator[Conversion, Any, Stepped]
+
+
+class View(Struct, frozen=True):
+    """What messages became, as the code has it. A question that can't be read is its `CodecError`."""
+
+    events: Sequence[HistoryEvent]
+    updates: Sequence[UpdateRequest]
+    local: Sequence[ActivityOutcome]
+    queries: Sequence[Query | CodecError]
+
+
 class Stepping:
     """Steps jobs for one worker. ``now_us`` is the store's clock."""
 
@@ -82,21 +105,33 @@ class Stepping:
         new_id: Callable[[], str],
     ) -> None:
         self._new_id = new_id
+        self._is_plain = environment.converter.is_plain
         self._registry = registry
         self._environment = environment
         self._worker_id = worker_id
         self._now_us = now_us
 
-    def step(self, job: Job) -> Stepped:
-        """Never raises for what user code, a history or a message is like."""
+    def step(self, job: Job) -> Stepped | Conversion:
+        """The whole step; or with a codec, the next part of it: what is to be converted then, before the one after.
+
+        Never raises for what user code, a history or a message is like. The part after an encoding that has succeeded
+        is the last one, and runs no code of the user's.
+        """
         for copy in job.discard:
             copy.run.evict()
+        job.discard = ()
         if not job.run_id:
             return Stepped(step=None, rebuilt=None, log_lines=[])
+        converted, job.converted = job.converted, None
         try:
-            if job.start is not None:
-                return self._first(job, job.start)
-            return self._next(job)
+            if job.under_way is None:
+                job.under_way = self._first(job, job.start) if job.start is not None else self._next(job)
+            if isinstance(converted, Exception):
+                return job.under_way.throw(converted)
+            return job.under_way.send(converted)
+        except StopIteration as end:
+            stepped: Stepped = end.value
+            return stepped
         except (CorruptHistory, IllegalTransition) as error:
             return Stepped(step=None, rebuilt=None, log_lines=[], trouble=f"run {job.run_id} can't be read: {error}")
         except DeadlockError:
@@ -119,15 +154,19 @@ class Stepping:
                 step=None, rebuilt=None, log_lines=[], trouble=f"run {job.run_id} can't be read: {unreadable}"
             )
 
-    def _first(self, job: Job, start: StartRequest) -> Stepped:
+    def _first(self, job: Job, start: StartRequest) -> Steps:
         received = self._receive(job, State())
         definition = self._registry.workflow(job.workflow_type)
         assert definition is not None  # else the worker would not have taken it
-        started = received.events[0]
+        try:
+            view = yield from self._view(received, None)
+        except CodecError as error:
+            return self._parked(job, received, error, None)
+        started = view.events[0]
         run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        return self._go_on(job, received, Rebuilt(run, State(), []))
+        return (yield from self._go_on(job, received, Rebuilt(run, State(), []), view))
 
-    def _next(self, job: Job) -> Stepped:
+    def _next(self, job: Job) -> Steps:
         rebuilt = job.rebuilt
         if any(each.kind is MessageKind.RUN_TIMEOUT for each in job.messages):
             return self._timed_out(job, self._state(job))
@@ -142,34 +181,66 @@ class Stepping:
                 error: Exception = LookupError(self._registry.missing_workflow(job.workflow_type))
                 return self._parked(job, self._receive(job, fold(State(), events)), error, None)
             try:
-                rebuilt = rebuild(definition, job.run_id, events, self._environment)
+                if self._is_plain:
+                    rebuilt = rebuild(definition, job.run_id, events, self._environment)
+                else:
+                    state = fold(State(), events)
+                    assert state.started is not None
+                    read = yield of_history(Contexts.of(self._environment.namespace, state.started), events)
+                    rebuilt = rebuild(definition, job.run_id, read, self._environment, state=state)
                 rebuilt = msgspec.structs.replace(rebuilt, history_bytes=_size(job.history))
-            except NondeterminismError as mismatch:
-                return self._parked(job, self._receive(job, fold(State(), events)), mismatch, None)
+            except (NondeterminismError, CodecError) as error:
+                return self._parked(job, self._receive(job, fold(State(), events)), error, None)
         received = self._receive(job, rebuilt.state, rebuilt.history_bytes)
-        return self._go_on(job, received, rebuilt)
+        try:
+            view = yield from self._view(received, rebuilt.run)
+        except CodecError as error:
+            return self._parked(job, received, error, rebuilt.run)
+        return (yield from self._go_on(job, received, rebuilt, view))
 
-    def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt) -> Stepped:
+    def _view(self, received: Received, run: Run | None) -> Generator[Conversion, Any, View]:
+        """Raises `CodecError`."""
+        events, updates, local, queries = received.events, received.updates, received.local, received.queries
+        if self._is_plain or not (events or updates or local or queries):
+            return View(events, updates, local, queries)
+        contexts = Contexts.of(self._environment.namespace, _started(received))
+        known = (lambda _: None) if run is None else run.context_of_activity
+        values: list[Belonging] = [(contexts.of_event(event, known), event) for event in events]
+        values += [(contexts.own, update) for update in updates]
+        values += [(known(outcome.scheduled_event_id), outcome) for outcome in local]
+        read = (yield Conversion(values, reads=True)) if values else []
+        at, then = len(events), len(events) + len(updates)
+        asked: list[Any] = []
+        if queries:
+            asked = yield Conversion([(contexts.own, query) for query in queries], reads=True, apart=True)
+        return View(read[:at], read[at:then], read[then:], asked)
+
+    def _go_on(self, job: Job, received: Received, rebuilt: Rebuilt, view: View) -> Steps:
         run = rebuilt.run
         if ending.is_too_long(received):
             return self._ended(received, run)
         commands: list[Command] = []
         rejections: dict[str, Failure] = {}
-        undelivered = [*rebuilt.undelivered, *received.events]
+        undelivered = [*rebuilt.undelivered, *view.events]
         local = NO_REQUESTS
         if received.task:
             started = received.task_events[-1]
             assert isinstance(started, WorkflowTaskStarted)
             moment = Moment.of(started, self._environment.build_id)
-            activation = run.activate(
-                undelivered, moment, replaying=False, updates=received.updates, local=received.local
-            )
+            activation = run.activate(undelivered, moment, replaying=False, updates=view.updates, local=view.local)
             if activation.error is not None:
                 return self._parked(job, received, activation.error, run)
             commands, rejections, undelivered = activation.commands, activation.rejections, []
             local = activation.local
-        continued = received.state.ended is not None and successor_of(received.state.ended) != ""
-        answers = [(query.id, structs.replace(run.query(query), continued=continued)) for query in received.queries]
+        answers = [(query.id, _answer(run, asked)) for query, asked in zip(received.queries, view.queries, strict=True)]
+        if not self._is_plain:
+            try:
+                commands, rejections, local = yield from _stored(run.contexts, commands, rejections, local)
+                answers = yield from _stored_answers(run.contexts, answers)
+            except CodecError as error:
+                return self._parked(job, received, error, run)
+        if answers and received.state.ended is not None and successor_of(received.state.ended) != "":
+            answers = [(id, structs.replace(answer, continued=True)) for id, answer in answers]
         closing = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
         continues = closing is not None and succession.may_be_followed(_started(received), closing)
         step = rules.complete(
@@ -236,6 +307,55 @@ class Stepping:
         )
 
 
+def _answer(run: Run, asked: Query | CodecError) -> QueryAnswer:
+    return QueryAnswer(failure=_failure(asked)) if isinstance(asked, CodecError) else run.query(asked)
+
+
+def _stored(
+    contexts: Contexts, commands: list[Command], rejections: dict[str, Failure], local: LocalRequests
+) -> Generator[Conversion, Any, tuple[list[Command], dict[str, Failure], LocalRequests]]:
+    """What the code asks for, as it is to be stored. Raises `CodecError`."""
+    values: list[Belonging] = [(contexts.of_command(command), _without_nulls(command)) for command in commands]
+    values += [(contexts.own, failure) for failure in rejections.values()]
+    values += [(contexts.activity(each.activity_id, each.activity_type, local=True), each) for each in local.schedules]
+    if not values:
+        return commands, rejections, local
+    stored = yield Conversion(values, reads=False)
+    at, then = len(commands), len(commands) + len(rejections)
+    return (
+        [_with_nulls(*each) for each in zip(commands, stored[:at], strict=True)],
+        dict(zip(rejections, stored[at:then], strict=True)),
+        structs.replace(local, schedules=stored[then:]) if local.schedules else local,
+    )
+
+
+def _without_nulls(command: Command) -> Command:
+    """What takes a value out of the memo says so in the clear, to whoever keeps the memo."""
+    if isinstance(command, ModifyWorkflowProperties):
+        kept = {key: value for key, value in command.upserted_memo.items() if not is_null(value)}
+        return ModifyWorkflowProperties(upserted_memo=kept)
+    return command
+
+
+def _with_nulls(command: Command, stored: Command) -> Command:
+    if isinstance(command, ModifyWorkflowProperties) and isinstance(stored, ModifyWorkflowProperties):
+        return ModifyWorkflowProperties(upserted_memo=command.upserted_memo | stored.upserted_memo)
+    return stored
+
+
+def _stored_answers(
+    contexts: Contexts, answers: list[tuple[str, QueryAnswer]]
+) -> Generator[Conversion, Any, list[tuple[str, QueryAnswer]]]:
+    """An answer that can't be encoded is a failure that says so."""
+    if not answers:
+        return answers
+    stored = yield Conversion([(contexts.own, answer) for _, answer in answers], reads=False, apart=True)
+    return [
+        (id, QueryAnswer(failure=_failure(answer)) if isinstance(answer, CodecError) else answer)
+        for (id, _), answer in zip(answers, stored, strict=True)
+    ]
+
+
 def _started(received: Received) -> WorkflowExecutionStarted:
     assert received.after.started is not None
     return received.after.started
@@ -261,6 +381,8 @@ def _failure(error: BaseException) -> Failure:
         text, kind, stack = error.message, "NondeterminismError", ""
     elif isinstance(error, DeadlockError):
         text, kind = deadlock_text(), "DeadlockError"
+    elif isinstance(error, CodecError):
+        text, kind = message_of(error), "CodecError"
     else:
         text, kind = f"{type(error).__name__}: {message_of(error)}", type(error).__name__
     return Failure(message=text, source="durable", stack_trace=stack, info=ApplicationFailureInfo(type=kind))

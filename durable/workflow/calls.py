@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from durable.activity import ActivityCancellationType, ActivityDefinition, activity_call
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityCall, this_workflow
+from durable.converter import DataConverter
 from durable.workflow.groups import EventGroup
 
 A = TypeVar("A")
@@ -201,12 +202,18 @@ async def execute_activity(
     return await start_activity(activity, arg, args=args, result_type=result_type, **options)
 
 
-def call_of(activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any]) -> ActivityCall:
+def call_of(
+    activity: Any, args: tuple[Any, ...], result_type: Any, options: dict[str, Any], *, local: bool = False
+) -> ActivityCall:
     """The call of an activity that workflow code names by its function, or by its name."""
     run = this_workflow()
+
+    def converter(name: str) -> DataConverter:
+        return run.activity_converter(name, options.get("activity_id"), options.get("task_queue"), local=local)
+
     if isinstance(activity, str):
         _check_timeout(options)
-        return activity_call(activity, run.converter.to_payloads(args), result_type, **options)
+        return activity_call(activity, converter(activity).to_payloads(args), result_type, **options)
     if not callable(activity):
         raise TypeError(f"An activity is called by its decorated function or by its name, not by {activity!r}")
     definition = ActivityDefinition.must_be(activity).named()
@@ -214,7 +221,7 @@ def call_of(activity: Any, args: tuple[Any, ...], result_type: Any, options: dic
     _check_timeout(options)
     return activity_call(
         definition.name,
-        definition.signature.encode(run.converter, args, {}),
+        definition.signature.encode(converter(definition.name), args, {}),
         result_type or definition.signature.return_hint,
         **options,
     )

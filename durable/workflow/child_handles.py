@@ -69,4 +69,6 @@ async def send_signal(
     """Send a signal from workflow code. For `ChildWorkflowHandle` and `ExternalWorkflowHandle`."""
     run = this_workflow()
     name, definition = handler_name(signal, Kind.SIGNAL)
-    await run.signal_external(to, name, encode(definition, run.converter, values), child_only=child_only)
+    await run.signal_external(
+        to, name, encode(definition, run.workflow_converter(to.workflow_id), values), child_only=child_only
+    )

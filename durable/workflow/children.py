@@ -102,9 +102,10 @@ async def start_child_workflow(
     """
     run = this_workflow()
     definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
-    values, converter = arguments(arg, args), run.converter
+    values = arguments(arg, args)
     workflow_type = workflow if definition is None else definition.name
     workflow_id = id or str(uuid4())
+    converter = run.workflow_converter(workflow_id)
     for what, name in (
         ("a workflow id", workflow_id),
         ("a workflow type", workflow_type),

@@ -109,7 +109,9 @@ def start_local_activity(
         "activity_id": activity_id,
     }
     options = {key: value for key, value in given.items() if value is not None}
-    return this_workflow().start_local_activity(call_of(activity, arguments(arg, args), result_type, options))
+    return this_workflow().start_local_activity(
+        call_of(activity, arguments(arg, args), result_type, options, local=True)
+    )
 
 
 @overload

@@ -191,8 +191,8 @@ async def test_a_reference_is_stored_as_temporal_stores_it() -> None:
             raise AssertionError
 
     storage = theirs.ExternalStorage([TheirShelf()], payload_size_threshold=0)
-    (expected,) = await dataclasses.replace(theirs.DataConverter.default, external_storage=storage).encode(["a" * 100])
-    (payload,) = await ours.encode(["a" * 100])
+    (expected,) = await dataclasses.replace(theirs.DataConverter.default, external_storage=storage).encode(["a" * 500])
+    (payload,) = await ours.encode(["a" * 500])
     assert (payload.metadata, payload.data) == (dict(expected.metadata), expected.data)
 
 
@@ -229,7 +229,7 @@ async def test_the_selector_chooses_the_driver_and_may_leave_a_payload_where_it_
 async def test_a_driver_hears_for_whom_it_stores(context: SerializationContext | None, target: Any) -> None:
     shelf = Shelf()
     converter = DataConverter(external_storage=ExternalStorage([shelf], payload_size_threshold=0))
-    await (converter if context is None else converter.with_context(context)).encode(["a" * 100])
+    await (converter if context is None else converter.with_context(context)).encode(["a" * 500])
     assert shelf.contexts == [StorageDriverStoreContext(target)]
     assert shelf.type() == "Shelf"
 
@@ -244,7 +244,7 @@ async def test_the_limit_is_for_what_is_stored() -> None:
 
 async def test_a_reference_without_a_storage_is_told_as_such() -> None:
     converter = DataConverter(external_storage=ExternalStorage([Shelf()], payload_size_threshold=0))
-    payloads = await converter.encode(["a" * 100])
+    payloads = await converter.encode(["a" * 500])
     with pytest.raises(ConversionError, match="argument 1: the value is in an external storage"):
         await DataConverter.default.decode(payloads, [str])
 

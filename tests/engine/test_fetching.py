@@ -166,7 +166,7 @@ async def test_a_servers_address_means_the_default_database(
     assert "this program uses the default database" in said
 
 
-async def test_interceptors_are_not_left_out_in_silence(client: Client) -> None:
+async def test_what_is_no_interceptor_is_refused(client: Client) -> None:
     wrong: Any = {**client.config(), "interceptors": [object()]}
-    with pytest.raises(ValueError, match="runs no interceptors"):
+    with pytest.raises(TypeError, match=r"an interceptor of a client is a durable\.client\.Interceptor, not <object"):
         Client(**wrong)
