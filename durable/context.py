@@ -46,6 +46,7 @@ class ActivityCall(Struct, frozen=True, kw_only=True):
     cancellation_type: int = 0
     priority: values.Priority | None = None
     summary: str | None = None
+    header: dict[str, Payload] = {}
 
 
 class ChildCall(Struct, frozen=True, kw_only=True):

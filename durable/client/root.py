@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from durable.client import (
@@ -78,10 +77,10 @@ class Root(OutboundInterceptor):
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def start_workflow(self, input: StartWorkflowInput) -> Coroutine[Any, Any, WorkflowHandle[Any, Any]]:
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         if input.start_signal is not None:
-            return with_start.signal_with_start(self._client, input)
-        return starting.start(self._client, input)
+            return await with_start.signal_with_start(self._client, input)
+        return await starting.start(self._client, input)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         await sending.cancel(self._client, input)

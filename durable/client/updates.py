@@ -185,7 +185,8 @@ def prepare(
 
 async def stored_update(client: Client, workflow_id: str, update: Prepared) -> Prepared:
     """The same as it is stored."""
-    converter, what = for_workflow(client, workflow_id), f"update {update.request.input.name!r} of {workflow_id!r}"
+    converter = for_workflow(client, workflow_id)
+    what = f"update {update.request.input.name!r} of workflow {workflow_id!r}"
     request = await stored(converter, update.request, what, headers=encodes_headers(client))
     return Prepared(request, update.result_type)
 

@@ -646,6 +646,7 @@ class Run(WorkflowContext):
             activity_type=call.activity_type,
             task_queue=call.task_queue or self._started.task_queue,
             input=call.input,
+            header=call.header,
             schedule_to_close_timeout_us=call.schedule_to_close_timeout_us,
             schedule_to_start_timeout_us=call.schedule_to_start_timeout_us,
             start_to_close_timeout_us=call.start_to_close_timeout_us,

@@ -27,6 +27,7 @@ async def run_activity(asked: bytes) -> RawValue:
     call = ActivityCall(
         activity_type=activity.activity_type,
         input=activity.input,
+        header=activity.header,
         result_type=RawValue,
         task_queue=activity.task_queue,
         activity_id=activity.activity_id,
