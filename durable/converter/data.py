@@ -12,7 +12,7 @@ from durable.converter.codec import PayloadCodec, through
 from durable.converter.context import SerializationContext, WithSerializationContext
 from durable.converter.errors import ConversionError, PayloadTooLarge
 from durable.converter.failure import DefaultFailureConverter, FailureConverter
-from durable.converter.payload import DefaultPayloadConverter, PayloadConverter
+from durable.converter.payload import DefaultPayloadConverter, PayloadConverter, asking
 from durable.converter.storage import ExternalStorage, StorageDriverTarget, target_of
 from durable.converter.transfer import ATTRIBUTE, transfer_converter_of
 from durable.history.values import Failure, Payload, Payloads
@@ -92,6 +92,14 @@ class DataConverter(WithSerializationContext):
     async def read(self, value: T, *, headers: bool = False) -> T:
         """What `stored` was given, of what it made."""
         return value if self.is_plain else await through(self._read, value, headers=headers)
+
+    @property
+    def wants_contexts(self) -> bool:
+        """Does any part ask for what it converts, so that `with_context` may be another converter?"""
+        return self.external_storage is not None or any(
+            isinstance(part, WithSerializationContext)
+            for part in (*asking(self.payload_converter), self.payload_codec, self.failure_converter)
+        )
 
     def with_context(self, context: SerializationContext) -> Self:
         """This converter for the values of one workflow or activity; itself, if none of its parts wants to know."""

@@ -107,7 +107,8 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
     ) -> None:
         self._encoder, self._decoder, self._encoding = encoder, decoder, encoding
         self._type_converters = tuple(custom_type_converters)
-        self._is_custom = encoder is not AdvancedJSONEncoder or decoder is not None or bool(self._type_converters)
+        is_custom = encoder is not AdvancedJSONEncoder or decoder is not None or bool(self._type_converters)
+        self._plain = JSONPlainPayloadConverter() if is_custom else None
         self._validators: dict[Any, SchemaValidator] = {}
 
     @property
@@ -115,34 +116,12 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
         return self._encoding
 
     def to_payload(self, value: Any) -> Payload | None:
-        data = self._dumped(value) if self._is_custom else to_json(value)
+        data = to_json(value) if self._plain is None else self._dumped(value)
         return Payload(metadata={"encoding": self._encoding.encode()}, data=data)
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
-        return (self._loaded if self._is_custom else self._read)(payload, type_hint)
-
-    def _dumped(self, value: Any) -> bytes:
-        try:
-            return json.dumps(value, cls=self._encoder, separators=(",", ":"), sort_keys=True).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ConversionError(f"object of type {type(value).__qualname__} can't be converted: {error}") from error
-
-    def _loaded(self, payload: Payload, type_hint: Any) -> Any:
-        try:
-            value = json.loads(payload.data, cls=self._decoder)
-        except (ValueError, RecursionError) as error:
-            raise ConversionError(f"the payload is not JSON: {error}") from error
-        if type_hint is None:
-            return value
-        try:
-            return typed(type_hint, value, self._type_converters, self._validated)
-        except (TypeError, ValueError) as error:
-            raise ConversionError(f"can't be read as {schema.name_of(type_hint)}: {error}") from error
-
-    def _validated(self, hint: Any, value: Any) -> Any:
-        return self._read(Payload(data=to_json(value)), hint)
-
-    def _read(self, payload: Payload, type_hint: Any) -> Any:
+        if self._plain is not None:
+            return self._loaded(payload, type_hint, self._plain)
         if type_hint is None or type_hint is Any:
             try:
                 return pydantic_core.from_json(payload.data)
@@ -152,6 +131,27 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
             return self._validator(type_hint).validate_json(payload.data)
         except ValidationError as error:
             return self._read_whole_floats(payload.data, type_hint, error)
+
+    def _dumped(self, value: Any) -> bytes:
+        try:
+            return json.dumps(value, cls=self._encoder, separators=(",", ":"), sort_keys=True).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConversionError(f"object of type {type(value).__qualname__} can't be converted: {error}") from error
+
+    def _loaded(self, payload: Payload, type_hint: Any, plain: JSONPlainPayloadConverter) -> Any:
+        def otherwise(hint: Any, value: Any) -> Any:
+            return plain.from_payload(Payload(data=to_json(value)), hint)
+
+        try:
+            value = json.loads(payload.data, cls=self._decoder)
+        except (ValueError, RecursionError) as error:
+            raise ConversionError(f"the payload is not JSON: {error}") from error
+        if type_hint is None:
+            return value
+        try:
+            return typed(type_hint, value, self._type_converters, otherwise)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConversionError(f"can't be read as {schema.name_of(type_hint)}: {error}") from error
 
     def _validator(self, hint: Any) -> SchemaValidator:
         try:
@@ -272,6 +272,14 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
             error.index = len(values)
             raise
         return values
+
+
+def asking(converter: PayloadConverter) -> list[PayloadConverter | EncodingPayloadConverter]:
+    """Who may ask for a context: a composite converter as it is asks only if its parts do."""
+    if isinstance(converter, CompositePayloadConverter):
+        if type(converter).with_context is CompositePayloadConverter.with_context:
+            return list(converter.converters.values())
+    return [converter]
 
 
 class DefaultPayloadConverter(CompositePayloadConverter):

@@ -108,12 +108,14 @@ class ToldBase64(Base64, Told):
 @pytest.mark.parametrize("converter_class", [DefaultPayloadConverter, PydanticPayloadConverter])
 def test_a_converter_whose_parts_do_not_ask_is_the_same_for_every_context(converter_class: Any) -> None:
     converter = DataConverter(payload_converter_class=converter_class, payload_codec=Base64())
-    assert converter.with_context(WORKFLOW) is converter
+    assert converter.with_context(WORKFLOW) is converter and not converter.wants_contexts
     assert converter_class().get_converters_with_context(WORKFLOW) is None
 
 
 async def test_every_part_that_asks_is_told_and_the_others_and_the_original_stay() -> None:
     converter = DataConverter(Marked, ToldBase64(), Failing)
+    for asks in (converter, DataConverter(Marked), DataConverter(failure_converter_class=Failing)):
+        assert asks.wants_contexts
     told = converter.with_context(WORKFLOW)
 
     assert isinstance(told, DataConverter) and told is not converter
@@ -130,6 +132,7 @@ def test_who_says_that_it_asks_has_to_answer() -> None:
     class Forgetful(CompositePayloadConverter):
         with_context = WithSerializationContext.with_context
 
+    assert DataConverter(payload_converter_class=Forgetful).wants_contexts
     with pytest.raises(NotImplementedError, match="Forgetful is a WithSerializationContext, and has no with_context"):
         DataConverter(payload_converter_class=Forgetful).with_context(WORKFLOW)
 
