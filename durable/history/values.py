@@ -44,6 +44,10 @@ class Payload(Message, kw_only=True, gc=False):
         """In protobuf's wire format; equal payloads have equal bytes, whether asked for or not."""
         return wire.write_payload(self.metadata, self.data)
 
+    def ByteSize(self) -> int:
+        """How many bytes `SerializeToString` makes."""
+        return len(self.SerializeToString())
+
     def ParseFromString(self, serialized: bytes) -> int:
         """Become what was serialized, and say how many bytes that was. ValueError for what can't be read."""
         self.metadata, self.data = wire.read_payload(bytes(serialized))
@@ -65,6 +69,10 @@ class Payloads(Message, kw_only=True):
     def SerializeToString(self, *, deterministic: bool | None = None) -> bytes:
         """In protobuf's wire format."""
         return wire.write_messages([payload.SerializeToString() for payload in self.payloads])
+
+    def ByteSize(self) -> int:
+        """How many bytes `SerializeToString` makes."""
+        return len(self.SerializeToString())
 
     def ParseFromString(self, serialized: bytes) -> int:
         """Become what was serialized, and say how many bytes that was. ValueError for what can't be read."""

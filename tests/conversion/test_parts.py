@@ -325,6 +325,7 @@ def test_a_class_with_a_transfer_type_is_converted_as_that_and_back() -> None:
 @pytest.mark.parametrize("message", [Timestamp(seconds=4, nanos=5), TheirExecution(workflow_id="é", run_id="r")])
 def test_a_protobuf_message_is_stored_as_temporal_stores_it(message: Any) -> None:
     (payload,) = DataConverter.default.to_payloads([message])
+    assert PydanticPayloadConverter().to_payloads([message]) == [payload]
     (expected,) = theirs.DataConverter.default.payload_converter.to_payloads([message])
     assert (payload.metadata, payload.data) == (dict(expected.metadata), expected.data)
     assert DataConverter.default.from_payloads([payload], [type(message)]) == [message]

@@ -35,6 +35,7 @@ def test_protobuf_reads_what_we_write_and_writes_the_same_bytes_but_for_the_orde
     message = theirs.Payload.FromString(written)
     assert (dict(message.metadata), message.data) == (metadata, data)
     assert sorted(message.SerializeToString()) == sorted(written)
+    assert Payload(metadata=metadata, data=data).ByteSize() == message.ByteSize()
 
 
 @given(METADATA, DATA)
@@ -47,6 +48,7 @@ def test_we_read_what_protobuf_writes_in_any_order(metadata: dict[str, bytes], d
 def test_several_payloads_go_both_ways(payloads: list[Payload]) -> None:
     written = Payloads(payloads=payloads).SerializeToString()
     message = theirs.Payloads.FromString(written)
+    assert Payloads(payloads=payloads).ByteSize() == message.ByteSize()
     assert [(dict(each.metadata), each.data) for each in message.payloads] == [(p.metadata, p.data) for p in payloads]
     assert Payloads.FromString(message.SerializeToString()) == Payloads(payloads=payloads)
 
