@@ -8,10 +8,9 @@ from typing import Any
 from pydantic_core import SchemaSerializer, core_schema
 
 from durable.converter import (
-    BinaryNullPayloadConverter,
-    BinaryPlainPayloadConverter,
     CompositePayloadConverter,
     DataConverter,
+    DefaultPayloadConverter,
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
     Payload,
@@ -64,16 +63,14 @@ class PydanticJSONPlainPayloadConverter(EncodingPayloadConverter):
 
 
 class PydanticPayloadConverter(CompositePayloadConverter):
-    """None, bytes, and JSON by pydantic for all the rest. The parameters are `PydanticJSONPlainPayloadConverter`'s."""
+    """The default converters, with JSON as `PydanticJSONPlainPayloadConverter`, whose parameters are these."""
 
     def __init__(
         self, to_json_options: ToJsonOptions | None = None, *, max_cached_type_adapters: int | None = 1024
     ) -> None:
-        super().__init__(
-            BinaryNullPayloadConverter(),
-            BinaryPlainPayloadConverter(),
-            PydanticJSONPlainPayloadConverter(to_json_options, max_cached_type_adapters=max_cached_type_adapters),
-        )
+        json = PydanticJSONPlainPayloadConverter(to_json_options, max_cached_type_adapters=max_cached_type_adapters)
+        defaults = DefaultPayloadConverter.default_encoding_payload_converters
+        super().__init__(*(json if each.encoding == json.encoding else each for each in defaults))
 
 
 pydantic_data_converter = DataConverter(payload_converter_class=PydanticPayloadConverter)

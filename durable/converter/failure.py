@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, cast
@@ -46,6 +47,8 @@ CAUSES_MAX = 32
 TEXT_CHARACTERS_MAX = 32_768
 DETAIL_BYTES_MAX = 2 * 1024 * 1024
 FRAMES_FIRST, FRAMES_LAST = 20, 40
+HIDDEN = "Encoded failure"
+_HIDDEN = ("message", "stack_trace")
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -56,57 +59,101 @@ class FailureConverter(ABC):
     default: ClassVar[FailureConverter]
 
     @abstractmethod
-    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter) -> Failure:
-        """The exception as a history carries it."""
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """Fill ``failure``, which is new and empty, with the exception as a history carries it."""
 
     @abstractmethod
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        """The exception that a failure is raised as; its ``__cause__`` is the failure's cause."""
+        """The exception that a failure is raised as; its ``__cause__`` is the failure's cause. The failure stays as it
+        is: histories hold it."""
 
 
 class DefaultFailureConverter(FailureConverter):
-    """Temporal's rules: our own errors as what they are, others as ApplicationErrors with their class as ``type``."""
+    """Temporal's rules: our own errors as what they are, others as ApplicationErrors with their class as ``type``.
 
-    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter) -> Failure:
+    ``encode_common_attributes``: message and stack trace are moved into ``encoded_attributes``, a payload, so that a
+    codec hides them with the rest; what everybody may read is "Encoded failure" and the type.
+
+    Each exception of a chain of causes goes through ``to_failure``, each failure of one through ``from_failure``: what
+    a subclass changes there is changed in all of them. An exception from a history is recorded as it was there.
+    """
+
+    def __init__(self, *, encode_common_attributes: bool = False) -> None:
+        self._encode_common_attributes = encode_common_attributes
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """Never raises, whatever the exception holds: text that can't be stored is escaped, details that can't be
         converted become a sentence that says so, and long texts, stacks and chains of causes are cut."""
-        links = list(_links(exception, payload_converter))
-        failure: Failure | None = None
-        for link in reversed(links):
-            failure = msgspec.structs.replace(link, cause=failure) if failure is not None else link
-        return failure or Failure(source=SOURCE)
+        above = failure.above if isinstance(failure, _Cause) else ()
+        recorded = exception.failure if isinstance(exception, FailureError) else None
+        if recorded is not None:
+            self._fill_with_recorded(failure, recorded, payload_converter, CAUSES_MAX - len(above))
+            return
+        _fill(failure, exception, payload_converter)
+        if self._encode_common_attributes:
+            _hide(failure, payload_converter)
+        cause = _cause(exception)
+        above = (*above, id(exception))
+        if cause is not None and id(cause) not in above and len(above) < CAUSES_MAX:
+            below = _Cause(above=above)
+            self.to_failure(cause, payload_converter, below)
+            failure.cause = Failure(**{name: getattr(below, name) for name in Failure.__struct_fields__})
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        outermost = error = _error(failure, payload_converter)
-        cause = failure.cause
-        while cause is not None:
-            error.__cause__ = _error(cause, payload_converter)
-            error, cause = error.__cause__, cause.cause
-        return outermost
+        clear = _unhidden(failure, payload_converter)
+        error = _error(clear, payload_converter)
+        if failure.cause is not None:
+            error.__cause__ = self.from_failure(failure.cause, payload_converter)
+        return error
+
+    def _fill_with_recorded(self, failure: Failure, recorded: Failure, converter: PayloadConverter, most: int) -> None:
+        failure.CopyFrom(msgspec.structs.replace(recorded, cause=None))
+        if recorded.encoded_attributes is not None:
+            failure.message, failure.stack_trace = HIDDEN, ""
+        elif self._encode_common_attributes:
+            _hide(failure, converter)
+        if recorded.cause is not None and most > 1:
+            failure.cause = Failure()
+            self._fill_with_recorded(failure.cause, recorded.cause, converter, most - 1)
+
+
+class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
+    """`DefaultFailureConverter` with ``encode_common_attributes``: errors' texts and stacks go through the codec."""
+
+    def __init__(self) -> None:
+        super().__init__(encode_common_attributes=True)
 
 
 FailureConverter.default = DefaultFailureConverter()
 
 
-def _links(exception: BaseException, converter: PayloadConverter) -> Iterator[Failure]:
-    """The failures of an exception and of its causes, outermost first, each without its cause."""
-    seen: set[int] = set()
-    count = 0
-    current: BaseException | None = exception
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        recorded = current.failure if isinstance(current, FailureError) else None
-        while recorded is not None:
-            if count == CAUSES_MAX:
-                return
-            yield msgspec.structs.replace(recorded, cause=None)
-            count, recorded = count + 1, recorded.cause
-            if recorded is None:
-                return
-        if count == CAUSES_MAX:
-            return
-        yield _failure(current, converter)
-        count, current = count + 1, _cause(current)
+class _Cause(Failure, kw_only=True):
+    """A failure to be filled with a cause: it knows the exceptions above, so that circles and long chains end."""
+
+    above: tuple[int, ...] = ()
+
+
+def _hide(failure: Failure, converter: PayloadConverter) -> None:
+    """Message and stack trace move into ``encoded_attributes``."""
+    attributes = {"message": failure.message, "stack_trace": failure.stack_trace}
+    with suppress(Exception):  # a converter may be anybody's code; what it can't convert is lost, and not told in clear
+        failure.encoded_attributes = converter.to_payload(attributes)
+    failure.message, failure.stack_trace = HIDDEN, ""
+
+
+def _unhidden(failure: Failure, converter: PayloadConverter) -> Failure:
+    """The failure with what `_hide` has moved where it was; the failure itself where nothing can be read."""
+    if failure.encoded_attributes is None:
+        return failure
+    try:
+        found: object = converter.from_payload(failure.encoded_attributes)
+    except Exception:  # a converter may be anybody's code, and the error that this belongs to must arrive
+        return failure
+    if not isinstance(found, dict):
+        return failure
+    attributes = cast("dict[str, object]", found)
+    texts = {name: text for name in _HIDDEN if isinstance(text := attributes.get(name), str)}
+    return msgspec.structs.replace(failure, **texts)
 
 
 def _cause(exception: BaseException) -> BaseException | None:
@@ -119,13 +166,11 @@ def _cause(exception: BaseException) -> BaseException | None:
     return None
 
 
-def _failure(exception: BaseException, converter: PayloadConverter) -> Failure:
-    return Failure(
-        message=message_of(exception),
-        source=SOURCE,
-        stack_trace=stack_of(exception.__traceback__),
-        info=_info(exception, converter),
-    )
+def _fill(failure: Failure, exception: BaseException, converter: PayloadConverter) -> None:
+    failure.message = message_of(exception)
+    failure.source = SOURCE
+    failure.stack_trace = stack_of(exception.__traceback__)
+    failure.info = _info(exception, converter)
 
 
 def _info(exception: BaseException, converter: PayloadConverter) -> FailureInfo:

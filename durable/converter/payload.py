@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from copy import copy
+from operator import is_
+from typing import Any, ClassVar, Self
 
 import pydantic_core
 from pydantic import ValidationError
 from pydantic_core import SchemaValidator
 
 from durable.converter import diagnosis, schema
+from durable.converter.context import SerializationContext, WithSerializationContext
+from durable.converter.encoding import EncodingPayloadConverter
 from durable.converter.errors import ConversionError
-from durable.history.values import Payload
+from durable.converter.json_encoder import AdvancedJSONEncoder
+from durable.converter.protobuf import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
+from durable.converter.value_to_type import JSONTypeConverter, typed
+from durable.history.values import Payload, Payloads
 
 _write = pydantic_core.to_json
 _DEPTH_BYTES = 2 * diagnosis.DEPTH_MAX
@@ -31,28 +39,19 @@ class PayloadConverter(ABC):
     def from_payloads(self, payloads: Sequence[Payload], type_hints: Sequence[Any] | None = None) -> list[Any]:
         """One value per payload, read as the hint at its place; no hint, or None: whatever the payload says."""
 
+    def to_payloads_wrapper(self, values: Sequence[Any]) -> Payloads:
+        """`to_payloads`, as one value."""
+        return Payloads(payloads=self.to_payloads(values))
+
+    def from_payloads_wrapper(self, payloads: Payloads | None) -> list[Any]:
+        """`from_payloads`, of one value and without hints; None holds none."""
+        return self.from_payloads(payloads.payloads) if payloads is not None else []
+
     def to_payload(self, value: Any) -> Payload:
         return self.to_payloads([value])[0]
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         return self.from_payloads([payload], [type_hint])[0]
-
-
-class EncodingPayloadConverter(ABC):
-    """One encoding: what it can write, and how it reads that."""
-
-    @property
-    @abstractmethod
-    def encoding(self) -> str:
-        """The value of the payload's ``encoding`` metadata."""
-
-    @abstractmethod
-    def to_payload(self, value: Any) -> Payload | None:
-        """The payload, or None when values of this kind belong to another encoding."""
-
-    @abstractmethod
-    def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
-        """The value. Raises ConversionError when the payload is not one of the type asked for."""
 
 
 class BinaryNullPayloadConverter(EncodingPayloadConverter):
@@ -92,19 +91,37 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
 
     NaN and the infinities are written as Python's json writes them (``NaN``), bytes as URL-safe base64.
     A set is written in the order in which it iterates; only the value is the same each time, not the bytes.
+
+    With an ``encoder``, a ``decoder`` or ``custom_type_converters``, values are written by Python's ``json`` with that
+    encoder (compact, keys sorted), read with that decoder, and then become what their hint says by `value_to_type`'s
+    rules; what those have no rule for, pydantic reads. Bytes are lists of numbers then. None is ``json``'s own encoder.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        encoder: type[json.JSONEncoder] | None = AdvancedJSONEncoder,
+        decoder: type[json.JSONDecoder] | None = None,
+        encoding: str = "json/plain",
+        custom_type_converters: Sequence[JSONTypeConverter] = [],
+    ) -> None:
+        self._encoder, self._decoder, self._encoding = encoder, decoder, encoding
+        self._type_converters = tuple(custom_type_converters)
+        is_custom = encoder is not AdvancedJSONEncoder or decoder is not None or bool(self._type_converters)
+        self._plain = JSONPlainPayloadConverter() if is_custom else None
         self._validators: dict[Any, SchemaValidator] = {}
 
     @property
     def encoding(self) -> str:
-        return "json/plain"
+        return self._encoding
 
     def to_payload(self, value: Any) -> Payload | None:
-        return Payload(metadata={"encoding": b"json/plain"}, data=to_json(value))
+        data = to_json(value) if self._plain is None else self._dumped(value)
+        return Payload(metadata={"encoding": self._encoding.encode()}, data=data)
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
+        if self._plain is not None:
+            return self._loaded(payload, type_hint, self._plain)
         if type_hint is None or type_hint is Any:
             try:
                 return pydantic_core.from_json(payload.data)
@@ -114,6 +131,27 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
             return self._validator(type_hint).validate_json(payload.data)
         except ValidationError as error:
             return self._read_whole_floats(payload.data, type_hint, error)
+
+    def _dumped(self, value: Any) -> bytes:
+        try:
+            return json.dumps(value, cls=self._encoder, separators=(",", ":"), sort_keys=True).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConversionError(f"object of type {type(value).__qualname__} can't be converted: {error}") from error
+
+    def _loaded(self, payload: Payload, type_hint: Any, plain: JSONPlainPayloadConverter) -> Any:
+        def otherwise(hint: Any, value: Any) -> Any:
+            return plain.from_payload(Payload(data=to_json(value)), hint)
+
+        try:
+            value = json.loads(payload.data, cls=self._decoder)
+        except (ValueError, RecursionError) as error:
+            raise ConversionError(f"the payload is not JSON: {error}") from error
+        if type_hint is None:
+            return value
+        try:
+            return typed(type_hint, value, self._type_converters, otherwise)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConversionError(f"can't be read as {schema.name_of(type_hint)}: {error}") from error
 
     def _validator(self, hint: Any) -> SchemaValidator:
         try:
@@ -169,20 +207,41 @@ def _may_be_unreadable(data: bytes) -> bool:
     return any(data[at - half : at].isdigit() or data[at : at + half].isdigit() for at in places)
 
 
-class CompositePayloadConverter(PayloadConverter):
+class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
     """Encodings in order: the first that takes a value writes it; the payload's metadata says which one reads it."""
 
     converters: dict[bytes, EncodingPayloadConverter]
 
     def __init__(self, *converters: EncodingPayloadConverter) -> None:
         self.converters = {converter.encoding.encode(): converter for converter in converters}
-        self._in_order = list(self.converters.values())
+
+    def get_converters_with_context(self, context: SerializationContext) -> list[EncodingPayloadConverter] | None:
+        """The converters for values of one workflow or activity; None, if none of them wants to know."""
+        for converter in self.converters.values():
+            if isinstance(converter, WithSerializationContext):
+                break
+        else:  # nearly always
+            return None
+        told = [
+            converter.with_context(context) if isinstance(converter, WithSerializationContext) else converter
+            for converter in self.converters.values()
+        ]
+        return None if all(map(is_, told, self.converters.values())) else told
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """A copy with `get_converters_with_context`; itself, if none of them wants to know."""
+        told = self.get_converters_with_context(context)
+        if told is None:
+            return self
+        made = copy(self)
+        made.converters = {converter.encoding.encode(): converter for converter in told}
+        return made
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         payloads: list[Payload] = []
         try:
             for value in values:
-                for converter in self._in_order:
+                for converter in self.converters.values():
                     payload = converter.to_payload(value)
                     if payload is not None:
                         payloads.append(payload)
@@ -215,12 +274,22 @@ class CompositePayloadConverter(PayloadConverter):
         return values
 
 
+def asking(converter: PayloadConverter) -> list[PayloadConverter | EncodingPayloadConverter]:
+    """Who may ask for a context: a composite converter as it is asks only if its parts do."""
+    if isinstance(converter, CompositePayloadConverter):
+        if type(converter).with_context is CompositePayloadConverter.with_context:
+            return list(converter.converters.values())
+    return [converter]
+
+
 class DefaultPayloadConverter(CompositePayloadConverter):
-    """None, bytes, and JSON for all the rest."""
+    """None, bytes, protobuf's messages, and JSON for all the rest."""
 
     default_encoding_payload_converters: ClassVar[tuple[EncodingPayloadConverter, ...]] = (
         BinaryNullPayloadConverter(),
         BinaryPlainPayloadConverter(),
+        JSONProtoPayloadConverter(),
+        BinaryProtoPayloadConverter(),
         JSONPlainPayloadConverter(),
     )
 
@@ -229,6 +298,9 @@ class DefaultPayloadConverter(CompositePayloadConverter):
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """What the list of converters would do, without asking each (it halves the time for a small value)."""
+        default = self.default_encoding_payload_converters
+        if len(self.converters) != len(default) or self.converters.get(b"json/plain") is not default[-1]:
+            return super().to_payloads(values)  # of a subclass, or a copy, that has put in a converter of its own
         payloads: list[Payload] = []
         try:
             for value in values:
@@ -238,9 +310,8 @@ class DefaultPayloadConverter(CompositePayloadConverter):
                     payloads.append(Payload(metadata={"encoding": b"binary/plain"}, data=bytes(value)))
                 else:
                     payloads.append(Payload(metadata={"encoding": b"json/plain"}, data=to_json(value)))
-        except ConversionError as error:
-            error.index = len(payloads)
-            raise
+        except ConversionError:
+            return super().to_payloads(values)  # JSON has no form for protobuf's messages; of others it tells the index
         return payloads
 
 

@@ -59,19 +59,17 @@ def encode_typed_search_attribute_value(key: SearchAttributeKey[Any], value: Sea
     return _payload(_json(value), key.indexed_value_type.metadata_type)
 
 
-def encode_search_attribute_values(values: SearchAttributeValues) -> Payload:
+def encode_search_attribute_values(vals: SearchAttributeValues) -> Payload:
     """Of the untyped form: a list of values of one type. An empty one removes the attribute."""
-    if isinstance(cast("object", values), str) or not isinstance(cast("object", values), Sequence):
-        raise TypeError(f"an untyped search attribute is a list of values, not {values!r}")
-    kinds = {type(value) for value in values}
+    if isinstance(cast("object", vals), str) or not isinstance(cast("object", vals), Sequence):
+        raise TypeError(f"an untyped search attribute is a list of values, not {vals!r}")
+    kinds = {type(value) for value in vals}
     if len(kinds) > 1 or not kinds.issubset(_UNTYPED):
-        raise TypeError(
-            f"the values of a search attribute are of one type (str, int, float, bool, datetime): {values!r}"
-        )
+        raise TypeError(f"the values of a search attribute are of one type (str, int, float, bool, datetime): {vals!r}")
     kind = _UNTYPED[kinds.pop()] if kinds else ""
-    if kind == "Keyword" and len(values) != 1:
+    if kind == "Keyword" and len(vals) != 1:
         kind = "KeywordList"
-    return _payload([_json(value) for value in values], kind)
+    return _payload([_json(value) for value in vals], kind)
 
 
 def decode_search_attributes(payloads: Mapping[str, Payload]) -> SearchAttributes:

@@ -6,8 +6,14 @@ Instants are integers in microseconds since the epoch, durations integers in mic
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
-from msgspec import Struct
+from msgspec import Struct, defstruct
+
+from durable.history import wire
+from durable.history.protobuf import Message
+
+InfoT = TypeVar("InfoT", bound="FailureInfo")
 
 NAME_BYTES_MAX = 2000
 NAMESPACE_BYTES_MAX = 500
@@ -25,11 +31,60 @@ def unstorable(what: str, name: str, bytes_max: int = NAME_BYTES_MAX) -> str | N
     return f"{what} has at most {bytes_max} bytes in UTF-8; this one has {size}" if size > bytes_max else None
 
 
-class Payload(Struct, kw_only=True, gc=False):
-    """One converted value: how it is encoded (``metadata``), and its bytes (``data``)."""
+class Payload(Message, kw_only=True, gc=False):
+    """One converted value: how it is encoded (``metadata``), and its bytes (``data``).
 
-    metadata: dict[str, bytes] = {}
+    It can be used as Temporal's message of the same name, and is written in the same bytes.
+    """
+
+    metadata: dict[str, bytes] = {}  # noqa: RUF012 msgspec gives each payload its own
     data: bytes = b""
+
+    def SerializeToString(self, *, deterministic: bool | None = None) -> bytes:
+        """In protobuf's wire format; equal payloads have equal bytes, whether asked for or not."""
+        return wire.write_payload(self.metadata, self.data)
+
+    def ByteSize(self) -> int:
+        """How many bytes `SerializeToString` makes."""
+        return len(self.SerializeToString())
+
+    def ParseFromString(self, serialized: bytes) -> int:
+        """Become what was serialized, and say how many bytes that was. ValueError for what can't be read."""
+        self.metadata, self.data = wire.read_payload(bytes(serialized))
+        return len(serialized)
+
+    @classmethod
+    def FromString(cls, s: bytes) -> Self:
+        """A new payload from what `SerializeToString` made. ValueError for what can't be read."""
+        payload = cls()
+        payload.ParseFromString(s)
+        return payload
+
+
+class Payloads(Message, kw_only=True):
+    """Several payloads as one value, as Temporal's message of the same name."""
+
+    payloads: list[Payload] = []  # noqa: RUF012 msgspec gives each its own
+
+    def SerializeToString(self, *, deterministic: bool | None = None) -> bytes:
+        """In protobuf's wire format."""
+        return wire.write_messages([payload.SerializeToString() for payload in self.payloads])
+
+    def ByteSize(self) -> int:
+        """How many bytes `SerializeToString` makes."""
+        return len(self.SerializeToString())
+
+    def ParseFromString(self, serialized: bytes) -> int:
+        """Become what was serialized, and say how many bytes that was. ValueError for what can't be read."""
+        self.payloads = [Payload.FromString(message) for message in wire.read_messages(bytes(serialized))]
+        return len(serialized)
+
+    @classmethod
+    def FromString(cls, s: bytes) -> Self:
+        """New ones from what `SerializeToString` made. ValueError for what can't be read."""
+        payloads = cls()
+        payloads.ParseFromString(s)
+        return payloads
 
 
 class RetryState(IntEnum):
@@ -77,9 +132,7 @@ class UserMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     details: Payload | None = None
 
 
-class ApplicationFailureInfo(
-    Struct, frozen=True, kw_only=True, tag="application", tag_field="kind", omit_defaults=True
-):
+class ApplicationFailureInfo(Message, kw_only=True, tag="application", tag_field="kind", omit_defaults=True):
     type: str = ""
     non_retryable: bool = False
     details: list[Payload] | None = None
@@ -87,25 +140,25 @@ class ApplicationFailureInfo(
     category: int = 0
 
 
-class TimeoutFailureInfo(Struct, frozen=True, kw_only=True, tag="timeout", tag_field="kind", omit_defaults=True):
+class TimeoutFailureInfo(Message, kw_only=True, tag="timeout", tag_field="kind", omit_defaults=True):
     timeout_type: TimeoutType = TimeoutType.UNSPECIFIED
     last_heartbeat_details: list[Payload] | None = None
 
 
-class CanceledFailureInfo(Struct, frozen=True, kw_only=True, tag="canceled", tag_field="kind", omit_defaults=True):
+class CanceledFailureInfo(Message, kw_only=True, tag="canceled", tag_field="kind", omit_defaults=True):
     details: list[Payload] | None = None
     identity: str = ""
 
 
-class TerminatedFailureInfo(Struct, frozen=True, kw_only=True, tag="terminated", tag_field="kind", omit_defaults=True):
+class TerminatedFailureInfo(Message, kw_only=True, tag="terminated", tag_field="kind", omit_defaults=True):
     identity: str = ""
 
 
-class ServerFailureInfo(Struct, frozen=True, kw_only=True, tag="server", tag_field="kind", omit_defaults=True):
+class ServerFailureInfo(Message, kw_only=True, tag="server", tag_field="kind", omit_defaults=True):
     non_retryable: bool = False
 
 
-class ActivityFailureInfo(Struct, frozen=True, kw_only=True, tag="activity", tag_field="kind", omit_defaults=True):
+class ActivityFailureInfo(Message, kw_only=True, tag="activity", tag_field="kind", omit_defaults=True):
     scheduled_event_id: int = 0
     started_event_id: int = 0
     identity: str = ""
@@ -115,7 +168,7 @@ class ActivityFailureInfo(Struct, frozen=True, kw_only=True, tag="activity", tag
 
 
 class ChildWorkflowExecutionFailureInfo(
-    Struct, frozen=True, kw_only=True, tag="child_workflow", tag_field="kind", omit_defaults=True
+    Message, kw_only=True, tag="child_workflow", tag_field="kind", omit_defaults=True
 ):
     namespace: str = ""
     workflow_execution: WorkflowExecution | None = None
@@ -136,8 +189,33 @@ FailureInfo = (
 )
 
 
-class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error as data: what Temporal calls a Failure. ``info`` says which kind; ``cause`` is the next in the chain."""
+class _Kind(Generic[InfoT]):
+    """A failure's ``info`` by the name that it has in Temporal's message, where each kind has a field of its own."""
+
+    def __init__(self, kind: type[InfoT]) -> None:
+        self.kind = kind
+        self._absent = cast("type[InfoT]", defstruct(kind.__name__, (), bases=(kind,), frozen=True))()
+
+    @overload
+    def __get__(self, failure: None, owner: type[Any]) -> Self: ...
+    @overload
+    def __get__(self, failure: Failure, owner: type[Any]) -> InfoT: ...
+    def __get__(self, failure: Failure | None, owner: type[Any]) -> Self | InfoT:
+        """The info; of a failure of another kind, one that has nothing to say, and can't be changed."""
+        if failure is None:
+            return self
+        return failure.info if isinstance(failure.info, self.kind) else self._absent
+
+    def __set__(self, failure: Failure, info: InfoT) -> None:
+        failure.info = info
+
+
+class Failure(Message, kw_only=True, omit_defaults=True):
+    """An error as data: what Temporal calls a Failure. ``info`` says which kind; ``cause`` is the next in the chain.
+
+    A failure that events or messages hold is never changed: copy it. To give a new one a kind, assign that kind's info
+    (``failure.application_failure_info = ApplicationFailureInfo(type="Stock")``).
+    """
 
     message: str = ""
     source: str = ""
@@ -145,6 +223,31 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: Failure | None = None
     info: FailureInfo | None = None
     encoded_attributes: Payload | None = None
+
+    application_failure_info = _Kind(ApplicationFailureInfo)
+    timeout_failure_info = _Kind(TimeoutFailureInfo)
+    canceled_failure_info = _Kind(CanceledFailureInfo)
+    terminated_failure_info = _Kind(TerminatedFailureInfo)
+    server_failure_info = _Kind(ServerFailureInfo)
+    activity_failure_info = _Kind(ActivityFailureInfo)
+    child_workflow_execution_failure_info = _Kind(ChildWorkflowExecutionFailureInfo)
+
+    _presence: ClassVar[frozenset[str]] = frozenset({"cause", "encoded_attributes"})
+
+    def HasField(self, name: str) -> bool:
+        """Is there a cause, are there encoded attributes, is it of this kind (``application_failure_info``, …)?"""
+        kind: object = vars(Failure).get(name)
+        if isinstance(kind, _Kind):
+            return isinstance(self.info, cast("_Kind[FailureInfo]", kind).kind)
+        return super().HasField(name)
+
+    def WhichOneof(self, oneof_group: str) -> str | None:
+        """For ``failure_info``, the only group: the name of its kind's field, None if it has no kind."""
+        if oneof_group != "failure_info":
+            raise ValueError(f'Protocol message Failure has no oneof "{oneof_group}" field.')
+        return next(
+            (name for name, kind in vars(Failure).items() if isinstance(kind, _Kind) and self.HasField(name)), None
+        )
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):

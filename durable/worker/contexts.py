@@ -10,7 +10,6 @@ from durable.converter import (
     ActivitySerializationContext,
     DataConverter,
     SerializationContext,
-    WithSerializationContext,
     WorkflowSerializationContext,
 )
 from durable.history.commands import (
@@ -125,8 +124,7 @@ class Contexts(Struct, frozen=True):
 
 def wants_contexts(converter: DataConverter) -> bool:
     """Does any part of it ask for what it converts?"""
-    parts = (converter.payload_converter, converter.payload_codec, converter.failure_converter)
-    return any(isinstance(part, WithSerializationContext) for part in parts)
+    return converter.wants_contexts
 
 
 def of_task(namespace: str, task: ActivityTask) -> ActivitySerializationContext:

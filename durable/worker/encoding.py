@@ -45,7 +45,9 @@ class Encoding:
     def __init__(self, converter: DataConverter, headers: HeaderCodecBehavior) -> None:
         self._converter = converter
         self._headers = headers is not HeaderCodecBehavior.NO_CODEC
-        self._knows_contexts = isinstance(converter.payload_codec, WithSerializationContext)
+        self._knows_contexts = (
+            isinstance(converter.payload_codec, WithSerializationContext) or converter.external_storage is not None
+        )
 
     @property
     def is_plain(self) -> bool:

@@ -1,0 +1,1 @@
+"""Messages that the others are made of: see ``v1``."""

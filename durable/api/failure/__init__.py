@@ -1,0 +1,1 @@
+"""Failures: see ``v1``."""
