@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -106,6 +106,20 @@ async def test_fastapi_hands_the_client_to_whoever_asks_for_it() -> None:
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as browser,
         ):
             assert (await browser.get("/greet/Ada")).json() == "Hello, Ada!"
+
+
+def test_a_web_socket_gets_the_client_too(address: str) -> None:
+    app = FastAPI(lifespan=durable_lifespan(address, workflows=[greeting], activities=[greet]))
+
+    @app.websocket("/greet")
+    async def greeted(socket: WebSocket, client: DurableClient) -> None:
+        await socket.accept()
+        async for name in socket.iter_text():
+            await socket.send_text(await client.execute_workflow(greeting, name, id=name))
+
+    with TestClient(app) as browser, browser.websocket_connect("/greet") as socket:
+        socket.send_text("Ada")
+        assert socket.receive_text() == "Hello, Ada!"
 
 
 def test_who_asks_for_a_client_where_no_lifespan_runs_is_told_what_to_do() -> None:
