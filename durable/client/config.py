@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Required, TypedDict
+from typing import Required, TypedDict
 
 from durable.client.interceptor import Interceptor
 from durable.client.plugins import Plugin
@@ -61,9 +61,3 @@ class ClientConnectConfig(TypedDict, total=False):
     payload_limits: PayloadLimitsConfig
     header_codec_behavior: HeaderCodecBehavior
     failure_exception_types: Sequence[type[BaseException]]
-
-
-def refuse_interceptors(interceptors: Sequence[Any]) -> None:
-    """ValueError for what would otherwise be left out in silence."""
-    if interceptors:
-        raise ValueError("this version of durable runs no interceptors: leave them out")
