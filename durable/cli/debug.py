@@ -25,6 +25,7 @@ from durable.converter import DataConverter
 from durable.history.events import HistoryEvent, WorkflowExecutionStarted
 from durable.worker.debugger import Session
 from durable.worker.encoding import CodecError, read_history
+from durable.worker.interceptor import Interceptors
 from durable.worker.lines import is_user_code
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
@@ -63,7 +64,13 @@ def debug(history: WorkflowHistory, definitions: Definitions, namespace: str, at
             f"run {history.run_id} is of workflow {name!r}, which these modules do not have (they have {known}): "
             "name the module that has it with --module"
         )
-    environment = Environment(namespace=namespace, converter=definitions.data_converter)
+    chain = Interceptors.of(definitions.interceptors)
+    environment = Environment(
+        namespace=namespace,
+        converter=definitions.data_converter,
+        interceptors=chain.classes,
+        extern_functions=chain.extern_functions,
+    )
     session = Session(definition, history.run_id, _read(history, definitions.data_converter, namespace), environment)
     try:
         position = session.end if at is None else session.position_of(at)

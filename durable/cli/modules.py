@@ -15,6 +15,7 @@ from typing import Any, cast
 from durable.activity import ActivityDefinition
 from durable.cli.refusal import CommandRefused
 from durable.converter import DataConverter
+from durable.worker.interceptor import Interceptor
 from durable.workflow.definition import WorkflowDefinition
 
 OURS = str(Path(__file__).resolve().parent.parent)
@@ -28,6 +29,8 @@ class Definitions:
     activities: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     data_converter: DataConverter = DataConverter.default
     """What their payloads are converted with: the modules' own ``data_converter``, if they have one."""
+    interceptors: tuple[Interceptor, ...] = ()
+    """What stands before them: the modules' own lists ``interceptors``, one after the other, each member once."""
 
 
 def load(names: Iterable[str]) -> list[ModuleType]:
@@ -42,7 +45,8 @@ def load(names: Iterable[str]) -> list[ModuleType]:
 def collect(modules: Iterable[ModuleType]) -> Definitions:
     """The definitions that are names of these modules, imported ones included; each once, however often it is named.
 
-    A `DataConverter` that a module calls ``data_converter`` is the one of all. `CommandRefused` for a module without
+    A `DataConverter` that a module calls ``data_converter`` is the one of all; a list of `Interceptor` that it calls
+    ``interceptors`` stands before all. `CommandRefused` for a module without
     any definition, for two definitions of one name, and for two converters.
     """
     found = Definitions()
@@ -53,11 +57,12 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
         if known is not definition:
             raise CommandRefused(f"{known_place} and {place} are both {kind} {name!r}: rename one, or leave one out")
 
-    modules, converters = list(modules), dict[str, DataConverter]()
+    modules, converters, interceptors = list(modules), dict[str, DataConverter](), list[Interceptor]()
     for module in modules:
         any_found = False
         if isinstance(converter := vars(module).get("data_converter"), DataConverter):
             converters[module.__name__] = converter
+        interceptors += [each for each in _interceptors_of(module) if not any(each is known for known in interceptors)]
         for name, value in list(vars(module).items()):
             kind = cast("type[object]", type(value))
             if not issubclass(kind, (FunctionType, MethodType, type)) and ActivityDefinition.of(kind) is None:
@@ -81,7 +86,18 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
         raise CommandRefused(
             f"the modules {', '.join(converters)} each have a data_converter, and they differ: name modules of one"
         )
-    return replace(found, data_converter=next(iter(converters.values()), DataConverter.default))
+    converter = next(iter(converters.values()), DataConverter.default)
+    return replace(found, data_converter=converter, interceptors=tuple(interceptors))
+
+
+def _interceptors_of(module: ModuleType) -> list[Interceptor]:
+    """Its list of them; a list of anything else is the module's own affair."""
+    named: object = vars(module).get("interceptors")
+    if not isinstance(named, (list, tuple)):
+        return []
+    members: list[object] = list(cast("Iterable[object]", named))
+    found = [each for each in members if isinstance(each, Interceptor)]
+    return found if len(found) == len(members) else []
 
 
 def _from_file(name: str) -> ModuleType:

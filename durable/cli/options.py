@@ -48,7 +48,7 @@ Modules = Annotated[
         "--module",
         "-m",
         metavar="MODULE",
-        help="A module with workflows (and its data_converter, if it has one): its name or file; repeatable.",
+        help="A module with workflows (and its data_converter and interceptors, if any): its name or file; repeatable.",
     ),
 ]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON.")]

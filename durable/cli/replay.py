@@ -93,7 +93,9 @@ async def replay(
 
     registry = Registry(definitions.workflows.values(), ())
     workflows, converter = list(definitions.workflows.values()), definitions.data_converter
-    replayer = Replayer(workflows=workflows, namespace=namespace, data_converter=converter)
+    replayer = Replayer(
+        workflows=workflows, namespace=namespace, data_converter=converter, interceptors=definitions.interceptors
+    )
     async with replayer.workflow_replay_iterator(readable()) as results:
         async for result in results:
             place, failure = places.pop(), result.replay_failure

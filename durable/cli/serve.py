@@ -44,6 +44,7 @@ async def serve(
                 task_queue=task_queue,
                 workflows=list(definitions.workflows.values()),
                 activities=list(definitions.activities.values()),
+                interceptors=definitions.interceptors,
                 identity=identity,
                 max_concurrent_activities=max_activities,
                 graceful_shutdown_timeout=grace,

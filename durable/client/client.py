@@ -163,7 +163,7 @@ class Client(Connection, ActivityClient):
         return await self.outbound.start_workflow(
             StartWorkflowInput(
                 workflow=workflow if definition is None else definition.name,
-                args=arguments(arg, args),
+                args=list(arguments(arg, args)),
                 id=id,
                 task_queue=task_queue,
                 execution_timeout=execution_timeout,
@@ -324,7 +324,7 @@ class Client(Connection, ActivityClient):
             update_workflow_input=UpdateWithStartUpdateWorkflowInput(
                 update_id=id,
                 update=name,
-                args=arguments(arg, args),
+                args=list(arguments(arg, args)),
                 wait_for_stage=wait_for_stage,
                 headers={},
                 ret_type=result_type,

@@ -116,7 +116,7 @@ class ActivityClient:
         return await cast("Client", self).outbound.start_activity(
             StartActivityInput(
                 activity_type=activity if definition is None else definition.name,
-                args=arguments(arg, args),
+                args=list(arguments(arg, args)),
                 id=id,
                 task_queue=task_queue,
                 result_type=result_type or (None if definition is None else definition.signature.return_hint),

@@ -88,7 +88,7 @@ class WithStartWorkflowOperation(Generic[S, R]):
         warn_of_untyped(search_attributes, stack_level)
         self._input = UpdateWithStartStartWorkflowInput(
             workflow=cast("str", workflow) if definition is None else definition.name,
-            args=arguments(arg, args),
+            args=list(arguments(arg, args)),
             id=id,
             task_queue=task_queue,
             execution_timeout=execution_timeout,

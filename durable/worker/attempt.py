@@ -18,7 +18,7 @@ from durable.activity import ActivityCancellationDetails, CompleteAsyncError, Fl
 from durable.client.description import moment
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
-from durable.converter import DataConverter
+from durable.converter.failure import SOURCE
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
 from durable.history.local_activities import is_local
@@ -31,7 +31,7 @@ from durable.history.transition import (
     Refused,
     Retry,
 )
-from durable.history.values import Failure, Payload
+from durable.history.values import ApplicationFailureInfo, Failure, Payload
 from durable.metrics import MetricMeter
 from durable.worker.attempt_chain import chained
 from durable.worker.attempt_thread import AttemptThread
@@ -346,8 +346,11 @@ class Attempt(ActivityContext):
             return self._words_of_ours(error)
 
     def _words_of_ours(self, error: ApplicationError) -> Failure:
-        """The failure of an error in which nothing is of the user's, and nothing is for the codec."""
-        return (self.converter if self._is_plain else DataConverter.default).to_failure(error)
+        """The failure of an error whose text is nobody's secret, and not for the codec; without what it came of."""
+        if self._is_plain:
+            return self.converter.to_failure(error)
+        info = ApplicationFailureInfo(type=error.type or "", non_retryable=error.non_retryable)
+        return Failure(message=error.message, source=SOURCE, info=info)
 
     async def _through(self, value: T, *, reads: bool) -> T:
         """Raises what the codec raises as an `ApplicationError`, so that the attempt fails and is tried again."""

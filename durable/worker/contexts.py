@@ -25,6 +25,7 @@ from durable.history.events import (
     ActivityTaskCompleted,
     ActivityTaskFailed,
     ActivityTaskScheduled,
+    ActivityTaskStarted,
     ActivityTaskTimedOut,
     ChildOutcomeEvent,
     HistoryEvent,
@@ -94,7 +95,9 @@ class Contexts(Struct, frozen=True):
         match event:
             case ActivityTaskScheduled():
                 return self.activity(event.activity_id, event.activity_type, event.task_queue)
-            case ActivityTaskCompleted() | ActivityTaskFailed() | ActivityTaskTimedOut() | ActivityTaskCanceled():
+            case ActivityTaskStarted() | ActivityTaskCompleted() | ActivityTaskFailed():
+                return known(event.scheduled_event_id)
+            case ActivityTaskTimedOut() | ActivityTaskCanceled():
                 return known(event.scheduled_event_id)
             case StartChildWorkflowExecutionInitiated():
                 return self.workflow(event.workflow_id)

@@ -138,6 +138,11 @@ class Environment(Struct, frozen=True, kw_only=True):
     activates_patch: Callable[[PatchActivationInput], bool] | None = None
     interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
     extern_functions: Mapping[str, Callable[..., Any]] = {}
+    wants_contexts: bool = False
+    """Does the converter want to know for what it converts? It is asked once."""
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "wants_contexts", wants_contexts(self.converter))
 
 
 class Run(WorkflowContext):
@@ -158,11 +163,9 @@ class Run(WorkflowContext):
     ) -> None:
         self.definition = definition
         self.run_id = run_id
-        self.contexts = Contexts.of(environment.namespace, started)
         self.converter = environment.converter
-        self._wants_contexts = wants_contexts(environment.converter)
-        if self._wants_contexts:
-            self.converter = environment.converter.with_context(self.contexts.own)
+        if environment.wants_contexts:
+            self.converter = environment.converter.with_context(Contexts.of(environment.namespace, started).own)
         self.evicting = False
         self.replaying = False
         self.log_lines: list[LogLine] = []
@@ -329,6 +332,11 @@ class Run(WorkflowContext):
         with stepping(self):
             self.loop.close_quietly()
 
+    @property
+    def contexts(self) -> Contexts:
+        """Of what is converted for it."""
+        return Contexts.of(self._environment.namespace, self._started)
+
     def context_of_activity(self, key: int) -> ActivitySerializationContext | None:
         """That of an activity by the id of its scheduled event, or the key of its local task; None: it is not waited
         for."""
@@ -365,7 +373,7 @@ class Run(WorkflowContext):
     def activity_converter(
         self, activity_type: str, activity_id: str | None, task_queue: str | None, *, local: bool = False
     ) -> DataConverter:
-        if not self._wants_contexts:
+        if not self._environment.wants_contexts:
             return self.converter
         id = activity_id or str(self.activities.count + 1)
         return self._environment.converter.with_context(
@@ -373,7 +381,7 @@ class Run(WorkflowContext):
         )
 
     def workflow_converter(self, workflow_id: str) -> DataConverter:
-        if not self._wants_contexts:
+        if not self._environment.wants_contexts:
             return self.converter
         return self._environment.converter.with_context(self.contexts.workflow(workflow_id))
 

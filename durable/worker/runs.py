@@ -217,8 +217,9 @@ class Runs:
 
     async def evict_all(self) -> None:
         """Let go of all runs in memory. Whoever still waits for a start learns that nobody knows what became of it."""
-        for task in self._converting:
+        for task, work in self._converting.items():
             task.cancel()
+            self._forget(work.entry, work.job.rebuilt)
         for answer in [each for each in self._starters if not each.done()]:
             answer.set_exception(UnknownOutcome("the worker that was to begin the run has ended: start it again"))
         for entry in list(self._entries.values()):
@@ -244,6 +245,9 @@ class Runs:
                 self._stepped(work, stepped)
 
     def _convert(self, work: _Work, conversion: Conversion) -> None:
+        if self._entries.get(work.entry.run_id) is not work.entry:
+            self._landed()  # an error has ended this life
+            return
         task = asyncio.get_running_loop().create_task(self._converted(work, conversion), name="durable payload codec")
         self._converting[task] = work
         task.add_done_callback(self._converting.pop)
@@ -283,7 +287,7 @@ class Runs:
             entry.run_id,
         )
         entry.busy = False
-        self._forget(entry)
+        self._forget(entry, work.job.rebuilt)
         for incoming in work.job.local:
             self._send(entry.run_id, incoming)
         self._landed()
@@ -473,8 +477,12 @@ class Runs:
                 if surplus <= 0:
                     return
 
-    def _forget(self, entry: _Entry) -> None:
-        """Out of memory; the run stays owned, and is rebuilt from its history when a message comes."""
+    def _forget(self, entry: _Entry, made: Rebuilt | None = None) -> None:
+        """Out of memory; the run stays owned, and is rebuilt from its history when a message comes.
+
+        ``made`` is what a step that comes to nothing has made of it.
+        """
+        entry.rebuilt = entry.rebuilt or made
         self._entries.pop(entry.run_id, None)
         self.cached.pop(entry.run_id, None)
         self.busy.discard(entry.run_id)

@@ -26,7 +26,7 @@ from durable.history.state import State, fold, is_null
 from durable.history.steps import Incoming, Received, Step
 from durable.history.transition import MESSAGES_PER_RUN, StoredMessage
 from durable.history.values import ApplicationFailureInfo, Failure, TaskFailedCause, UpdateRequest
-from durable.worker.contexts import Contexts
+from durable.worker.contexts import Contexts, Known
 from durable.worker.encoding import Belonging, CodecError, Conversion, of_history
 from durable.worker.rebuild import Rebuilt, rebuild
 from durable.worker.registry import Registry
@@ -47,7 +47,8 @@ class Job(Struct, kw_only=True):
     ``deaths`` are those of its owners since it was stepped last.
     ``discard`` are copies of runs to close before (here, because their code belongs to the workflow thread); a job
     without a ``run_id`` does nothing else.
-    ``under_way`` is its step, once that has handed out a conversion, and ``converted`` what came of it.
+    ``under_way`` is its step, once that has handed out a conversion, and ``converted`` what came of it; ``rebuilt`` is
+    then the run that it has made.
     """
 
     run_id: str
@@ -160,12 +161,13 @@ class Stepping:
         definition = self._registry.workflow(job.workflow_type)
         assert definition is not None  # else the worker would not have taken it
         try:
-            view = yield from self._view(received, None)
+            view = _clear(received) if self._is_plain else (yield from self._view(received, None))
         except CodecError as error:
             return self._parked(job, received, error, None)
         started = view.events[0]
         run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        return (yield from self._go_on(job, received, Rebuilt(run, State(), []), view))
+        job.rebuilt = Rebuilt(run, State(), [])
+        return (yield from self._go_on(job, received, job.rebuilt, view))
 
     def _next(self, job: Job) -> Steps:
         rebuilt = job.rebuilt
@@ -189,12 +191,12 @@ class Stepping:
                     assert state.started is not None
                     read = yield of_history(Contexts.of(self._environment.namespace, state.started), events)
                     rebuilt = rebuild(definition, job.run_id, read, self._environment, state=state)
-                rebuilt = msgspec.structs.replace(rebuilt, history_bytes=_size(job.history))
+                rebuilt = job.rebuilt = msgspec.structs.replace(rebuilt, history_bytes=_size(job.history))
             except (NondeterminismError, CodecError) as error:
                 return self._parked(job, self._receive(job, fold(State(), events)), error, None)
         received = self._receive(job, rebuilt.state, rebuilt.history_bytes)
         try:
-            view = yield from self._view(received, rebuilt.run)
+            view = _clear(received) if self._is_plain else (yield from self._view(received, rebuilt.run))
         except CodecError as error:
             return self._parked(job, received, error, rebuilt.run)
         return (yield from self._go_on(job, received, rebuilt, view))
@@ -202,14 +204,12 @@ class Stepping:
     def _view(self, received: Received, run: Run | None) -> Generator[Conversion, Any, View]:
         """Raises `CodecError`."""
         events, updates, local, queries = received.events, received.updates, received.local, received.queries
-        if self._is_plain or not (events or updates or local or queries):
-            return View(events, updates, local, queries)
         contexts = Contexts.of(self._environment.namespace, _started(received))
-        known = (lambda _: None) if run is None else run.context_of_activity
+        known: Known = _nobody if run is None else run.context_of_activity
         values: list[Belonging] = [(contexts.of_event(event, known), event) for event in events]
         values += [(contexts.own, update) for update in updates]
         values += [(known(outcome.scheduled_event_id), outcome) for outcome in local]
-        read = (yield Conversion(values, reads=True)) if values else []
+        read: list[Any] = (yield Conversion(values, reads=True)) if values else []
         at, then = len(events), len(events) + len(updates)
         asked: list[Any] = []
         if queries:
@@ -308,6 +308,14 @@ class Stepping:
         return rules.receive(
             state, job.run_id, self._worker_id, [*_incoming(job), *job.local], self._now_us(), history_bytes=size
         )
+
+
+def _clear(received: Received) -> View:
+    return View(received.events, received.updates, received.local, received.queries)
+
+
+def _nobody(_key: int) -> None:
+    """A run that begins has no activities."""
 
 
 def _answer(run: Run, asked: Query | CodecError) -> QueryAnswer:

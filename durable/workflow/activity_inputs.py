@@ -115,7 +115,7 @@ def _all_options(activity: Called, options: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _bound(activity: Called, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    return (args, kwargs) if isinstance(activity, str) else activity.signature.parted(args, kwargs)
+    return (list(args), kwargs) if isinstance(activity, str) else activity.signature.parted(args, kwargs)
 
 
 def _shared(activity: Called, args: Sequence[Any], ret_type: Any, options: Mapping[str, Any]) -> dict[str, Any]:

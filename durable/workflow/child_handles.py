@@ -80,7 +80,7 @@ async def send_signal(
         payloads = encode(definition, run.workflow_converter(to.workflow_id), values)
         await run.signal_external(to, name, payloads, {}, child_only=child_only)
         return
-    names: Sequence[str] = ()
+    values, names = list(values), tuple[str, ...]()
     if definition is not None:
         values, _ = definition.signature.parted(values, {})
         names = definition.signature.positional_names

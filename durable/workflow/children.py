@@ -106,7 +106,7 @@ async def start_child_workflow(
     run = this_workflow()
     definition = None if isinstance(workflow, str) else WorkflowDefinition.to_invoke(workflow)
     signature = None if definition is None else definition.signature
-    values: Sequence[Any] = arguments(arg, args)
+    values: Sequence[Any] = list(arguments(arg, args))
     arg_types, arg_names = None, tuple[str, ...]()
     if signature is not None and run.outbound is not None:
         values, _ = signature.parted(values, {})

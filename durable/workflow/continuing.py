@@ -59,7 +59,7 @@ def continue_as_new(
     run = this_workflow()
     if run.is_read_only():
         raise ReadOnlyContextError("While in read-only function, action attempted: continue as new")
-    values: Sequence[Any] = arguments(arg, args)
+    values: Sequence[Any] = list(arguments(arg, args))
     signature = None
     if workflow is not None and not isinstance(workflow, str):
         definition = WorkflowDefinition.to_invoke(workflow)

@@ -14,9 +14,14 @@ import temporalio.worker as theirs
 import durable.worker as ours
 from durable import Client, RetryPolicy, activity, workflow
 from durable.client import Interceptor as ClientInterceptor
-from durable.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
+from durable.client import (
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHistory,
+    WorkflowUpdateFailedError,
+)
 from durable.common import RawValue
-from durable.exceptions import ActivityError, ApplicationError
+from durable.exceptions import ApplicationError
 from durable.history.events import (
     ActivityTaskScheduled,
     SignalExternalWorkflowExecutionInitiated,
@@ -43,7 +48,7 @@ from durable.worker import (
 )
 from durable.workflow import ActivityHandle
 from tests.engine.conftest import MakeWorker, worker_for
-from tests.engine.histories import assert_replays, assert_sound, of_type, until
+from tests.engine.histories import assert_sound, of_type, types, until
 from tests.engine.interceptors import ALL_HOOKS, CHAIN, Carrying, Recording, carried, word
 
 SOON = timedelta(seconds=30)
@@ -90,7 +95,9 @@ class Everything:
     @workflow.run
     async def run(self, other: str, again: bool) -> list[Any]:
         said = [f"{workflow.info().workflow_type} {word.get()}"]
-        said += [await greet("a"), await greet_in_thread("b", mark="?")]
+        said += [await greet("a")]
+        in_thread: Any = greet_in_thread("b", mark="?")
+        said += [await in_thread]
         said += [await workflow.execute_activity(greet, "c", start_to_close_timeout=SOON)]
         said += [await workflow.execute_local_activity(greet, "d", start_to_close_timeout=SOON)]
         child = await workflow.start_child_workflow(Heard.run, "e", id=f"{other}-child-{again}")
@@ -335,54 +342,87 @@ async def test_an_argument_that_can_not_be_converted_is_called_by_its_name(
         assert (await client.execute_workflow(refuses, id="r")).startswith("name: object of type object")
 
 
-async def test_one_that_only_looks_on_changes_no_history(client: Client, max_cached: int) -> None:
-    """Interceptors may be added to a worker whose runs began without, and taken away."""
-    async with worker_for(client, *USED, RACE, quick, interceptors=[], max_cached_workflows=max_cached):
-        without = await client.start_workflow(RACE, id="without")
-        await without.result()
-    looking_on = [Recording(lambda called, input: None)]
-    async with worker_for(client, RACE, quick, interceptors=looking_on, max_cached_workflows=max_cached):
-        beside = await client.start_workflow(RACE, id="with")
-        await beside.result()
-
-    await Replayer(workflows=[RACE], interceptors=looking_on).replay_workflow(await without.fetch_history())
-    await assert_replays(RACE, await beside.fetch_history())
+ran: list[int] = []
 
 
-@activity.defn
-async def quick(number: int) -> int:
-    if number == 3:
-        raise ApplicationError("three", non_retryable=True)
+@activity.defn(task_queue="apart")
+async def apart(number: int) -> int:
+    ran.append(number)
     return number
 
 
 @workflow.defn
-async def RACE() -> list[Any]:
-    """Code in which one turn of the loop more would change what is asked for next."""
-    order: list[int] = []
+async def turns() -> list[int]:
+    """Two outcomes that come together: whose code goes on first is a matter of single turns of the loop."""
 
-    async def one(number: int) -> None:
-        try:
-            order.append(await quick(number))
-        except ActivityError:
-            order.append(-number)
-        await asyncio.sleep(0.001 * number)
+    async def by_temporals_name() -> int:
+        return await apart(await workflow.execute_activity(apart, 1, start_to_close_timeout=SOON))
 
-    tasks = {asyncio.create_task(one(number)) for number in range(6)}
-    await asyncio.wait(tasks)
-    called = quick(7)
-    cancelled = asyncio.ensure_future(quick(8))
+    async def as_a_call() -> int:
+        return await apart(await apart(2))
+
+    return list(await asyncio.gather(by_temporals_name(), as_a_call()))
+
+
+async def test_one_that_only_looks_on_changes_no_history(make_worker: MakeWorker, client: Client) -> None:
+    """Interceptors may be added to a worker whose runs began without, and taken away."""
+    looking_on = [Recording(lambda called, input: None)]
+    histories: list[WorkflowHistory] = []
+    for interceptors in ([], looking_on):
+        ran.clear()
+        handle = await client.start_workflow(turns, id=f"turns-{len(interceptors)}")
+        async with make_worker(turns, interceptors=interceptors):
+            await until(lambda: _scheduled(handle, 2))  # noqa: B023
+        async with make_worker(apart, task_queue="apart", max_concurrent_activities=1):
+            await until(_both_ran)
+        async with make_worker(turns, interceptors=interceptors):
+            await until(lambda: _scheduled(handle, 4))  # noqa: B023
+        async with make_worker(turns, interceptors=interceptors), make_worker(apart, task_queue="apart"):
+            await handle.result()
+        histories.append(await handle.fetch_history())
+
+    without, beside = histories
+    assert types(without) == types(beside)
+    await Replayer(workflows=[turns], interceptors=looking_on, exact=True).replay_workflow(without)
+    await Replayer(workflows=[turns], exact=True).replay_workflow(beside)
+
+
+async def _scheduled(handle: Any, count: int) -> bool:
+    return len(of_type(await handle.fetch_history(), ActivityTaskScheduled)) == count
+
+
+async def _both_ran() -> bool:
+    return len(ran) == 2
+
+
+@activity.defn
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow.defn
+async def impatience() -> list[Any]:
+    """Calls, and cancels before it is asked for, while it runs, and by a timeout."""
+    at_once = asyncio.ensure_future(forever())
     await asyncio.sleep(0)
-    cancelled.cancel()
-    (back,) = await asyncio.gather(cancelled, return_exceptions=True)
-    return [*order, await asyncio.wait_for(called, 60), isinstance(back, asyncio.CancelledError)]
+    at_once.cancel()
+    (first,) = await asyncio.gather(at_once, return_exceptions=True)
+    running = asyncio.ensure_future(forever())
+    await asyncio.sleep(0.001)
+    running.cancel()
+    (second,) = await asyncio.gather(running, return_exceptions=True)
+    try:
+        await asyncio.wait_for(forever(), 0.001)
+    except TimeoutError as error:
+        return [type(each).__name__ for each in (first, second, error)]
+    return []
 
 
 async def test_an_intercepted_call_is_cancelled_as_asyncio_cancels(make_worker: MakeWorker, client: Client) -> None:
-    async with make_worker(RACE, quick, interceptors=[Recording(lambda called, input: None)]):
-        result = await client.execute_workflow(RACE, id="r")
+    async with make_worker(impatience, forever, interceptors=[Recording(lambda called, input: None)]):
+        result = await client.execute_workflow(impatience, id="i")
 
-    assert sorted(result[:6]) == [-3, 0, 1, 2, 4, 5] and result[6:] == [7, True]
+    assert result == ["CancelledError", "CancelledError", "TimeoutError"]
 
 
 class Raising(Interceptor):
