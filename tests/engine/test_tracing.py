@@ -16,16 +16,17 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from durable import Client, activity, workflow
 from durable.client import WorkflowFailureError, WorkflowUpdateFailedError
-from durable.common import RetryPolicy
+from durable.common import HeaderCodecBehavior, RetryPolicy
 from durable.contrib.opentelemetry import TracingInterceptor, TracingWorkflowInboundInterceptor
 from durable.contrib.opentelemetry.workflow import completed_span
-from durable.converter import PayloadConverter
+from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import ApplicationError, ApplicationErrorCategory
 from durable.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 from tests.chaos.places import Place
 from tests.engine import traced
 from tests.engine.conftest import worker_for
 from tests.engine.histories import until
+from tests.engine.masking import Masking, Notes
 from tests.engine.traced import ACTIVITIES, SOON, WORKFLOWS, Child, Traced, fetch, gated, tracing
 from tests.forkserver import processes
 
@@ -376,3 +377,56 @@ async def test_a_span_that_can_not_be_exported_harms_nobody(
         assert await traced_client.execute_workflow(quiet, id="quiet") == "done"
 
     assert "Exception while exporting Span" in caplog.text
+
+
+async def test_a_trace_goes_on_through_a_codec_that_encodes_headers(client: Client, path: Path) -> None:
+    @workflow.defn
+    async def masked() -> None:
+        await workflow.execute_activity(fetch, 1, start_to_close_timeout=SOON)
+
+    notes = Notes()
+    masking = Client(
+        **{
+            **client.config(),
+            "interceptors": [tracing(path)],
+            "data_converter": DataConverter(payload_codec=Masking(notes)),
+            "header_codec_behavior": HeaderCodecBehavior.CODEC,
+        }
+    )
+    async with worker_for(masking, masked, fetch):
+        await masking.execute_workflow(masked, id="masked")
+
+    assert any(b"traceparent" in payload.data for _, payload in notes.encoded)
+    root = "StartWorkflow:masked"
+    assert Spans(path).told() == [
+        "StartActivity:fetch > RunActivity:fetch",
+        root,
+        f"{root} > CompleteWorkflow:masked",
+        f"{root} > RunWorkflow:masked",
+        f"{root} > StartActivity:fetch",
+    ]
+
+
+async def test_spans_that_an_activity_makes_are_children_of_its_attempt(client: Client, path: Path) -> None:
+    interceptor = tracing(path)
+
+    @activity.defn
+    async def brew() -> None:
+        with interceptor.tracer.start_as_current_span("brewing"):
+            pass
+
+    @activity.defn
+    def pour() -> None:  # in a thread
+        with interceptor.tracer.start_as_current_span("pouring"):
+            pass
+
+    @workflow.defn
+    async def tea() -> None:
+        await workflow.execute_activity(brew, start_to_close_timeout=SOON)
+        await workflow.execute_activity(pour, start_to_close_timeout=SOON)
+
+    traced_client = Client(**{**client.config(), "interceptors": [interceptor]})
+    async with worker_for(traced_client, tea, brew, pour):
+        await traced_client.execute_workflow(tea, id="tea")
+
+    assert {"RunActivity:brew > brewing", "RunActivity:pour > pouring"} < set(Spans(path).told())

@@ -23,8 +23,8 @@ class TracingInterceptor(OutsideWorkflows):
     ``tracer`` is OpenTelemetry's global one by default. Workflow code makes spans only in a trace that a client has
     begun; with ``always_create_workflow_spans`` always, but then they have no parent.
 
-    For another header or propagator extend this class, and `TracingWorkflowInboundInterceptor` with the same values
-    (see `Carrier`); let `workflow_interceptor_class` call this one's, and return the latter.
+    For another ``header_key``, ``text_map_propagator`` or ``payload_converter`` extend this class, and
+    `TracingWorkflowInboundInterceptor` alike; let `workflow_interceptor_class` call this one's, and return the latter.
     """
 
     def __init__(self, tracer: Tracer | None = None, *, always_create_workflow_spans: bool = False) -> None:
