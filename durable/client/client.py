@@ -19,10 +19,10 @@ from durable.client.build_ids import (
     refused,
 )
 from durable.client.config import ClientConfig, refuse_interceptors
-from durable.client.counting import WorkflowExecutionCount, count
+from durable.client.counting import WorkflowExecutionCount, count_workflows
 from durable.client.deadline import within
 from durable.client.description import WorkflowExecutionStatus
-from durable.client.filter import parse
+from durable.client.filter import Filter
 from durable.client.handle import RESEND_MAX, WorkflowHandle, termination
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.pending import AsyncActivityIDReference
@@ -530,14 +530,15 @@ class Client(ActivityClient):
     ) -> WorkflowExecutionAsyncIterator:
         """The runs of the namespace, newest first, fetched in pages as they are walked.
 
-        ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND ExecutionStatus IN ('Running', 'Failed')``.
-        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``next_page_token``, of an
-        earlier list, says where to go on; ``rpc_timeout`` is for each page.
+        ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND CustomerId = 'c-7' ORDER BY CloseTime DESC``,
+        with all its operators; what was committed before is in the list. `RPCError` INVALID_ARGUMENT for one that can't
+        be understood (it says why; with search attributes when the first page is fetched), DEADLINE_EXCEEDED when the
+        database takes longer than 20 s for a page. ``next_page_token``, of an earlier list with the same query, says
+        where to go on; ``rpc_timeout`` is for each page.
         """
         return WorkflowExecutionAsyncIterator(
             self,
-            parse(query or ""),
-            status=status,
+            Filter(query or "", self.namespace, status=status),
             limit=limit,
             page_size=page_size,
             next_page_token=next_page_token,
@@ -552,10 +553,10 @@ class Client(ActivityClient):
     ) -> WorkflowExecutionCount:
         """How many runs of the namespace pass ``query``, which `list_workflows` explains.
 
-        With ``GROUP BY ExecutionStatus`` at its end, also how many of each status. All that pass are read, so this
-        takes as long as listing them. `RPCError` INVALID_ARGUMENT for what can't be understood.
+        With ``GROUP BY ExecutionStatus`` at its end, or another attribute that is no text and no list, also how many of
+        each (1,000 groups at most). `RPCError` as `list_workflows` raises it.
         """
-        return await within(count(self, query or ""), rpc_timeout, "the count of workflows")
+        return await within(count_workflows(self, query or ""), rpc_timeout, "the count of workflows")
 
     async def update_worker_build_id_compatibility(
         self,

@@ -408,11 +408,15 @@ class ActivityClient:
         """The activities that clients have started by themselves, newest first, fetched in pages as they are walked.
 
         ``query`` is Temporal's list filter: ``ActivityType = 'send' AND ExecutionStatus IN ('Running', 'TimedOut')``.
-        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``rpc_timeout`` is taken for
-        compatibility here.
+        The rest is as of `Client.list_workflows`.
         """
         return ActivityExecutionAsyncIterator(
-            cast("Client", self), query or "", limit=limit, page_size=page_size, next_page_token=next_page_token
+            cast("Client", self),
+            query or "",
+            limit=limit,
+            page_size=page_size,
+            next_page_token=next_page_token,
+            rpc_timeout=rpc_timeout,
         )
 
     async def count_activities(
@@ -422,7 +426,7 @@ class ActivityClient:
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> ActivityExecutionCount:
-        """How many there are of `list_activities`; the query may end with ``GROUP BY ExecutionStatus``."""
+        """How many there are of `list_activities`; the query may end with ``GROUP BY``."""
         counted = activity_executions.count(cast("Client", self), query or "")
         return await within(counted, rpc_timeout, "the number of activities")
 

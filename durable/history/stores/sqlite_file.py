@@ -103,6 +103,10 @@ class Connection:
         if self._turnstile is not None:
             self._turnstile.close()
 
+    def interrupt(self) -> None:
+        """End the statement that runs, on whichever thread; `sqlite3.OperationalError` there."""
+        self._raw.interrupt()
+
     def read(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         self._counters.statements += 1
         return self._raw.execute(statement, values)
