@@ -11,6 +11,7 @@ import msgspec
 
 from durable.client import updates
 from durable.client.async_activity import AsyncActivityHandle
+from durable.client.attribute_types import fitting
 from durable.client.build_ids import (
     BuildIdOp,
     TaskReachabilityType,
@@ -603,6 +604,9 @@ class Client(ActivityClient):
 
     async def begin(self, request: StartRequest) -> Committed:
         """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse. For the client's own modules."""
+        if request.search_attributes:
+            fitted = await fitting(self, request.search_attributes)
+            request = msgspec.structs.replace(request, search_attributes=fitted)
         lost, alone = 0, False
         while True:
             try:

@@ -172,8 +172,8 @@ NOTHING_KNOWN = (
     "UPDATE pg_class SET relpages = 0, reltuples = -1 WHERE relname LIKE 'durable%'",
     "DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relname LIKE 'durable%')",
 )
-"""As of tables that are new. Of those that autovacuum has found empty PostgreSQL believes that they stay so, and then any
-index is as good as another."""
+"""As of tables that are new. Of those that autovacuum has found empty PostgreSQL believes that they stay so, and then
+any index is as good as another."""
 SCAN = re.compile(r"(Seq Scan|Index Scan|Index Only Scan|Bitmap Heap Scan).* on (durable_\w+)")
 BY_ITS_KEY = re.compile(r"\s*(Index Cond|Recheck Cond)")
 

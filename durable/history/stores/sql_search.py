@@ -62,7 +62,7 @@ Expression = ColumnElement[AnyValue]
 
 _NEWEST_FIRST = (Order(Name("StartTime", 0), descending=True),)
 _PINS = (Field.WORKFLOW_ID, Field.RUN_ID)
-_PINNED = [runs.c.workflow_id, runs.c.run_id]
+_PINNED = ("workflow_id", "run_id")
 """Few runs share one: they are looked up, and then sorted."""
 _LISTED = (AttributeType.TEXT, AttributeType.KEYWORD_LIST)
 _COLUMN = {
@@ -200,7 +200,7 @@ class _Builder:
     def _aside(self, column: Column[AnyValue]) -> Expression:
         """A column of the runs, such that no index of it is taken where another one leads to the few that are sought:
         without statistics a database may well take the one that is in the order of the list."""
-        if self._driver is None and (not self._is_pinned or column in _PINNED):
+        if self._driver is None and (not self._is_pinned or column.key in _PINNED):
             return column
         return column.concat(_NO_TEXT) if isinstance(column.type, Text) else column + _ZERO
 

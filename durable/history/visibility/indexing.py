@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from durable.history.values import Payload
-from durable.history.visibility.attributes import RESERVED, TYPES, AttributeType
+from durable.history.visibility.attributes import NAMES, RESERVED, TYPES, AttributeType
 
 NAME_BYTES_MAX = 250
 KEYWORD_BYTES_MAX = 1500
 """An entry of an index holds a namespace, a name and a keyword; PostgreSQL's take 2,704 bytes."""
 WORD_CHARACTERS_MAX = 200
+NAMES_ARE = f"it has 1 to {NAME_BYTES_MAX} bytes, no backquote, no NUL, and is not one that every run has"
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +46,18 @@ def read(payload: Payload) -> Found | None:
 def is_name(name: str) -> bool:
     """May a search attribute that is looked for be called so?"""
     return name not in RESERVED and _is_storable(name, NAME_BYTES_MAX) and "`" not in name and name != ""
+
+
+def refusal(name: str, kind: AttributeType, value: Any) -> str | None:
+    """Why nobody could find a run by this value (of JSON); None: it can be found."""
+    if not is_name(name):
+        return f"{name!a} is no name for a search attribute: {NAMES_ARE}"
+    members: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    if kind in (AttributeType.KEYWORD, AttributeType.KEYWORD_LIST) and any(_keyword(each) is None for each in members):
+        return f"a keyword of search attribute {name!r} has at most {KEYWORD_BYTES_MAX} bytes in UTF-8, and no NUL"
+    if not entries(value, kind):
+        return f"invalid value for search attribute {name!r} of type {NAMES[kind]}: {str(value)[:100]!r}"
+    return None
 
 
 def entries(value: Any, kind: AttributeType) -> list[Entry]:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from durable.history.values import RunStatus
 from durable.history.visibility.attributes import (
     NAMES,
+    RESERVED,
     STATUSES,
     SYSTEM,
     Attribute,
@@ -80,7 +81,11 @@ class Meaning:
 
     def check_system(self) -> None:
         """The same, as far as it names no search attributes: what can be told before a database is asked."""
-        if all(name.text in SYSTEM[self.kind] for name in named(self.query)):
+        names = named(self.query)
+        for name in names:
+            if name.text in RESERVED:
+                self.attribute(name)
+        if all(name.text in RESERVED for name in names):
             self.check()
 
     def attribute(self, name: Name) -> Attribute:

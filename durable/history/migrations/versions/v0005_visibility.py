@@ -89,9 +89,9 @@ def _bring_over(database: sa.Connection) -> None:
         if found:
             database.execute(
                 sa.text(
-                    "INSERT INTO durable_search_attributes (run_id, name, ordinal, namespace, kind, started_us, keyword, "
-                    'number, "real") VALUES (:run_id, :name, :ordinal, :namespace, :kind, :started_us, :keyword, '
-                    ":number, :real)"
+                    "INSERT INTO durable_search_attributes (run_id, name, ordinal, namespace, kind, started_us, "
+                    'keyword, number, "real") VALUES (:run_id, :name, :ordinal, :namespace, :kind, :started_us, '
+                    ":keyword, :number, :real)"
                 ),
                 found,
             )
