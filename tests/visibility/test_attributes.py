@@ -41,7 +41,8 @@ class Repair:
     @workflow.run
     async def run(self, again: bool) -> None:
         workflow.upsert_search_attributes([STATE.value_set("waits"), TAGS.value_set(["a", "b"])])
-        await workflow.wait_condition(lambda: self.is_done)
+        if again:
+            await workflow.wait_condition(lambda: self.is_done)
         workflow.upsert_search_attributes([STATE.value_set("done"), TAGS.value_unset()])
         if again:
             workflow.continue_as_new(False)
@@ -94,14 +95,12 @@ async def test_what_a_client_is_told_is_in_its_next_list(client: Client) -> None
         await handle.query(Repair.begun)
         assert await ids(client, "Customer = 'c-7' AND State = 'waits' AND Tags = 'b'") == ["r"]
         await handle.signal(Repair.finish)
-        follower = client.get_workflow_handle("r")
-        await follower.signal(Repair.finish)
         await handle.result()
 
     chain = [run async for run in client.list_workflows("Customer = 'c-7' AND State = 'done' AND Tags IS NULL")]
 
-    assert [run.status.name for run in chain][-1] == "CONTINUED_AS_NEW"
-    assert (await client.count_workflows("State = 'waits'")).count == 2 - len(chain)
+    assert [run.status.name for run in chain] == ["COMPLETED", "CONTINUED_AS_NEW"]
+    assert (await client.count_workflows("State = 'waits' OR Tags IS NOT NULL")).count == 0
 
 
 async def test_an_attribute_that_nobody_has_given_is_refused_unless_it_was_added(client: Client) -> None:
@@ -136,7 +135,7 @@ async def test_a_value_of_another_type_is_refused_and_one_that_can_be_read_so_is
         await begin(
             client, "b", TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("Euros"), "much")])
         )
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="use TypedSearchAttributes"):
         await begin(client, "c", {"Note": ["y z"], "Rate": [2]})
 
     assert no.value.status is RPCStatusCode.INVALID_ARGUMENT
@@ -165,7 +164,7 @@ HOSTILE = [
     "%",
     "_",
     "\\",
-    "\\'",
+    "'\\",
     '"',
     "x' OR '1'='1",
     "\U0001f600",
@@ -180,13 +179,8 @@ async def test_what_means_something_in_sql_is_found_as_it_is_and_nothing_else_wi
 
     for number, text in enumerate(HOSTILE):
         quoted = "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-        for query in (
-            f"Customer = {quoted}",
-            f"Customer STARTS_WITH {quoted}",
-            f"Tags = {quoted}",
-            f"Customer IN ({quoted})",
-        ):
-            assert await ids(client, query) == [f"{number}"], query
+        for condition in ("Customer =", "Customer STARTS_WITH", "Tags =", "Customer NOT BETWEEN '' AND '' AND Tags ="):
+            assert await ids(client, f"{condition} {quoted}") == [f"{number}"], condition
         assert await ids(client, f"WorkflowId = {quoted} OR WorkflowId STARTS_WITH {quoted} ") == []
         assert (await client.count_workflows(f"Tags = 'all' AND Customer != {quoted}")).count == len(HOSTILE) - 1
     assert (await client.count_workflows()).count == len(HOSTILE)

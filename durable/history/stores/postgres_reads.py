@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from durable.history.stores.postgres_connection import Connection
 from durable.history.stores.postgres_errors import BAD_DATA
-from durable.history.stores.postgres_sql import DIALECT, statements
+from durable.history.stores.postgres_search import SEARCHES
+from durable.history.stores.postgres_sql import statements
 from durable.history.stores.sql import activity_task, run_info, stored_message
-from durable.history.stores.sql_search import counting, listing
 from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import Group, Position, Search
@@ -56,12 +56,12 @@ async def find(db: Connection, namespace: str, workflow_id: str, run_id: str | N
 async def list_runs(
     db: Connection, namespace: str, search: Search, limit: int, after: Position | None
 ) -> list[RunInfo]:
-    asked = listing(DIALECT, namespace, search, limit, after)
+    asked = SEARCHES.listing(namespace, search, limit, after)
     return [run_info(row) for row in await db.read(asked.text, *asked.values)]
 
 
 async def count_runs(db: Connection, namespace: str, search: Search) -> list[Group]:
-    asked = counting(DIALECT, namespace, search)
+    asked = SEARCHES.counting(namespace, search)
     return [Group(row[-1], tuple(row[:-1])) for row in await db.read(asked.text, *asked.values)]
 
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+from sqlalchemy import BigInteger, Select, Subquery, literal_column
 
 from durable.history.errors import InvalidQuery, SearchTooSlow
 from durable.history.stores.postgres_connection import PLANNED, Connection
 from durable.history.stores.postgres_errors import BAD_DATA
+from durable.history.stores.postgres_sql import DIALECT
+from durable.history.stores.sql_search import Searches
+
+
+class PostgresSearches(Searches):
+    """PostgreSQL keeps the order of what it can't take apart; else it may well begin with the runs."""
+
+    def in_order(self, rows: Select[Any]) -> Subquery:
+        return rows.offset(literal_column("0", BigInteger())).subquery("found")
+
+
+SEARCHES = PostgresSearches(DIALECT)
 
 
 @asynccontextmanager

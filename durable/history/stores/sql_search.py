@@ -6,7 +6,7 @@ parameter. What a run does not have is NULL, so that SQL's logic is the filter's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any as AnyValue
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.sql.selectable import FromClause, Subquery
 from sqlalchemy.types import TypeEngine
 
 from durable.history.stores.sql import RUN_COLUMNS
@@ -85,21 +85,28 @@ class Asked(NamedTuple):
     values: tuple[AnyValue, ...]
 
 
-def listing(dialect: Dialect, namespace: str, search: Search, limit: int, after: Position | None) -> Asked:
-    """Rows of `RUN_COLUMNS`; if the query has an order, with what it sorts by behind them."""
-    builder = _Builder(namespace, search)
-    return _asked(dialect, builder.listing(limit, after))
+class Searches:
+    """What a database is asked for a search."""
 
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
 
-def counting(dialect: Dialect, namespace: str, search: Search) -> Asked:
-    """One row with the count; with groups one for each, its values first."""
-    return _asked(dialect, _Builder(namespace, search).counting())
+    def listing(self, namespace: str, search: Search, limit: int, after: Position | None) -> Asked:
+        """Rows of `RUN_COLUMNS`; if the query has an order, with what it sorts by behind them."""
+        return self._asked(_Builder(namespace, search, self.in_order).listing(limit, after))
 
+    def counting(self, namespace: str, search: Search) -> Asked:
+        """One row with the count; with groups one for each, its values first."""
+        return self._asked(_Builder(namespace, search, self.in_order).counting())
 
-def _asked(dialect: Dialect, statement: Select[AnyValue]) -> Asked:
-    compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    assert isinstance(compiled, SQLCompiler)
-    return Asked(str(compiled), tuple(compiled.params[name] for name in compiled.positiontup or ()))
+    def in_order(self, rows: Select[AnyValue]) -> Subquery:
+        """Rows of search attributes such that the database takes them as they come, and looks up the run of each."""
+        return rows.order_by(None).subquery("found")
+
+    def _asked(self, statement: Select[AnyValue]) -> Asked:
+        compiled = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiled, SQLCompiler)
+        return Asked(str(compiled), tuple(compiled.params[name] for name in compiled.positiontup or ()))
 
 
 class _Key(NamedTuple):
@@ -110,12 +117,22 @@ class _Key(NamedTuple):
     may_miss: bool
 
 
+class _Driver(NamedTuple):
+    """A search attribute whose index has the runs of a value in the order of the list."""
+
+    condition: Condition
+    name: str
+    column: Expression
+    value: Value
+
+
 class _Builder:
-    def __init__(self, namespace: str, search: Search) -> None:
+    def __init__(self, namespace: str, search: Search, in_order: Callable[[Select[AnyValue]], Subquery]) -> None:
         self._namespace = namespace
         self._kind = int(search.kind)
         self._query = search.query
         self._meaning = Meaning(search.query, search.kind, namespace, search.types)
+        self._in_order = in_order
         self._all = conjuncts(search.query.condition)
         self._is_pinned = any(self._pins(each) for each in self._all)
         self._driver = None if self._is_pinned else self._find_driver()
@@ -123,54 +140,47 @@ class _Builder:
     # Statements. --------------------------------------------------------------------------------------------------
 
     def listing(self, limit: int, after: Position | None) -> Select[AnyValue]:
-        keys = [self._key(order) for order in self._query.order or _NEWEST_FIRST]
-        shown = [key.expression for key in keys] if self._query.order else []
-        run_id = self._sorted(runs.c.run_id)
-        statement = self._from(*RUN_COLUMNS, *shown).where(*self._where())
-        if after is not None:
-            statement = statement.where(_after(keys, run_id, after))
-        for key in keys:
-            if key.may_miss:
-                statement = statement.order_by(key.expression.is_(None))
-            statement = statement.order_by(key.expression.desc() if key.descending else key.expression.asc())
-        statement = statement.order_by(run_id.desc() if keys[-1].descending else run_id.asc())
-        return statement.limit(literal_column(str(int(limit)), BigInteger())).offset(_ZERO)
+        order = self._query.order or _NEWEST_FIRST
+        if self._driver is None:
+            keys, run_id = [self._key(each) for each in order], self._aside(runs.c.run_id)
+            shown = [key.expression for key in keys] if self._query.order else []
+            statement = self._passing(select(*RUN_COLUMNS, *shown).select_from(runs))
+            statement = _beyond(statement, keys, run_id, after)
+        else:
+            rows = self._driven(self._driver)
+            key = _Key(search_attributes.c.started_us, order[0].descending, may_miss=False)
+            run_id = search_attributes.c.run_id
+            found = self._in_order(_arranged(_beyond(rows, [key], run_id, after), [key], run_id))
+            keys, run_id = [key._replace(expression=found.c.started_us)], found.c.run_id
+            shown = [found.c.started_us] if self._query.order else []
+            joined = found.join(runs, runs.c.run_id == run_id)
+            statement = self._passing(select(*RUN_COLUMNS, *shown).select_from(joined))
+        most = literal_column(str(int(limit)), BigInteger())
+        return _arranged(statement, keys, run_id).limit(most).offset(_ZERO)
 
     def counting(self) -> Select[AnyValue]:
-        self._driver = None
         groups = [
             self._scalar(self._meaning.attribute(name)).label(f"group_{n}") for n, name in enumerate(self._query.groups)
         ]
-        statement = self._from(*groups, func.count().label("runs")).where(*self._where())
+        source: FromClause = runs
+        if self._driver is not None:
+            found = self._driven(self._driver).subquery("found")
+            source = found.join(runs, runs.c.run_id == found.c.run_id)
+        statement = self._passing(select(*groups, func.count().label("runs")).select_from(source))
         if not groups:
             return statement
         places: list[Expression] = [literal_column(str(n + 1)) for n in range(len(groups))]
         most = literal_column(str(GROUPS_MAX + 1), BigInteger())
         return statement.group_by(*places).limit(most).offset(_ZERO)
 
-    def _from(self, *columns: Expression) -> Select[AnyValue]:
-        if self._driver is None:
-            return select(*columns).select_from(runs)
-        joined: FromClause = search_attributes.join(runs, runs.c.run_id == search_attributes.c.run_id)
-        return select(*columns).select_from(joined)
-
-    def _where(self) -> list[Truth]:
-        found: list[Truth] = []
-        if self._driver is not None:
-            name, column, value = self._driver
-            found += [
-                search_attributes.c.namespace == self._namespace,
-                search_attributes.c.kind == self._kind,
-                search_attributes.c.name == name,
-                column == value,
-            ]
-        found += [runs.c.namespace == self._namespace, self._aside(runs.c.kind) == self._kind]
-        return found + [self._truth(each) for each in self._all]
+    def _passing(self, statement: Select[AnyValue]) -> Select[AnyValue]:
+        rest = [each for each in self._all if self._driver is None or each is not self._driver.condition]
+        of_all = (runs.c.namespace == self._namespace, self._aside(runs.c.kind) == self._kind)
+        return statement.where(*of_all, *map(self._truth, rest))
 
     # What leads to the rows. --------------------------------------------------------------------------------------
 
-    def _find_driver(self) -> tuple[str, Expression, Value] | None:
-        """A search attribute whose index has the runs of a value in the order of the list."""
+    def _find_driver(self) -> _Driver | None:
         if self._query.order and not self._by_start():
             return None
         for each in self._all:
@@ -180,8 +190,17 @@ class _Builder:
             if attribute.field is not None or attribute.type is AttributeType.TEXT:
                 continue
             column = _column(attribute, search_attributes)
-            return attribute.name, column, self._meaning.value(attribute, each.value)
+            return _Driver(each, attribute.name, column, self._meaning.value(attribute, each.value))
         return None
+
+    def _driven(self, driver: _Driver) -> Select[AnyValue]:
+        table = search_attributes.c
+        return select(table.run_id, table.started_us).where(
+            table.namespace == self._namespace,
+            table.kind == self._kind,
+            table.name == driver.name,
+            driver.column == _parameter(driver.value),
+        )
 
     def _pins(self, condition: Condition) -> bool:
         match condition:
@@ -193,10 +212,6 @@ class _Builder:
     def _by_start(self) -> bool:
         return len(self._query.order) == 1 and self._query.order[0].name.text == "StartTime"
 
-    def _sorted(self, column: Column[AnyValue]) -> Expression:
-        """A run's start or id as the list is sorted by it: as the index has it that is to be walked."""
-        return self._aside(column) if self._driver is None else search_attributes.c[str(column.key)]
-
     def _aside(self, column: Column[AnyValue]) -> Expression:
         """A column of the runs, such that no index of it is taken where another one leads to the few that are sought:
         without statistics a database may well take the one that is in the order of the list."""
@@ -207,7 +222,7 @@ class _Builder:
     def _key(self, order: Order) -> _Key:
         attribute = self._meaning.attribute(order.name)
         if attribute.field is Field.STARTED:
-            return _Key(self._sorted(runs.c.started_us), order.descending, may_miss=False)
+            return _Key(self._aside(runs.c.started_us), order.descending, may_miss=False)
         expression = self._scalar(attribute)
         always = attribute.field is not None and not _is_nullable(attribute.field)
         return _Key(expression, order.descending, may_miss=not always and not self._is_there(attribute))
@@ -341,6 +356,20 @@ def _next_text(prefix: str) -> str | None:
 
 def _is_nullable(field: Field) -> bool:
     return field in (Field.CLOSED, Field.DURATION, Field.PARENT_ID, Field.PARENT_RUN, Field.PARKED)
+
+
+def _arranged(statement: Select[AnyValue], keys: Sequence[_Key], run_id: Expression) -> Select[AnyValue]:
+    for key in keys:
+        if key.may_miss:
+            statement = statement.order_by(key.expression.is_(None))
+        statement = statement.order_by(key.expression.desc() if key.descending else key.expression.asc())
+    return statement.order_by(run_id.desc() if keys[-1].descending else run_id.asc())
+
+
+def _beyond(
+    statement: Select[AnyValue], keys: Sequence[_Key], run_id: Expression, after: Position | None
+) -> Select[AnyValue]:
+    return statement if after is None else statement.where(_after(keys, run_id, after))
 
 
 def _after(keys: Sequence[_Key], run_id: Expression, after: Position) -> Truth:

@@ -216,7 +216,7 @@ class SqliteStore:
         if self._searcher is None:
             lane = self._host.lane("durable-search")
             self._lanes.append(lane)
-            self._searcher = Searcher(lane, lambda: self._connect(self.path, Counters(), read_only=True))
+            self._searcher = Searcher(self._host, lane, lambda: self._connect(self.path, Counters(), read_only=True))
         return await self._searcher.run(work, self._search_s)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable.history.stores.sql import activity_task, run_info, stored_message
-from durable.history.stores.sql_search import counting, listing
+from durable.history.stores.sql_search import Searches
 from durable.history.stores.sqlite_file import Connection
 from durable.history.stores.sqlite_sql import DIALECT, listed, statements
 from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import Group, Position, Search
+
+SEARCHES = Searches(DIALECT)
 
 
 def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
@@ -53,12 +55,12 @@ def find(db: Connection, namespace: str, workflow_id: str, run_id: str | None) -
 
 
 def list_runs(db: Connection, namespace: str, search: Search, limit: int, after: Position | None) -> list[RunInfo]:
-    asked = listing(DIALECT, namespace, search, limit, after)
+    asked = SEARCHES.listing(namespace, search, limit, after)
     return [run_info(row) for row in db.read(*asked)]
 
 
 def count_runs(db: Connection, namespace: str, search: Search) -> list[Group]:
-    return [Group(row[-1], tuple(row[:-1])) for row in db.read(*counting(DIALECT, namespace, search))]
+    return [Group(row[-1], tuple(row[:-1])) for row in db.read(*SEARCHES.counting(namespace, search))]
 
 
 def attribute_types(db: Connection, namespace: str) -> dict[str, AttributeType]:
