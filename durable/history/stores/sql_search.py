@@ -16,7 +16,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Double,
-    Integer,
     Select,
     Text,
     and_,
@@ -72,9 +71,10 @@ _COLUMN = {
     AttributeType.DOUBLE: "real",
 }
 _ZERO = literal_column("0", BigInteger())
+_ONE = literal_column("1", BigInteger())
 _NO_TEXT = literal_column("''", Text())
 _OWN = search_attributes.alias("own")
-_FIRST = _OWN.c.ordinal == literal_column("0", Integer())
+_FIRST = _OWN.c.ordinal == _ZERO
 _TYPES: dict[type, TypeEngine[AnyValue]] = {str: Text(), int: BigInteger(), float: Double()}
 
 
@@ -193,7 +193,7 @@ class _Builder:
             return _Driver(each, attribute.name, column, self._meaning.value(attribute, each.value))
         return None
 
-    def _driven(self, driver: _Driver) -> Select[AnyValue]:
+    def _driven(self, driver: _Driver) -> Select[AnyValue, AnyValue]:
         table = search_attributes.c
         return select(table.run_id, table.started_us).where(
             table.namespace == self._namespace,
@@ -263,7 +263,7 @@ class _Builder:
 
     def _compare(self, attribute: Attribute, operator: Operator, value: Literal) -> Truth:
         if attribute.type in _LISTED:
-            return self._has(attribute, [value], 0 if operator is Operator.UNEQUAL else 1)
+            return self._has(attribute, [value], operator is Operator.EQUAL)
         left, right = self._scalar(attribute), self._given(attribute, value)
         match operator:
             case Operator.EQUAL:
@@ -281,22 +281,22 @@ class _Builder:
 
     def _one_of(self, attribute: Attribute, values: Sequence[Literal], negated: bool) -> Truth:
         if attribute.type in _LISTED:
-            return self._has(attribute, values, 0 if negated else 1)
+            return self._has(attribute, values, not negated)
         scalar = self._scalar(attribute)
         if attribute.field is Field.STATUS and len(values) > 1:
             scalar = scalar + _ZERO  # the list's order is worth more than that index
         given = [self._given(attribute, each) for each in values]
         return scalar.not_in(given) if negated else scalar.in_(given)
 
-    def _has(self, attribute: Attribute, values: Sequence[Literal], wanted: int) -> Truth:
+    def _has(self, attribute: Attribute, values: Sequence[Literal], wanted: bool) -> Truth:
         """Does the list hold one of the members, or the text one of the words? Unknown where there is neither."""
         if attribute.type is AttributeType.TEXT:
             sought = sorted({word for each in values for word in self._meaning.words(each, attribute)})
         else:
             sought = sorted({str(self._meaning.value(attribute, each)) for each in values})
         given = [_parameter(each) for each in sought]
-        hit = case((_OWN.c.keyword.in_(given) if given else false(), literal_column("1")), else_=literal_column("0"))
-        return _of_run(func.max(hit), attribute.name) == literal_column(str(wanted), Integer())
+        hit = case((_OWN.c.keyword.in_(given) if given else false(), _ONE), else_=_ZERO)
+        return _of_run(func.max(hit), attribute.name) == (_ONE if wanted else _ZERO)
 
     def _given(self, attribute: Attribute, literal: Literal) -> Expression:
         return _parameter(self._meaning.value(attribute, literal))

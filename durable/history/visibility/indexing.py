@@ -52,7 +52,7 @@ def refusal(name: str, kind: AttributeType, value: Any) -> str | None:
     """Why nobody could find a run by this value (of JSON); None: it can be found."""
     if not is_name(name):
         return f"{name!a} is no name for a search attribute: {NAMES_ARE}"
-    members: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    members = _list(value)
     if kind in (AttributeType.KEYWORD, AttributeType.KEYWORD_LIST) and any(_keyword(each) is None for each in members):
         return f"a keyword of search attribute {name!r} has at most {KEYWORD_BYTES_MAX} bytes in UTF-8, and no NUL"
     if not entries(value, kind):
@@ -62,7 +62,7 @@ def refusal(name: str, kind: AttributeType, value: Any) -> str | None:
 
 def entries(value: Any, kind: AttributeType) -> list[Entry]:
     """One for each word or member, or the one of a single value; none where the value is not of the type."""
-    values: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    values = _list(value)
     match kind:
         case AttributeType.KEYWORD_LIST:
             members = [_keyword(each) for each in values]
@@ -94,6 +94,10 @@ def words(text: str) -> set[str]:
     """By which a text is found: letters and digits in a row, whatever their case."""
     found = {word.casefold()[:WORD_CHARACTERS_MAX] for word in _WORD.findall(text)}
     return {word for word in found if _is_storable(word, KEYWORD_BYTES_MAX)}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _single(values: list[Any]) -> Any:
