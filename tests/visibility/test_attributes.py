@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +31,11 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     address = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgres")
     async with await Client.connect(address) as client:
         yield client
+
+
+@workflow.defn
+async def mistaken() -> None:
+    workflow.upsert_search_attributes([SearchAttributeKey.for_keyword("Euros").value_set("much")])
 
 
 @workflow.defn
@@ -143,6 +148,36 @@ async def test_a_value_of_another_type_is_refused_and_one_that_can_be_read_so_is
     assert await ids(client, "") == ["a", "c"]
     described = await client.get_workflow_handle("c").describe()
     assert described.typed_search_attributes == having(Note="y z", Rate=2.0)
+
+
+async def test_what_a_workflow_sets_in_another_type_is_shown_and_not_found(client: Client) -> None:
+    await begin(client, "a", having(Euros=1))
+    async with Worker(client, workflows=[mistaken], lease=LONG_LEASE):
+        await client.execute_workflow(mistaken, id="b")
+
+    assert await ids(client, "Euros IS NULL") == ["b"]
+    described = await client.get_workflow_handle("b").describe()
+    assert described.typed_search_attributes[SearchAttributeKey.for_keyword("Euros")] == "much"
+
+
+async def test_activities_are_found_by_theirs(client: Client) -> None:
+    for id, customer in (("a", "c-1"), ("b", "c-2")):
+        await client.start_activity(
+            "charge",
+            id=id,
+            task_queue="q",
+            start_to_close_timeout=timedelta(seconds=9),
+            search_attributes=having(Customer=customer),
+        )
+    await begin(client, "a", having(Customer="c-1"))
+
+    found = [each.activity_id async for each in client.list_activities("Customer = 'c-1'")]
+    in_order = [each.activity_id async for each in client.list_activities("TaskQueue = 'q' ORDER BY ActivityId")]
+    counted = await client.count_activities("Customer STARTS_WITH 'c' GROUP BY ActivityType")
+
+    assert (found, in_order) == (["a"], ["a", "b"])
+    assert [(group.count, group.group_values) for group in counted.groups] == [(2, ["charge"])]
+    assert await ids(client, "Customer STARTS_WITH 'c'") == ["a"]
 
 
 @pytest.mark.parametrize(
