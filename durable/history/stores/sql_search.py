@@ -193,9 +193,10 @@ class _Builder:
             return _Driver(each, attribute.name, column, self._meaning.value(attribute, each.value))
         return None
 
-    def _driven(self, driver: _Driver) -> Select[AnyValue, AnyValue]:
+    def _driven(self, driver: _Driver) -> Select[AnyValue]:
         table = search_attributes.c
-        return select(table.run_id, table.started_us).where(
+        columns: list[Expression] = [table.run_id, table.started_us]
+        return select(*columns).where(
             table.namespace == self._namespace,
             table.kind == self._kind,
             table.name == driver.name,
