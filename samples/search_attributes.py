@@ -7,7 +7,6 @@ repairs bicycles: the workshop lists what waits for a part, and what is dear, wi
 
 import asyncio
 import uuid
-from collections.abc import Callable
 
 from durable import workflow
 from durable.client import Client
@@ -42,28 +41,15 @@ class Repair:
         return not self._part_is_there
 
 
-async def owners(client: Client, shop: str, wanted: Callable[[TypedSearchAttributes], bool]) -> list[str]:
-    """Of the open repairs of this shop that are wanted, by name."""
-    repairs = client.list_workflows("WorkflowType = 'Repair' AND ExecutionStatus = 'Running'")
-    return sorted(
-        [
-            await run.memo_value("owner")
-            async for run in repairs
-            if run.typed_search_attributes.get(SHOP) == shop and wanted(run.typed_search_attributes)
-        ]
-    )
-
-
-def is_waiting(about: TypedSearchAttributes) -> bool:
-    return about.get(STATE) == "waits for a part"
-
-
-def is_dear(about: TypedSearchAttributes) -> bool:
-    return about.get(EUROS, 0) > 100
+async def owners(client: Client, query: str) -> list[str]:
+    """Of the open repairs that pass the query, in its order, by name."""
+    repairs = client.list_workflows(f"WorkflowType = 'Repair' AND ExecutionStatus = 'Running' AND {query}")
+    return [await run.memo_value("owner") async for run in repairs]
 
 
 async def main() -> None:
     shop = uuid.uuid4().hex[:8]
+    waiting = f"Shop = '{shop}' AND RepairState = 'waits for a part' ORDER BY RepairEuros DESC"
     async with await Client.connect() as client:
         async with Worker(client, task_queue=TASK_QUEUE, workflows=[Repair]):
             repairs = {
@@ -79,11 +65,13 @@ async def main() -> None:
             }
             for repair in repairs.values():
                 await repair.query(Repair.is_waiting)  # its first step is done
-            print("waiting:", await owners(client, shop, is_waiting))
+            print("waiting:", await owners(client, waiting))
             await repairs["Ada"].signal(Repair.deliver)
             print(await repairs["Ada"].result())
-            print("waiting:", await owners(client, shop, is_waiting))
-            print("dear:", await owners(client, shop, is_dear))
+            print("waiting:", await owners(client, waiting))
+            print("dear:", await owners(client, f"Shop = '{shop}' AND RepairEuros > 100"))
+            counted = await client.count_workflows(f"Shop = '{shop}' GROUP BY RepairState")
+            print("in all:", ", ".join(f"{group.count} {group.group_values[0]}" for group in counted.groups))
             ben = await repairs["Ben"].describe()
             print("Ben:", ben.typed_search_attributes[EUROS], "euros, for", await ben.memo_value("part"))
             for owner in ("Ben", "Cleo"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from durable.client import counting
 from durable.client.converting import for_activity, for_workflow, read
 from durable.client.description import moment
-from durable.client.filter import parse
-from durable.client.listing import _run_id  # pyright: ignore[reportPrivateUsage]
+from durable.client.filter import Filter
+from durable.client.listing import Pager
 from durable.client.raw_description import PendingActivityState
 from durable.common import Priority, RetryPolicy, WorkerDeploymentVersion
 from durable.converter import DataConverter
@@ -32,9 +32,10 @@ from durable.history.events import (
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
 )
-from durable.history.standalone import is_standalone, shown
+from durable.history.standalone import own_failure, shown
 from durable.history.transition import ActivityTask, RunInfo
-from durable.history.values import ActivityFailureInfo, Failure, Payload, RunStatus, TimeoutFailureInfo
+from durable.history.values import Failure, Payload, RunStatus
+from durable.history.visibility.attributes import RunKind
 from durable.search_attributes import TypedSearchAttributes
 from durable.service import RPCError, RPCStatusCode
 from durable.workflow import standalone
@@ -85,15 +86,14 @@ class ActivityExecution:
         return None if self.close_time is None else self.close_time - self.schedule_time
 
     @staticmethod
-    def fields(run: RunInfo, timed_out: bool) -> dict[str, Any]:
-        status = ActivityExecutionStatus[run.status.name]
+    def fields(run: RunInfo) -> dict[str, Any]:
         return {
             "activity_id": shown(run.workflow_id),
             "activity_run_id": run.run_id,
             "activity_type": shown(run.workflow_type),
             "namespace": run.namespace,
             "task_queue": shown(run.task_queue),
-            "status": ActivityExecutionStatus.TIMED_OUT if timed_out else status,
+            "status": ActivityExecutionStatus[run.status.name],
             "schedule_time": moment(run.started_us),
             "execution_time": moment(run.execution_us),
             "close_time": None if run.closed_us is None else moment(run.closed_us),
@@ -178,7 +178,7 @@ class ActivityExecutionDescription(ActivityExecution):
         """What `ActivityHandle.result` raises as the cause; None when it is not over, or has completed."""
         match self.raw_outcome:
             case WorkflowExecutionFailed(failure=failure):
-                return self.data_converter.from_failure(_own(failure))
+                return self.data_converter.from_failure(own_failure(failure))
             case WorkflowExecutionCanceled(details=details):
                 return CancelledError("Activity cancelled", *self.data_converter.from_payloads(details))
             case WorkflowExecutionTerminated(reason=reason, details=details):
@@ -206,99 +206,25 @@ class ActivityExecutionCount:
     groups: Sequence[ActivityExecutionCountAggregationGroup]
 
 
-ATTRIBUTES: dict[str, Callable[[ActivityExecution], Hashable]] = {
-    "ActivityId": lambda each: each.activity_id,
-    "ActivityType": lambda each: each.activity_type,
-    "ExecutionStatus": lambda each: RunStatus[each.status.name],
-    "RunId": lambda each: each.activity_run_id,
-    "TaskQueue": lambda each: each.task_queue,
-}
-_GROUPED = "GROUP BY ExecutionStatus"
+class ActivityExecutionAsyncIterator(Pager[ActivityExecution]):
+    """Activities: ``async for each in client.list_activities(…)``."""
 
+    def __init__(self, client: Client, query: str, **options: Any) -> None:
+        def shown(run: RunInfo) -> ActivityExecution:
+            return ActivityExecution(**ActivityExecution.fields(run))
 
-class ActivityExecutionAsyncIterator:
-    """Activities, newest first: ``async for each in client.list_activities(…)``. Only one page is in memory."""
-
-    def __init__(
-        self, client: Client, query: str, *, limit: int | None, page_size: int, next_page_token: bytes | None
-    ) -> None:
-        if page_size < 1:
-            raise ValueError(f"a page has 1 activity or more, not {page_size}")
-        self._client = client
-        self._conditions = parse(query, ATTRIBUTES.keys()).conditions
-        self._left = limit
-        self._page_size = page_size
-        self._next = _run_id(next_page_token) if next_page_token else None
-        self._page: Sequence[ActivityExecution] | None = None
-        self._index = 0
-
-    @property
-    def current_page(self) -> Sequence[ActivityExecution] | None:
-        """The page under way; None before the first one is fetched."""
-        return self._page
-
-    @property
-    def current_page_index(self) -> int:
-        """The place in the page of the activity that comes next."""
-        return self._index
-
-    @property
-    def next_page_token(self) -> bytes | None:
-        """Where the next page begins, for `Client.list_activities`; None when there is none."""
-        return None if self._next is None else self._next.encode()
-
-    async def fetch_next_page(self, *, page_size: int | None = None) -> None:
-        """Make the next page the current one."""
-        size, store = page_size or self._page_size, self._client.database.store
-        page: list[ActivityExecution] = []
-        before = self._next
-        while len(page) < size:
-            found = await store.list_runs(self._client.namespace, limit=self._page_size, before=before)
-            runs = [run for run in found if is_standalone(run.workflow_type)]
-            endings = await store.endings([run.run_id for run in runs if run.status is RunStatus.FAILED])
-            passing = [each for run in runs if self._passes(each := _listed(run, endings.get(run.run_id)))]
-            wanted = size - len(page)
-            page.extend(passing[:wanted])
-            if len(passing) > wanted:
-                before = page[-1].activity_run_id
-            elif len(found) < self._page_size:
-                before = None
-                break
-            else:
-                before = found[-1].run_id
-        self._page, self._index, self._next = page, 0, before
-
-    def _passes(self, each: ActivityExecution) -> bool:
-        return all(ATTRIBUTES[asked.attribute](each) in asked.values for asked in self._conditions)
+        super().__init__(client, Filter(query, client.namespace, RunKind.ACTIVITY), shown, **options)
 
     def __aiter__(self) -> ActivityExecutionAsyncIterator:
         return self
 
-    async def __anext__(self) -> ActivityExecution:
-        if self._left is not None and self._left <= 0:
-            raise StopAsyncIteration
-        while self._page is None or self._index >= len(self._page):
-            if self._page is not None and self._next is None:
-                raise StopAsyncIteration
-            await self.fetch_next_page(page_size=None if self._left is None else min(self._left, self._page_size))
-        self._index += 1
-        if self._left is not None:
-            self._left -= 1
-        return self._page[self._index - 1]
-
 
 async def count(client: Client, query: str) -> ActivityExecutionCount:
-    """By walking them; ``query`` may end with GROUP BY ExecutionStatus."""
-    text = query.rstrip()
-    grouped = text.casefold().endswith(_GROUPED.casefold())
-    asked = text[: -len(_GROUPED)] if grouped else text
-    every = ActivityExecutionAsyncIterator(client, asked, limit=None, page_size=1000, next_page_token=None)
-    by_status = Counter([each.status async for each in every])
-    groups = [
-        ActivityExecutionCountAggregationGroup(number, [status.name.title().replace("_", "")])
-        for status, number in sorted(by_status.items())
-    ]
-    return ActivityExecutionCount(by_status.total(), groups if grouped else [])
+    """See `Client.count_activities`."""
+    counted = await counting.count(client, query, RunKind.ACTIVITY)
+    return ActivityExecutionCount(
+        counted.count, [ActivityExecutionCountAggregationGroup(*group) for group in counted.groups]
+    )
 
 
 async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription:
@@ -323,7 +249,7 @@ async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription
     summary = None if started.user_metadata is None else started.user_metadata.summary
     pause = _pause(task)
     return ActivityExecutionDescription(
-        **ActivityExecution.fields(run, _timed_out(events)),
+        **ActivityExecution.fields(run),
         attempt=max(1, task.attempt if task is not None else 1 if last is None else last.attempt),
         run_state=_state(run, task, events),
         canceled_reason=_reason(events),
@@ -353,11 +279,6 @@ def _is_of_run(event: HistoryEvent) -> bool:
     return isinstance(event, WorkflowExecutionStarted | ClosingEvent)
 
 
-def _listed(run: RunInfo, ending: bytes | None) -> ActivityExecution:
-    timed_out = ending is not None and _timed_out(codec.decode_events(ending))
-    return ActivityExecution(**ActivityExecution.fields(run, timed_out))
-
-
 def _asked(client: Client, started: WorkflowExecutionStarted) -> StandaloneActivity:
     (fields,) = client.data_converter.from_payloads(started.input, [bytes])
     try:
@@ -372,17 +293,7 @@ def _asked(client: Client, started: WorkflowExecutionStarted) -> StandaloneActiv
 def _failure(events: Sequence[HistoryEvent]) -> Failure | None:
     """Why it failed: the activity's own failure."""
     ended = events[-1]
-    return _own(ended.failure) if isinstance(ended, WorkflowExecutionFailed) else None
-
-
-def _own(failure: Failure) -> Failure:
-    """The activity's, of the run's."""
-    return (failure.cause or failure) if isinstance(failure.info, ActivityFailureInfo) else failure
-
-
-def _timed_out(events: Sequence[HistoryEvent]) -> bool:
-    failure = _failure(events)
-    return failure is not None and isinstance(failure.info, TimeoutFailureInfo)
+    return own_failure(ended.failure) if isinstance(ended, WorkflowExecutionFailed) else None
 
 
 def _reason(events: Sequence[HistoryEvent]) -> str | None:

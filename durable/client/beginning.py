@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from durable.client.attribute_types import fitting
 from durable.client.sending import RESEND_MAX
 from durable.client.termination import termination
 from durable.exceptions import WorkflowAlreadyStartedError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 async def begin(client: Client, request: StartRequest) -> Committed:
     """Start it as it is, by its policies: `WorkflowAlreadyStartedError` if they refuse."""
+    if request.search_attributes:
+        fitted = await fitting(client, request.search_attributes)
+        request = msgspec.structs.replace(request, search_attributes=fitted)
     lost, alone = 0, False
     while True:
         try:

@@ -357,9 +357,11 @@ class Client(Connection, ActivityClient):
     ) -> WorkflowExecutionAsyncIterator:
         """The runs of the namespace, newest first, fetched in pages as they are walked.
 
-        ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND ExecutionStatus IN ('Running', 'Failed')``.
-        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``next_page_token``, of an
-        earlier list, says where to go on; ``rpc_timeout`` is for each page.
+        ``query`` is Temporal's list filter: ``WorkflowType = 'order' AND CustomerId = 'c-7' ORDER BY CloseTime DESC``,
+        with all its operators; what was committed before is in the list. `RPCError` INVALID_ARGUMENT for one that can't
+        be understood (it says why; with search attributes when the first page is fetched), DEADLINE_EXCEEDED when the
+        database takes longer than 20 s for a page. ``next_page_token``, of an earlier list with the same query, says
+        where to go on; ``rpc_timeout`` is for each page.
         """
         return self.outbound.list_workflows(
             ListWorkflowsInput(query, page_size, next_page_token, rpc_metadata, rpc_timeout, limit, status=status)
@@ -373,8 +375,8 @@ class Client(Connection, ActivityClient):
     ) -> WorkflowExecutionCount:
         """How many runs of the namespace pass ``query``, which `list_workflows` explains.
 
-        With ``GROUP BY ExecutionStatus`` at its end, also how many of each status. All that pass are read, so this
-        takes as long as listing them. `RPCError` INVALID_ARGUMENT for what can't be understood.
+        With ``GROUP BY ExecutionStatus`` at its end, or another attribute that is no text and no list, also how many of
+        each (1,000 groups at most). `RPCError` as `list_workflows` raises it.
         """
         return await self.outbound.count_workflows(CountWorkflowsInput(query, rpc_metadata, rpc_timeout))
 

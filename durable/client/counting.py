@@ -1,24 +1,21 @@
-"""How many runs pass a filter, in all and by their status."""
+"""How many runs pass a filter, or activities that clients start by themselves: in all, and by what they share."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from durable.client.filter import STATUSES, parse
-from durable.client.listing import WorkflowExecutionAsyncIterator
+from durable.client.description import moment
+from durable.client.filter import Filter
 from durable.common import SearchAttributeValue
 from durable.history.values import RunStatus
+from durable.history.visibility.attributes import STATUS_NAMES, Attribute, AttributeType, RunKind, SystemType
+from durable.history.visibility.search import GROUPS_MAX
 from durable.service import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
     from durable.client.client import Client
-
-_GROUPED = re.compile(r"(.*?)\bGROUP\s+BY\s+(`?)(\w+)\2\s*", re.IGNORECASE | re.DOTALL)
-_NAMES = {status: name for name, status in STATUSES.items()}
 
 
 @dataclass(frozen=True)
@@ -37,20 +34,48 @@ class WorkflowExecutionCount:
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
 
 
-async def count(client: Client, query: str) -> WorkflowExecutionCount:
-    """See `Client.count_workflows`."""
-    grouped = _GROUPED.fullmatch(query)
-    if grouped is not None and grouped[3] != "ExecutionStatus":
+@dataclass(frozen=True)
+class Counted:
+    """So many in all, and of each group its values and how many share them."""
+
+    count: int
+    groups: list[tuple[int, list[Any]]]
+
+
+async def count(client: Client, query: str, kind: RunKind) -> Counted:
+    """`RPCError` INVALID_ARGUMENT for what can't be understood, or makes too many groups."""
+    filter = Filter(query, client.namespace, kind, grouped=True)
+    found, attributes = await filter.count(client.database.store)
+    if len(found) > GROUPS_MAX:
+        names = ", ".join(each.name for each in attributes)
         raise RPCError(
-            f"the query {query!r} can't be understood: GROUP BY takes ExecutionStatus, not {grouped[3]}",
+            f"GROUP BY {names} makes more than {GROUPS_MAX} groups: group by what has fewer values",
             RPCStatusCode.INVALID_ARGUMENT,
         )
-    found: Counter[RunStatus] = Counter()
-    filter = parse(grouped[1] if grouped else query)
-    # Not `Client.list_workflows`: interceptors have seen the count, and it is no list to them.
-    async for run in WorkflowExecutionAsyncIterator(
-        client, filter, status=None, limit=None, page_size=1000, next_page_token=None
-    ):
-        found[run.status] += 1
-    groups = [WorkflowExecutionCountAggregationGroup(found[status], [_NAMES[status]]) for status in sorted(found)]
-    return WorkflowExecutionCount(found.total(), groups if grouped else [])
+    found.sort(key=lambda group: [(value is None, value) for value in group.values])
+    groups = [(group.count, list(map(_shown, attributes, group.values))) for group in found]
+    return Counted(sum(group.count for group in found), groups if attributes else [])
+
+
+async def count_workflows(client: Client, query: str) -> WorkflowExecutionCount:
+    """See `Client.count_workflows`."""
+    counted = await count(client, query, RunKind.WORKFLOW)
+    groups = [WorkflowExecutionCountAggregationGroup(*group) for group in counted.groups]
+    return WorkflowExecutionCount(counted.count, groups)
+
+
+def _shown(attribute: Attribute, value: Any) -> Any:
+    """As a program has it; None for what the runs don't have."""
+    if value is None:
+        return None
+    match attribute.type:
+        case SystemType.STATUS:
+            return STATUS_NAMES[RunStatus(value)]
+        case AttributeType.DATETIME:
+            return moment(value)
+        case AttributeType.BOOL:
+            return bool(value)
+        case AttributeType.KEYWORD:
+            return str(value).removeprefix(attribute.prefix)
+        case _:
+            return value

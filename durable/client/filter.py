@@ -1,153 +1,99 @@
-"""Pure: Temporal's list filter, as far as it is understood here, read from text and applied to runs.
-
-``WorkflowType = 'order' AND ExecutionStatus IN ('Running', 'Failed')``: conditions with ``=`` or ``IN``, joined by
-``AND``. To understand an attribute is a line in `ATTRIBUTES`.
-"""
+"""A list filter as a client asks it: read at once, understood with the search attributes that its namespace has."""
 
 from __future__ import annotations
 
-import re
-from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator
-from typing import NamedTuple, NoReturn
+from collections.abc import Generator
+from contextlib import contextmanager
 
-from msgspec import Struct
-
-from durable.client.description import WorkflowExecution
+from durable.history.errors import InvalidQuery, SearchTooSlow
+from durable.history.store import Store
+from durable.history.transition import RunInfo
 from durable.history.values import RunStatus
+from durable.history.visibility.attributes import STATUS_NAMES, SYSTEM, Attribute, AttributeType, RunKind
+from durable.history.visibility.meaning import Meaning
+from durable.history.visibility.parser import parse, refuse
+from durable.history.visibility.query import All, Comparison, Literal, Name, Operator, Query, named
+from durable.history.visibility.search import Group, Position, Search, from_token, token
 from durable.service import RPCError, RPCStatusCode
 
-STATUSES = {member.name.title().replace("_", ""): member for member in RunStatus}
-"""By Temporal's names: ``Running``, ``ContinuedAsNew`` …"""
 
-ATTRIBUTES: dict[str, Callable[[WorkflowExecution], Hashable]] = {
-    "ExecutionStatus": lambda run: run.status,
-    "RunId": lambda run: run.run_id,
-    "TaskQueue": lambda run: run.task_queue,
-    "WorkflowId": lambda run: run.id,
-    "WorkflowType": lambda run: run.workflow_type,
-}
+class Filter:
+    """What ``query`` says of the runs of a namespace that are of one kind.
 
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<text> '(?:[^'\\]|''|\\.)*' | "(?:[^"\\]|""|\\.)*" )
-    | (?P<name> `[^`]+` | [^\W\d][\w.]* )
-    | (?P<sign> [<>!]=? | [=(),] )
-    | (?P<other> \S )
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
+    `RPCError` INVALID_ARGUMENT says what can't be understood: at once, but for search attributes. Which ones there are
+    is known when the database is asked.
+    """
 
-
-class Condition(Struct, frozen=True):
-    """The attribute's value is one of these."""
-
-    attribute: str
-    values: frozenset[Hashable]
-
-
-class Filter(Struct, frozen=True):
-    """All conditions hold; without any, every run passes."""
-
-    conditions: tuple[Condition, ...] = ()
-
-    def passes(self, run: WorkflowExecution) -> bool:
-        return all(ATTRIBUTES[each.attribute](run) in each.values for each in self.conditions)
+    def __init__(
+        self,
+        query: str,
+        namespace: str,
+        kind: RunKind = RunKind.WORKFLOW,
+        *,
+        status: RunStatus | None = None,
+        grouped: bool = False,
+    ) -> None:
+        self._namespace = namespace
+        self._kind = kind
+        with _told():
+            read = parse(query)
+            if read.groups and not grouped:
+                refuse(query, "GROUP BY is for counting", read.groups[0].at)
+            if read.order and grouped:
+                refuse(query, "ORDER BY is for lists", read.order[0].name.at)
+            self._query = read if status is None else _with_status(read, status)
+            Meaning(self._query, kind, namespace, {}).check_system()
 
     @property
-    def status(self) -> RunStatus | None:
-        """The one status that a run must have, if the filter names one: what a store can look for by itself."""
-        for each in self.conditions:
-            if each.attribute == "ExecutionStatus" and len(each.values) == 1:
-                (status,) = each.values
-                return status if isinstance(status, RunStatus) else None
-        return None
+    def what(self) -> str:
+        """What one of those is that it finds."""
+        return "activity" if self._kind is RunKind.ACTIVITY else "run"
+
+    def position(self, token: bytes) -> Position:
+        """Where a page begins. `RPCError` INVALID_ARGUMENT for what is no token of this query."""
+        try:
+            return from_token(token, self._query, self._kind, self._namespace)
+        except ValueError as error:
+            raise RPCError(
+                f"{token[:100]!r} is no next_page_token here ({error}): take it from an earlier list with the same "
+                "query, or leave it out to begin with the first page",
+                RPCStatusCode.INVALID_ARGUMENT,
+            ) from None
+
+    def token(self, at: Position) -> bytes:
+        return token(at, self._query, self._kind, self._namespace)
+
+    async def find(self, store: Store, *, limit: int, after: Position | None) -> list[RunInfo]:
+        with _told():
+            return await store.list_runs(self._namespace, await self._search(store), limit=limit, after=after)
+
+    async def count(self, store: Store) -> tuple[list[Group], list[Attribute]]:
+        """The groups, and what their values are of; without GROUP BY one group of all."""
+        with _told():
+            search = await self._search(store)
+            meaning = Meaning(self._query, self._kind, self._namespace, search.types)
+            attributes = [meaning.attribute(name) for name in self._query.groups]
+            return await store.count_runs(self._namespace, search), attributes
+
+    async def _search(self, store: Store) -> Search:
+        types: dict[str, AttributeType] = {}
+        if any(name.text not in SYSTEM[self._kind] for name in named(self._query)):
+            types = await store.attribute_types(self._namespace)
+        Meaning(self._query, self._kind, self._namespace, types).check()
+        return Search(self._query, self._kind, types)
 
 
-def parse(query: str, attributes: Collection[str] = ATTRIBUTES.keys()) -> Filter:
-    """The filter that ``query`` says; empty, every run passes. `RPCError` INVALID_ARGUMENT says what can't be read."""
-    return _Parser(query, attributes).filter()
+def _with_status(query: Query, status: RunStatus) -> Query:
+    wanted = Comparison(Name("ExecutionStatus", 0), Operator.EQUAL, Literal(STATUS_NAMES[status], 0))
+    condition = wanted if query.condition is None else All((wanted, query.condition))
+    return Query(f"{query.text}\0{status.name}", condition, query.order, query.groups)
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-
-
-class _Parser:
-    """Walks the tokens of one query."""
-
-    def __init__(self, query: str, attributes: Collection[str]) -> None:
-        self._query = query
-        self._attributes = attributes
-        self._left = deque(_tokens(query))
-
-    def filter(self) -> Filter:
-        if not self._left:
-            return Filter()
-        conditions = [self._condition()]
-        while self._left:
-            self._expect("AND")
-            conditions.append(self._condition())
-        return Filter(tuple(conditions))
-
-    def _condition(self) -> Condition:
-        token = self._take("the name of an attribute")
-        attribute = token.text.strip("`")
-        if token.kind != "name" or attribute not in self._attributes:
-            self._refuse(f"{token.text} is none of its attributes")
-        sign = self._take(f"= or IN after {attribute}")
-        if sign.text == "=":
-            return Condition(attribute, frozenset([self._value(attribute)]))
-        if sign.text.upper() != "IN":
-            self._refuse(f"{attribute} is followed by {sign.text}")
-        self._expect("(")
-        values = [self._value(attribute)]
-        while self._left and self._left[0].text == ",":
-            self._expect(",")
-            values.append(self._value(attribute))
-        self._expect(")")
-        return Condition(attribute, frozenset(values))
-
-    def _value(self, attribute: str) -> Hashable:
-        token = self._take(f"a value for {attribute}")
-        if token.text in ("'", '"'):
-            self._refuse(f"a quote {token.text} is opened and not closed")
-        if token.kind != "text":
-            self._refuse(f"{token.text} is no value: write it in quotes, as '{token.text}'")
-        text = _unquoted(token.text)
-        if attribute == "ExecutionStatus":
-            if text not in STATUSES:
-                self._refuse(f"there is no status {text!r}, only {', '.join(STATUSES)}")
-            return STATUSES[text]
-        return text
-
-    def _expect(self, word: str) -> None:
-        token = self._take(word)
-        if token.text.upper() != word:
-            self._refuse(f"{token.text} stands where {word} should")
-
-    def _take(self, expected: str) -> _Token:
-        if not self._left:
-            self._refuse(f"it ends where {expected} should stand")
-        return self._left.popleft()
-
-    def _refuse(self, why: str) -> NoReturn:
-        raise RPCError(
-            f"the query {self._query!r} can't be understood: {why}; understood are Attribute = 'value' and "
-            f"Attribute IN ('one', 'other'), joined by AND, with the attributes {', '.join(self._attributes)}",
-            RPCStatusCode.INVALID_ARGUMENT,
-        )
-
-
-def _tokens(query: str) -> Iterator[_Token]:
-    for found in _TOKEN.finditer(query):
-        kind = found.lastgroup
-        assert kind is not None
-        yield _Token(kind, found[kind])
-
-
-def _unquoted(text: str) -> str:
-    """As in SQL a doubled quote is one; as in MySQL, whose grammar Temporal's is, so is one after a backslash."""
-    quote = text[0]
-    return re.sub(rf"{quote}{quote}|\\(.)", lambda found: found[1] or quote, text[1:-1], flags=re.DOTALL)
+@contextmanager
+def _told() -> Generator[None]:
+    try:
+        yield
+    except InvalidQuery as error:
+        raise RPCError(str(error), RPCStatusCode.INVALID_ARGUMENT) from error
+    except SearchTooSlow as error:
+        raise RPCError(str(error), RPCStatusCode.DEADLINE_EXCEEDED) from error

@@ -45,7 +45,7 @@ from durable.client.counting import WorkflowExecutionCount
 from durable.client.deadline import within
 from durable.client.description import WorkflowExecutionDescription
 from durable.client.events import WorkflowHistoryEventAsyncIterator
-from durable.client.filter import parse
+from durable.client.filter import Filter
 from durable.client.handle import WorkflowHandle
 from durable.client.inputs import (
     CancelWorkflowInput,
@@ -105,8 +105,7 @@ class Root(OutboundInterceptor):
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
         return WorkflowExecutionAsyncIterator(
             self._client,
-            parse(input.query or ""),
-            status=input.status,
+            Filter(input.query or "", self._client.namespace, status=input.status),
             limit=input.limit,
             page_size=input.page_size,
             next_page_token=input.next_page_token,
@@ -114,7 +113,7 @@ class Root(OutboundInterceptor):
         )
 
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
-        counted = counting.count(self._client, input.query or "")
+        counted = counting.count_workflows(self._client, input.query or "")
         return await within(counted, input.rpc_timeout, "the count of workflows")
 
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
@@ -154,6 +153,7 @@ class Root(OutboundInterceptor):
             limit=input.limit,
             page_size=input.page_size,
             next_page_token=input.next_page_token,
+            rpc_timeout=input.rpc_timeout,
         )
 
     async def count_activities(self, input: CountActivitiesInput) -> ActivityExecutionCount:

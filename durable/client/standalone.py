@@ -282,8 +282,7 @@ class ActivityClient:
         """The activities that clients have started by themselves, newest first, fetched in pages as they are walked.
 
         ``query`` is Temporal's list filter: ``ActivityType = 'send' AND ExecutionStatus IN ('Running', 'TimedOut')``.
-        `RPCError` INVALID_ARGUMENT for one that can't be understood; it says what can. ``rpc_timeout`` is taken for
-        compatibility here.
+        The rest is as of `Client.list_workflows`.
         """
         return cast("Client", self).outbound.list_activities(
             ListActivitiesInput(query, page_size, next_page_token, rpc_metadata, rpc_timeout, limit)

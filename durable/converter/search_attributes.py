@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from durable.converter.errors import ConversionError
 from durable.history.values import Payload
+from durable.history.visibility import indexing
+from durable.history.visibility.attributes import AttributeType
 from durable.search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
@@ -37,7 +39,11 @@ def encode_search_attributes(attributes: TypedSearchAttributes | SearchAttribute
     """By name. TypeError or ValueError for what is no value of its key's type."""
     if isinstance(attributes, TypedSearchAttributes):
         return {pair.key.name: encode_typed_search_attribute_value(pair.key, pair.value) for pair in attributes}
-    return {name: encode_search_attribute_values(values) for name, values in attributes.items()}
+    payloads = {name: encode_search_attribute_values(values) for name, values in attributes.items()}
+    for name, payload in payloads.items():
+        if (found := indexing.read(payload)) is not None:
+            _check(name, found.type, found.value)
+    return payloads
 
 
 def encode_search_attribute_updates(
@@ -56,7 +62,9 @@ def encode_typed_search_attribute_value(key: SearchAttributeKey[Any], value: Sea
     if not _is_of(key.indexed_value_type, value):
         expected = getattr(key.value_type, "__name__", str(key.value_type))
         raise TypeError(f"search attribute {key.name!r} takes {expected}, not {value!r}")
-    return _payload(_json(value), key.indexed_value_type.metadata_type)
+    shown = _json(value)
+    _check(key.name, AttributeType(key.indexed_value_type), shown)
+    return _payload(shown, key.indexed_value_type.metadata_type)
 
 
 def encode_search_attribute_values(vals: SearchAttributeValues) -> Payload:
@@ -105,6 +113,12 @@ def warn_of_untyped(attributes: TypedSearchAttributes | SearchAttributes | None,
     """A DeprecationWarning for the untyped form, at so many frames above the caller of this."""
     if attributes and not isinstance(attributes, TypedSearchAttributes):
         warnings.warn(DEPRECATED, DeprecationWarning, stacklevel=stack_level + 1)
+
+
+def _check(name: str, kind: AttributeType, value: Any) -> None:
+    """ValueError for what no run could be found by. An empty list removes the attribute."""
+    if value != [] and (why := indexing.refusal(name, kind, value)) is not None:
+        raise ValueError(why)
 
 
 def _payload(json_value: Any, kind: str) -> Payload:

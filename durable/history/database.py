@@ -34,6 +34,7 @@ from durable.history.transition import (
     Write,
 )
 from durable.history.values import RunStatus
+from durable.history.visibility.attributes import AttributeType
 
 logger = logging.getLogger("durable.client")
 
@@ -77,6 +78,8 @@ class Database:
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
+        self.attribute_types: dict[str, dict[str, AttributeType]] = {}
+        """Those that are known, by namespace: they never change, and others may come."""
         self._pid = os.getpid()
 
     def check_process(self) -> None:

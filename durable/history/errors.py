@@ -29,3 +29,11 @@ class CorruptHistory(HistoryError):
 
 class IllegalTransition(HistoryError):
     """Events or commands that no run can produce: a bug, or a history that was edited."""
+
+
+class InvalidQuery(HistoryError):
+    """A list filter can't be understood, or asks for what there is not: the message says what, and where."""
+
+
+class SearchTooSlow(HistoryError):
+    """A search was stopped: it took longer than one may."""

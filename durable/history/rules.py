@@ -53,6 +53,7 @@ from durable.history.messages import (
     WorkflowTaskDue,
 )
 from durable.history.reading import Seen, message_events
+from durable.history.standalone import is_standalone, status_of_failure
 from durable.history.state import State, fold
 from durable.history.steps import REPLY_KEPT_US, Incoming, Received, Step, consumed, finished, replies
 from durable.history.telling import tell_cut_short, update_answers
@@ -225,8 +226,8 @@ def complete(
     closed = commands[-1] if commands and isinstance(commands[-1], ClosingCommand) else None
     if closed is None:
         request_local(draft, local)
-    status = CLOSED_BY[type(closed)] if closed is not None else RunStatus.RUNNING
     state = fold(received.after, events[len(received.events) :])
+    status = _status(closed, state)
     told: list[tuple[str, QueryAnswer | UpdateAnswer]] = [
         *answers,
         *received.answered,
@@ -263,6 +264,15 @@ def complete(
         command_events=events[first_command:] if commands else [],
         errands=errands.of_step(received.state, state, received.run_id, received.reminders),
     )
+
+
+def _status(closed: ClosingCommand | None, state: State) -> RunStatus:
+    """How the run's row says that it stands after this command."""
+    if closed is None:
+        return RunStatus.RUNNING
+    if isinstance(closed, FailWorkflowExecution) and state.started and is_standalone(state.started.workflow_type):
+        return status_of_failure(closed.failure)
+    return CLOSED_BY[type(closed)]
 
 
 def is_left_alone(received: Received, deaths: int) -> bool:

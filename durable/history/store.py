@@ -53,7 +53,7 @@ what happens instead (``if_reset``); and by no transition, for that can't say it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from durable.history.transition import (
@@ -67,7 +67,8 @@ from durable.history.transition import (
     WorkerInfo,
     Write,
 )
-from durable.history.values import RunStatus
+from durable.history.visibility.attributes import AttributeType
+from durable.history.visibility.search import EVERY_WORKFLOW, Group, Position, Search
 
 
 class Store(Protocol):
@@ -131,9 +132,25 @@ class Store(Protocol):
         ...
 
     async def list_runs(
-        self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None
+        self, namespace: str, search: Search = EVERY_WORKFLOW, *, limit: int = 1000, after: Position | None = None
     ) -> list[RunInfo]:
-        """Runs of a namespace, newest first (by run id), ``before`` a run id for the next page."""
+        """The runs of a namespace that pass a search, in its order; ``after`` the last one of the page before.
+
+        What was committed before is in it. Raises `InvalidQuery`, and `SearchTooSlow` when it was stopped.
+        """
+        ...
+
+    async def count_runs(self, namespace: str, search: Search) -> list[Group]:
+        """How many pass: one group, or one for each combination of the values that the query groups by. Raises as
+        `list_runs`."""
+        ...
+
+    async def attribute_types(self, namespace: str) -> dict[str, AttributeType]:
+        """The search attributes that a namespace has."""
+        ...
+
+    async def add_attribute_types(self, namespace: str, types: Mapping[str, AttributeType]) -> None:
+        """Search attributes that it has from now on; those that it has keep their type."""
         ...
 
     async def history(self, run_id: str, after: int = 0) -> list[bytes]:

@@ -180,6 +180,8 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     memo: bytes | None = None
     search_attributes: bytes | None = None
     """Both as `codec.decode_values` reads them; None: there are none."""
+    sort_keys: tuple[str | int | float | None, ...] = ()
+    """Of one in a list that is sorted in an order of its own: by what."""
 
 
 class Shown(Struct, frozen=True, kw_only=True):

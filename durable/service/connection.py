@@ -10,10 +10,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from durable.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    AddSearchAttributesResponse,
+    ListSearchAttributesRequest,
+    ListSearchAttributesResponse,
+)
 from durable.history.database import Database
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Machine
+from durable.history.store import Store
 from durable.history.stores import open_store
+from durable.history.visibility import indexing
+from durable.history.visibility.attributes import NAMES, SYSTEM, AttributeType, RunKind, SystemType
 from durable.runtime import Runtime
 from durable.service.address import database_url
 from durable.service.errors import RPCError, RPCStatusCode
@@ -140,7 +149,57 @@ class WorkflowService(_Calls):
 
 
 class OperatorService(_Calls):
-    """See `ServiceClient.operator_service`: each call raises `RPCError` UNIMPLEMENTED."""
+    """See `ServiceClient.operator_service`: search attributes are known; other calls raise `RPCError` UNIMPLEMENTED.
+
+    The requests are those of `durable.api.operatorservice.v1`; what has their attributes will do.
+    """
+
+    async def add_search_attributes(self, request: AddSearchAttributesRequest, **_: Any) -> AddSearchAttributesResponse:
+        """From now on a query may name them, and their values are of these types.
+
+        `RPCError` ALREADY_EXISTS for one that is there with another type, INVALID_ARGUMENT for what is no name or type.
+        """
+        try:
+            types = {name: AttributeType(kind) for name, kind in request.search_attributes.items()}
+        except ValueError as error:
+            raise RPCError(f"a search attribute's type: {error}", RPCStatusCode.INVALID_ARGUMENT) from None
+        await add_search_attributes(self._client.database.store, request.namespace or "default", types)
+        return AddSearchAttributesResponse()
+
+    async def list_search_attributes(
+        self, request: ListSearchAttributesRequest, **_: Any
+    ) -> ListSearchAttributesResponse:
+        """Those that a namespace has: of an attribute that was not added, since its first value was given."""
+        types = await self._client.database.store.attribute_types(request.namespace or "default")
+        system = {each.name: int(_as_listed(each.type)) for each in SYSTEM[RunKind.WORKFLOW].values()}
+        return ListSearchAttributesResponse({name: int(kind) for name, kind in types.items()}, system)
+
+
+async def add_search_attributes(store: Store, namespace: str, types: Mapping[str, AttributeType]) -> None:
+    """See `OperatorService.add_search_attributes`."""
+    for name in types:
+        if not indexing.is_name(name):
+            raise RPCError(
+                f"{name!a} is no name for a search attribute: {indexing.NAMES_ARE}", RPCStatusCode.INVALID_ARGUMENT
+            )
+    await store.add_attribute_types(namespace, types)
+    there = await store.attribute_types(namespace)
+    for name, kind in types.items():
+        if there[name] is not kind:
+            raise RPCError(
+                f"search attribute {name!r} of namespace {namespace!r} is of type {NAMES[there[name]]}, and stays so",
+                RPCStatusCode.ALREADY_EXISTS,
+            )
+
+
+def _as_listed(kind: AttributeType | SystemType) -> AttributeType:
+    match kind:
+        case SystemType.STATUS:
+            return AttributeType.KEYWORD
+        case SystemType.DURATION:
+            return AttributeType.INT
+        case _:
+            return kind
 
 
 class CloudService(_Calls):

@@ -26,7 +26,9 @@ from durable.context import current_activity
 from durable.converter import DataConverter
 from durable.history.database import Database
 from durable.history.stores.sqlite import SqliteStore
+from durable.history.visibility.attributes import AttributeType
 from durable.runtime import Runtime
+from durable.service.connection import add_search_attributes
 from durable.testing.skipping import SkippingClient, SkippingHost, TimeSkipper
 
 
@@ -90,7 +92,8 @@ class WorkflowEnvironment:
     ) -> WorkflowEnvironment:
         """A new database that is gone afterwards, and real time.
 
-        ``dev_server_database_filename`` is a file to keep it in instead. All else that speaks of a server is accepted,
+        ``dev_server_database_filename`` is a file to keep it in instead. A query may name ``search_attributes`` before
+        a workflow has them. All else that speaks of a server is accepted,
         and ignored.
         """
         kept = dev_server_database_filename
@@ -105,6 +108,8 @@ class WorkflowEnvironment:
             identity=identity,
             failure_exception_types=(AssertionError,),
         )
+        types = {each.name: AttributeType(each.indexed_value_type) for each in search_attributes}
+        await add_search_attributes(client.database.store, namespace, types)
         return WorkflowEnvironment(client, owned=True)
 
     @staticmethod

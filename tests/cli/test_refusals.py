@@ -82,10 +82,12 @@ def test_a_list_shows_the_runs_that_pass_a_query(command: Callable[..., Result])
     for name, queue in (("hello", "a"), ("hello", "b"), ("other", "b")):
         command("start", name, "--id", f"{name}-{queue}", "--task-queue", queue)
     passing = command("list", "--query", "WorkflowType = 'hello' AND TaskQueue = 'b'", "--status", "running", "--json")
-    refused = command("list", "--query", "StartTime > 7")
+    refused = command("list", "--query", "StartTime > 'x'")
+    unknown = command("list", "--query", "CustomerId = 'c-7'")
 
     assert [run["id"] for run in json.loads(passing.stdout)] == ["hello-b"]
-    assert refused.exit_code == 1 and "StartTime is none of its attributes" in sentence(refused)
+    assert refused.exit_code == 1 and "StartTime takes times as" in sentence(refused)
+    assert unknown.exit_code == 1 and "has no mapping defined for search attribute 'CustomerId'" in sentence(unknown)
 
 
 @pytest.mark.parametrize("words", [["list"], ["result", "x"], ["signal", "x", "y"]])

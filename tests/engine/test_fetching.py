@@ -99,8 +99,13 @@ async def test_runs_are_counted_by_a_filter_and_by_status(client: Client, make_w
     assert grouped.count == 3
     assert [(group.count, group.group_values) for group in grouped.groups] == [(1, ["Running"]), (2, ["Completed"])]
     assert (await client.count_workflows("WorkflowId = 'GROUP BY x'")).count == 0
-    with pytest.raises(RPCError, match="GROUP BY takes ExecutionStatus, not WorkflowType") as caught:
-        await client.count_workflows("GROUP BY WorkflowType")
+    by_type = await client.count_workflows("GROUP BY WorkflowType, ExecutionStatus")
+    assert [(group.count, group.group_values) for group in by_type.groups] == [
+        (1, ["Gate", "Running"]),
+        (2, ["Gate", "Completed"]),
+    ]
+    with pytest.raises(RPCError, match="'Nothing'; there are WorkflowId, WorkflowType") as caught:
+        await client.count_workflows("GROUP BY Nothing")
     assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 

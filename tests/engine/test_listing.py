@@ -6,8 +6,6 @@ import pytest
 
 from durable import Client, workflow
 from durable.client import RPCError, RPCStatusCode, WorkflowExecutionStatus, WorkflowHistory
-from durable.history.store import Store
-from durable.history.transition import RunInfo
 from tests.engine.conftest import MakeWorker
 
 
@@ -84,22 +82,6 @@ async def test_a_status_and_a_query_hold_together(client: Client, nine: list[str
     assert [run async for run in runs] == []
 
 
-async def test_the_store_is_asked_for_the_one_status_that_a_query_wants(
-    client: Client, nine: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = list[object]()
-    store: Store = client.database.store
-    list_runs = store.list_runs
-
-    async def spy(namespace: str, **options: object) -> list[RunInfo]:
-        asked.append(options["status"])
-        return await list_runs(namespace, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store, "list_runs", spy)
-    assert len([run async for run in client.list_workflows("ExecutionStatus = 'Running'")]) == 2
-    assert asked == [WorkflowExecutionStatus.RUNNING]
-
-
 async def test_histories_of_a_list_are_fetched_as_they_are_asked_for(
     client: Client, nine: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,13 +103,15 @@ async def test_histories_of_a_list_are_fetched_as_they_are_asked_for(
 
 
 async def test_a_query_that_is_not_understood_is_refused_at_once(client: Client) -> None:
-    with pytest.raises(RPCError, match="StartTime is none of its attributes"):
+    with pytest.raises(RPCError, match=r"StartTime takes times as .*; not 'now' \(character 13\)") as caught:
         client.list_workflows("StartTime = 'now'")
+
+    assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("token", [b"\xff\xfe", b"the next page", b"0" * 5000, b"nul\0"])
 async def test_a_token_that_is_none_is_refused_at_once(client: Client, token: bytes) -> None:
-    with pytest.raises(RPCError, match="is no next_page_token: take it from an earlier list") as caught:
+    with pytest.raises(RPCError, match=r"is no next_page_token here \(.*\): take it from an earlier list") as caught:
         client.list_workflows(next_page_token=token)
 
     assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT

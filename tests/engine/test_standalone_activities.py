@@ -462,7 +462,10 @@ async def test_a_list_goes_on_from_a_token(client: Client, work: Work) -> None:
 
 
 async def test_a_query_that_names_what_activities_do_not_have_says_what_they_have(client: Client) -> None:
-    with pytest.raises(RPCError, match="with the attributes ActivityId, ActivityType, ExecutionStatus, RunId"):
+    with pytest.raises(
+        RPCError,
+        match=r"no mapping defined for search attribute 'WorkflowType'; there are ActivityId, Act",
+    ):
         client.list_activities("WorkflowType = 'x'")
 
 

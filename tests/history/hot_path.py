@@ -10,6 +10,8 @@ from durable.history.messages import MessageKind
 from durable.history.store import Store
 from durable.history.transition import OUTSIDE, ActivityReport, Beat, Committed
 from durable.history.values import RunStatus
+from durable.history.visibility.parser import parse
+from durable.history.visibility.search import Search, position
 from tests.history.worlds import (
     BEGINNING_US,
     NAMESPACE,
@@ -35,6 +37,17 @@ from tests.history.worlds import (
 FEW, MANY = 2_000, 20_000
 GROWING = ("durable_runs", "durable_history", "durable_inbox", "durable_activity_tasks", "durable_replies")
 """The other tables have a row for each worker."""
+
+LISTED = (
+    "ExecutionStatus = 'Completed'",
+    "WorkflowType = 'Order'",
+    "TaskQueue = 'orders'",
+    "WorkflowId = 'workflow of closed 7'",
+    "WorkflowId STARTS_WITH 'workflow of closed 7' AND ExecutionStatus = 'Running' AND RunId = 'closed 7'",
+    "CloseTime IS NOT NULL ORDER BY CloseTime DESC",
+    "StartTime > '1990-01-01T00:00:00Z' ORDER BY StartTime",
+)
+"""What lists are asked for, and an index has the answer."""
 
 MONTH_US = 30 * 86_400 * SECOND_US
 RUN_COLUMNS = (
@@ -121,8 +134,12 @@ async def ask(store: Store, host: ClockedHost, name: str) -> None:
     await store.tasks(run_id)
     await store.replies([f"{name}-reply"])
     page = await store.list_runs(NAMESPACE, limit=50)
-    await store.list_runs(NAMESPACE, limit=50, before=page[-1].run_id)
-    await store.list_runs(NAMESPACE, status=RunStatus.COMPLETED, limit=50)
+    await store.list_runs(NAMESPACE, limit=50, after=position(page[-1]))
+    for query in LISTED:
+        search = Search(parse(query))
+        page = await store.list_runs(NAMESPACE, search, limit=50)
+        if page:
+            await store.list_runs(NAMESPACE, search, limit=50, after=position(page[-1]))
     # Its end, that of another one, and the end of workers: one hands back, one is declared dead.
     run = await info(store, run_id)
     await done(store, close(run))

@@ -231,7 +231,7 @@ async def test_what_a_stranger_held_of_a_dead_worker_is_found_later(
 async def begin_to_start(stranger: Any, run_id: str) -> None:
     """What a start by another process does, up to its commit."""
     row = (run_id, NAMESPACE, "order-7", 1, "Order", QUEUE, 1, None, 0, 0, 1, None, run_id, "theirs", None, 0)
-    values = (*row, 1, None, None, None, None, None, None)
+    values = (*row, 1, None, None, None, None, None, None, 0)
     assert await stranger.fetch(statements().own.new_runs, *([value] for value in values))
 
 

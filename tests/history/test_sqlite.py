@@ -524,8 +524,6 @@ def test_no_statement_of_the_engine_reads_a_whole_table_or_sorts(plans: sqlite3.
         ("runs_by_request", "durable_runs_request"),
         ("latest_runs", "sqlite_autoindex_durable_runs_2"),
         ("held_by_key", "sqlite_autoindex_durable_activity_tasks_1"),
-        ("list_runs", "durable_runs_status"),
-        ("list_by_status", "durable_runs_status"),
     ],
 )
 def test_what_is_asked_all_the_time_is_asked_of_its_index(plans: sqlite3.Connection, name: str, index: str) -> None:

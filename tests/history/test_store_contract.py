@@ -24,6 +24,8 @@ from durable.history.transition import (
     Transition,
 )
 from durable.history.values import IdConflictPolicy, IdReusePolicy, Payload, RunStatus
+from durable.history.visibility.parser import parse
+from durable.history.visibility.search import Search, position
 from tests.history.worlds import (
     BEGINNING_US,
     NAMESPACE,
@@ -1181,8 +1183,8 @@ async def test_runs_are_listed_newest_first_by_pages(store: Store) -> None:
     await done(store, terminate(await info(store, "id-2")))
 
     page = await store.list_runs(NAMESPACE, limit=2)
-    rest = await store.list_runs(NAMESPACE, before=page[-1].run_id)
-    closed = await store.list_runs(NAMESPACE, status=RunStatus.TERMINATED)
+    rest = await store.list_runs(NAMESPACE, after=position(page[-1]))
+    closed = await store.list_runs(NAMESPACE, Search(parse("ExecutionStatus = 'Terminated'")))
 
     assert [run.run_id for run in page + rest] == ["id-4", "id-3", "id-2", "id-1", "id-0"]
     assert [run.run_id for run in closed] == ["id-2"]
@@ -1196,7 +1198,7 @@ async def test_runs_of_all_statuses_are_listed_together_and_each_namespace_alone
     await done(store, close(await info(store, "run 4")))
 
     listed = await store.list_runs(NAMESPACE)
-    page = await store.list_runs(NAMESPACE, limit=2, before="run 4")
+    page = await store.list_runs(NAMESPACE, limit=2, after=position(listed[1]))
 
     assert [run.run_id for run in listed] == ["run 5", "run 4", "run 2", "run 1", "run 0"]
     assert [run.run_id for run in page] == ["run 2", "run 1"]

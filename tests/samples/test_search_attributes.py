@@ -14,10 +14,11 @@ async def test_a_list_tells_the_state_and_the_price_of_every_repair(
     said = await folder.run("search_attributes")
 
     assert said.splitlines() == [
-        "waiting: ['Ada', 'Ben', 'Cleo']",
+        "waiting: ['Ben', 'Cleo', 'Ada']",
         "Ada may come",
         "waiting: ['Ben', 'Cleo']",
         "dear: ['Ben']",
+        "in all: 1 done, 2 waits for a part",
         "Ben: 900 euros, for a frame",
     ]
     histories = await folder.histories()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -36,10 +37,14 @@ from durable.history.transition import (
     Write,
 )
 from durable.history.values import NAMESPACE_BYTES_MAX, RunStatus, WorkflowExecution, unstorable
+from durable.history.visibility import indexing
+from durable.history.visibility.attributes import AttributeType, kind_of
 
 Row = tuple[object, ...]
 TaskKey = tuple[str, int]
 WorkflowKey = tuple[str, str]
+Types = dict[tuple[str, str], AttributeType]
+"""Of search attributes, by namespace and name."""
 
 
 @dataclass(slots=True)
@@ -53,6 +58,8 @@ class Needs:
     messages: list[int] = field(default_factory=list[int])
     attempts: list[TaskKey] = field(default_factory=list[TaskKey])
     closing: list[str] = field(default_factory=list[str])
+    attributes: set[str] = field(default_factory=set[str])
+    """Names of search attributes."""
     workers: bool = False
 
 
@@ -68,6 +75,7 @@ class Seen:
     attempts: dict[TaskKey, tuple[str | None, int]] = field(default_factory=dict[TaskKey, tuple[str | None, int]])
     unread: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     """Messages that hold a run open, by run id."""
+    types: Types = field(default_factory=dict[tuple[str, str], AttributeType])
     alive: set[str] = field(default_factory=set[str])
 
 
@@ -75,11 +83,17 @@ class Seen:
 class Plan:
     """The rows that the winners write, in the order of these fields."""
 
+    known: Types
+    """The types of search attributes: those that are there, and those that are written."""
     new_runs: list[Row] = field(default_factory=list[Row])
     moved_runs: list[Row] = field(default_factory=list[Row])
     """(owner, last_event_id, history_bytes, status, closed_us, parked, deaths, run_id)"""
     shown: list[Row] = field(default_factory=list[Row])
     """(memo, search_attributes, run_id)"""
+    forgotten: list[Row] = field(default_factory=list[Row])
+    """(run_id): its search attributes are written anew."""
+    types: list[Row] = field(default_factory=list[Row])
+    attributes: list[Row] = field(default_factory=list[Row])
     history: list[Row] = field(default_factory=list[Row])
     consumed: list[Row] = field(default_factory=list[Row])
     """(message id)"""
@@ -142,11 +156,25 @@ def _add_needs(transition: Transition, wanted: Needs) -> None:
         wanted.attempts.append((token.run_id, token.scheduled_event_id))
     if transition.new_owner is not None or transition.tasks:
         wanted.workers = True
+    if transition.shown is not None:
+        wanted.attributes.update(transition.shown.search_attributes)
+    if transition.successor is not None and transition.successor.shown is not None:
+        wanted.attributes.update(transition.successor.shown.search_attributes)
+
+
+def namespaces(wanted: Needs, seen: Seen) -> list[str]:
+    """Of the runs whose search attributes are written."""
+    return list({run.namespace for run in seen.runs.values()} | wanted.starts.keys())
+
+
+def types(rows: Iterable[Sequence[Any]]) -> Types:
+    """Rows of search attributes' types."""
+    return {(namespace, name): AttributeType(kind) for namespace, name, kind in rows}
 
 
 def decide(transitions: Sequence[Transition], seen: Seen) -> tuple[list[Outcome], Plan]:
     """One outcome per transition, in order, and what the winners write."""
-    plan = Plan()
+    plan = Plan(known=seen.types)
     return [_decide_one(transition, seen, plan) for transition in transitions], plan
 
 
@@ -284,6 +312,7 @@ def _not_this_attempt(token: AttemptToken) -> str:
 def _begin(transition: Transition, start: NewRun, generation: int, plan: Plan) -> None:
     events = transition.events
     closed = transition.status is not RunStatus.RUNNING
+    kind = int(kind_of(start.workflow_type))
     plan.new_runs.append(
         (
             transition.run_id,
@@ -306,8 +335,11 @@ def _begin(transition: Transition, start: NewRun, generation: int, plan: Plan) -
             *_execution_row(start.parent),
             *_execution_row(start.root),
             *_shown_row(transition.shown),
+            kind,
         )
     )
+    if transition.shown is not None:
+        _index(transition.shown, (transition.run_id, start.namespace, kind, start.started_us), plan)
     _write_rest(transition, start, plan)
 
 
@@ -319,6 +351,21 @@ def _shown_row(shown: Shown | None) -> Row:
     """Memo and search attributes; nothing is stored of those that are empty."""
     values = (None, None) if shown is None else (shown.memo, shown.search_attributes)
     return tuple(codec.encode(each) if each else None for each in values)
+
+
+def _index(shown: Shown, run: tuple[str, str, int, int], plan: Plan) -> None:
+    """The rows that the run (its id, namespace, kind and start) is found by."""
+    run_id, namespace, kind, started_us = run
+    for name, value in shown.search_attributes.items():
+        found = indexing.read(value)
+        if found is None or not indexing.is_name(name):
+            continue
+        registered = plan.known.get((namespace, name))
+        if registered is None:
+            plan.known[namespace, name] = registered = found.type
+            plan.types.append((namespace, name, int(registered)))
+        for place, entry in enumerate(indexing.entries(found.value, registered)):
+            plan.attributes.append((run_id, name, place, namespace, kind, started_us, *entry))
 
 
 def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
@@ -337,7 +384,13 @@ def _move(transition: Transition, run: RunInfo, plan: Plan) -> None:
         size = run.history_bytes + (0 if events is None else len(events.data))
         plan.moved_runs.append((owner, last_event_id, size, int(status), closed_us, parked, deaths, run.run_id))
     if transition.shown is not None:
-        plan.shown.append((*_shown_row(transition.shown), run.run_id))
+        row = _shown_row(transition.shown)
+        plan.shown.append((*row, run.run_id))
+        if row[1] != run.search_attributes:
+            if run.search_attributes is not None:
+                plan.forgotten.append((run.run_id,))
+            kind = int(kind_of(run.workflow_type))
+            _index(transition.shown, (run.run_id, run.namespace, kind, run.started_us), plan)
     for message_id in transition.consumed:
         plan.consumed.append((message_id,))
     for token in transition.finished:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from durable.history.errors import StoreUnavailable
@@ -22,6 +23,7 @@ from durable.history.stores.postgres_connection import Connection
 from durable.history.stores.postgres_renewal import Elsewhere
 from durable.history.stores.postgres_retry import persist
 from durable.history.stores.postgres_schema import prepare
+from durable.history.stores.postgres_search import stopped_after
 from durable.history.stores.postgres_watch import Watch
 from durable.history.stores.postgres_workers import Workers
 from durable.history.transition import (
@@ -39,7 +41,8 @@ from durable.history.transition import (
     WorkerInfo,
     Write,
 )
-from durable.history.values import RunStatus
+from durable.history.visibility.attributes import AttributeType
+from durable.history.visibility.search import EVERY_WORKFLOW, SEARCH_S, Group, Position, Search
 
 T = TypeVar("T")
 
@@ -55,10 +58,19 @@ ALONE_MAX = 0.25
 class PostgresStore:
     """Runs in the PostgreSQL database that ``url`` names.
 
-    What a stranger's open transaction holds up is tried for ``patience_s``, while everything else goes on.
+    What a stranger's open transaction holds up is tried for ``patience_s``, while everything else goes on. A list or a
+    count that takes longer than ``search_s`` is stopped.
     """
 
-    def __init__(self, url: str, host: Host, *, steal_after_us: int = 10_000_000, patience_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        host: Host,
+        *,
+        steal_after_us: int = 10_000_000,
+        patience_s: float = 5.0,
+        search_s: float = SEARCH_S,
+    ) -> None:
         self.address = address(url)
         if not self.address.is_primary:
             raise StoreUnavailable(
@@ -68,6 +80,7 @@ class PostgresStore:
         self._host = host
         self._steal_after_us = steal_after_us
         self._patience_s = patience_s
+        self._search_s = search_s
 
     # Opening and closing. -----------------------------------------------------------------------------------------
 
@@ -216,9 +229,21 @@ class PostgresStore:
         return await self._read(lambda db: postgres_reads.endings(db, run_ids))
 
     async def list_runs(
-        self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None
+        self, namespace: str, search: Search = EVERY_WORKFLOW, *, limit: int = 1000, after: Position | None = None
     ) -> list[RunInfo]:
-        return await self._read(lambda db: postgres_reads.list_runs(db, namespace, status, limit, before))
+        return await self._search(lambda db: postgres_reads.list_runs(db, namespace, search, limit, after))
+
+    async def count_runs(self, namespace: str, search: Search) -> list[Group]:
+        return await self._search(lambda db: postgres_reads.count_runs(db, namespace, search))
+
+    async def attribute_types(self, namespace: str) -> dict[str, AttributeType]:
+        return await self._read(lambda db: postgres_reads.attribute_types(db, namespace))
+
+    async def add_attribute_types(self, namespace: str, types: Mapping[str, AttributeType]) -> None:
+        await persist(
+            lambda: postgres_commit.add_attribute_types(self._side, namespace, types),
+            *(self._host.random(), self.address),
+        )
 
     async def history(self, run_id: str, after: int = 0) -> list[bytes]:
         return await self._read(lambda db: postgres_reads.history(db, run_id, after))
@@ -232,12 +257,19 @@ class PostgresStore:
     async def replies(self, ids: Sequence[str]) -> dict[str, bytes]:
         return await self._read(lambda db: postgres_reads.replies(db, ids))
 
-    async def _read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _search(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def limited(db: Connection) -> T:
+            async with stopped_after(db, self._search_s):
+                return await work(db)
+
+        return await self._read(limited, reading=False)
+
+    async def _read(self, work: Callable[[Connection], Awaitable[T]], *, reading: bool = True) -> T:
         """On the reader that was used last: the others are there for the time when it is not idle."""
         db = await self._idle_readers.get()
 
         async def once() -> T:
-            async with db.held(), db.reading():
+            async with db.held(), db.reading() if reading else nullcontext():
                 return await work(db)
 
         try:

@@ -5,7 +5,7 @@ Nobody is waited for. What somebody else has locked is answered by None: to be t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from durable.history.transition import (
     Write,
 )
 from durable.history.values import RunStatus
+from durable.history.visibility.attributes import AttributeType
 
 Tried = Outcome | None
 Indexed = tuple[int, Write]
@@ -65,6 +66,12 @@ async def unpark(
             unparked.update(row[0] for row in await db.read(sql.own.unpark, parked, due_us))
         await db.write_many(sql.claim_runs.take_run, [(worker_id, run_id) for run_id in unparked])
     return len(unparked)
+
+
+async def add_attribute_types(db: Connection, namespace: str, types: Mapping[str, AttributeType]) -> None:
+    rows = [(namespace, name, int(kind)) for name, kind in sorted(types.items())]
+    async with db.writing():
+        await db.write_many(statements().commit_attributes.insert_type, rows)
 
 
 async def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
@@ -185,6 +192,9 @@ async def _see_rest(db: Connection, wanted: plan.Needs, transitions: Sequence[Tr
     if wanted.closing:
         for run_id, message_id in await db.read(sql.commit.unread, wanted.closing):
             seen.unread.setdefault(run_id, []).append(message_id)
+    if wanted.attributes:
+        values = (plan.namespaces(wanted, seen), list(wanted.attributes))
+        seen.types = plan.types(await db.read(sql.commit_attributes.types, *values))
     if wanted.workers:
         both = [each for transition in transitions for each in (transition, *_ends(transition))]
         names = {each.new_owner for each in both} | {task.owner for each in both for task in each.tasks}
@@ -203,6 +213,7 @@ async def _write_plan(db: Connection, rows: plan.Plan) -> None:
         if tuple(written[0]) != (len(new_runs), len(rows.consumed)):
             raise Outrun("another start of the same workflow id came first, or a consumed message went meanwhile")
     await db.write_many(sql.commit.update_shown, rows.shown)
+    await _write_attributes(db, rows)
     # The tasks first: an outcome whose report was under way is in the inbox when its task is free to be deleted.
     await db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
     await db.write_many(sql.commit.hand_on, rows.handed_on)
@@ -211,6 +222,15 @@ async def _write_plan(db: Connection, rows: plan.Plan) -> None:
     await _cancel(db, rows)
     await db.write_many(sql.commit.delete_reply, [row[:1] for row in rows.replies])
     await db.write_many(sql.commit.insert_reply, rows.replies)
+
+
+async def _write_attributes(db: Connection, rows: plan.Plan) -> None:
+    sql = statements().commit_attributes
+    await db.write_many(sql.delete, rows.forgotten)
+    # In one order for all, so that two who are the first don't wait for each other.
+    if await db.write_many(sql.insert_type, sorted(rows.types, key=str)) != len(rows.types):
+        raise Outrun("another commit was the first to use a search attribute, perhaps with another type")
+    await db.write_many(sql.insert, rows.attributes)
 
 
 async def _cancel(db: Connection, rows: plan.Plan) -> None:

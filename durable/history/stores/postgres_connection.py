@@ -161,6 +161,10 @@ class Connection:
         finally:
             await self._end("ROLLBACK")
 
+    async def end_reading(self) -> None:
+        """Of a transaction that only read; within `held`."""
+        await self._end("ROLLBACK")
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[None]:
         """Written whole when the block is left, or not at all; within `held`. It is durable then.

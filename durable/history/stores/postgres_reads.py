@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from durable.history.stores.postgres_connection import Connection
 from durable.history.stores.postgres_errors import BAD_DATA
+from durable.history.stores.postgres_search import SEARCHES
 from durable.history.stores.postgres_sql import statements
 from durable.history.stores.sql import activity_task, run_info, stored_message
 from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
-from durable.history.values import RunStatus
-
-LAST_RUN_ID = "\U0010ffff"
-"""Sorts after every run id."""
+from durable.history.visibility.attributes import AttributeType
+from durable.history.visibility.search import Group, Position, Search
 
 
 async def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
@@ -55,14 +54,20 @@ async def find(db: Connection, namespace: str, workflow_id: str, run_id: str | N
 
 
 async def list_runs(
-    db: Connection, namespace: str, status: RunStatus | None, limit: int, before: str | None
+    db: Connection, namespace: str, search: Search, limit: int, after: Position | None
 ) -> list[RunInfo]:
-    end = before or LAST_RUN_ID
-    if status is None:
-        rows = await db.read(statements().own.list_runs, namespace, end, limit)
-    else:
-        rows = await db.read(statements().read_runs.list_by_status, namespace, end, int(status), limit)
-    return [run_info(row) for row in rows]
+    asked = SEARCHES.listing(namespace, search, limit, after)
+    return [run_info(row) for row in await db.read(asked.text, *asked.values)]
+
+
+async def count_runs(db: Connection, namespace: str, search: Search) -> list[Group]:
+    asked = SEARCHES.counting(namespace, search)
+    return [Group(row[-1], tuple(row[:-1])) for row in await db.read(asked.text, *asked.values)]
+
+
+async def attribute_types(db: Connection, namespace: str) -> dict[str, AttributeType]:
+    rows = await db.read(statements().read_runs.attribute_types, namespace)
+    return {name: AttributeType(kind) for name, kind in rows}
 
 
 async def history(db: Connection, run_id: str, after: int) -> list[bytes]:

@@ -34,10 +34,12 @@ from sqlalchemy.types import NullType, TypeEngine
 from durable.history.attempts import PRIORITIES
 from durable.history.messages import ANYBODY, WAITS, MessageKind
 from durable.history.rules import SUSPICIOUS
-from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS, STATUS, TASK_COLUMNS
+from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS, TASK_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
 from durable.history.stores.tables import activity_tasks, history, inbox, runs, workers
+
+DIALECT = dialects.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 def _among(column: ColumnElement[str] | ColumnElement[int], name: str) -> ColumnElement[bool]:
@@ -52,7 +54,7 @@ class PostgresLanguage(Language):
     """What PostgreSQL speaks: many rows are arrays, one per parameter."""
 
     def __init__(self) -> None:
-        super().__init__(dialects.dialect(paramstyle="numeric_dollar"), _among)  # type: ignore[no-untyped-call]
+        super().__init__(DIALECT, _among)
 
     def many(self, statement: Insert | Update | Delete, *names: str) -> str:
         kinds = {name: parameter.type for name, parameter in self.compiled(statement).binds.items()}
@@ -150,14 +152,6 @@ class OwnStatements:
             f"SELECT {_of('r', RUN_COLUMNS)} FROM unnest($1::text[]) AS wanted(workflow_id) CROSS JOIN LATERAL "
             f"(SELECT * FROM {runs.name} AS o WHERE o.namespace = $2 AND o.workflow_id = wanted.workflow_id "
             "ORDER BY o.generation DESC LIMIT 1) AS r"
-        )
-        # Each status by itself: PostgreSQL would read all of them, and sort.
-        self.list_runs = (
-            f"SELECT {_of('r', RUN_COLUMNS)} FROM (SELECT newest.run_id FROM "
-            f"unnest(ARRAY[{', '.join(map(str, STATUS))}]) AS every(status) CROSS JOIN LATERAL "
-            f"(SELECT o.run_id FROM {runs.name} AS o WHERE o.namespace = $1 AND o.status = every.status "
-            "AND o.run_id < $2 ORDER BY o.run_id DESC LIMIT $3) AS newest ORDER BY newest.run_id DESC LIMIT $3) "
-            f"AS page JOIN {runs.name} AS r ON r.run_id = page.run_id ORDER BY r.run_id DESC"
         )
         self.new_runs = (
             f"{shared.commit.insert_run} ON CONFLICT (namespace, workflow_id, generation) DO NOTHING RETURNING run_id"

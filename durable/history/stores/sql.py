@@ -87,6 +87,7 @@ def run_info(row: Sequence[Any]) -> RunInfo:
         root=_execution(row[19], row[20]),
         memo=row[21],
         search_attributes=row[22],
+        sort_keys=tuple(row[len(RUN_COLUMNS) :]),
     )
 
 

@@ -9,7 +9,15 @@ from durable.history.messages import HOLDS_OPEN, KEYED, OUTLIVES, WAITS, Message
 from durable.history.rules import SUSPICIOUS
 from durable.history.stores.sql import RUN_COLUMNS
 from durable.history.stores.sql_text import THIS_KEY, THIS_TASK, Language, given, number
-from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
+from durable.history.stores.tables import (
+    activity_tasks,
+    history,
+    inbox,
+    replies,
+    runs,
+    search_attribute_types,
+    search_attributes,
+)
 
 
 class CommitStatements:
@@ -75,6 +83,22 @@ class CommitStatements:
         # A reply is written once; a second one for the same question says the same.
         self.delete_reply = sql.many(delete(replies).where(replies.c.id == given("b_id")), "b_id")
         self.insert_reply = sql.insert(replies)
+
+
+class CommitAttributeStatements:
+    """What runs are found by."""
+
+    def __init__(self, sql: Language) -> None:
+        types = search_attribute_types.c
+        self.types = sql.text(
+            select(types.namespace, types.name, types.type).where(
+                sql.among(types.namespace, "namespaces"), sql.among(types.name, "names")
+            ),
+            *("namespaces", "names"),
+        )
+        self.insert_type = f"{sql.insert(search_attribute_types)} ON CONFLICT (namespace, name) DO NOTHING"
+        self.delete = sql.many(delete(search_attributes).where(search_attributes.c.run_id == given("b_run")), "b_run")
+        self.insert = sql.insert(search_attributes)
 
 
 class CommitTaskStatements:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Text, func, literal_column, select, union_all
+from sqlalchemy import func, select
 
-from durable.history.stores.sql import MESSAGE_COLUMNS, RUN_COLUMNS, STATUS, TASK_COLUMNS
+from durable.history.stores.sql import MESSAGE_COLUMNS, RUN_COLUMNS, TASK_COLUMNS
 from durable.history.stores.sql_text import NONE, Language, given, number
-from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs
+from durable.history.stores.tables import activity_tasks, history, inbox, replies, runs, search_attribute_types
 from durable.history.values import RunStatus
 
 
 class ReadRunStatements:
-    """Runs, found or listed."""
+    """Runs, found by their ids, and the types of what they are looked for by."""
 
     def __init__(self, sql: Language) -> None:
         run, ns = runs.c, given("ns")
@@ -29,30 +29,8 @@ class ReadRunStatements:
             select(*RUN_COLUMNS).where(*of_workflow).order_by(run.generation.desc()).limit(number(1)).offset(NONE),
             *("ns", "workflow"),
         )
-        self.list_by_status = sql.text(
-            select(*RUN_COLUMNS)
-            .where(run.namespace == ns, run.run_id < given("before"), run.status == given("status"))
-            .order_by(run.run_id.desc())
-            .limit(given("limit"))
-            .offset(NONE),
-            *("ns", "before", "status", "limit"),
-        )
-        # The index knows runs by status: seven short walks, merged, need no other one.
-        of_status = [
-            select(run.run_id).where(
-                run.namespace == given(f"ns{status}"),
-                run.status == number(status),
-                run.run_id < given(f"before{status}"),
-            )
-            for status in STATUS
-        ]
-        last_first = literal_column("run_id", Text()).desc()
-        newest = union_all(*of_status).order_by(last_first).limit(given("limit")).offset(NONE)
-        self.list_runs = sql.text(
-            select(*RUN_COLUMNS).where(run.run_id.in_(newest)).order_by(run.run_id.desc()),
-            *(name for status in STATUS for name in (f"ns{status}", f"before{status}")),
-            "limit",
-        )
+        types = search_attribute_types.c
+        self.attribute_types = sql.text(select(types.name, types.type).where(types.namespace == ns), "ns")
 
 
 class ReadPartStatements:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from durable.history.stores.sql_claim import ClaimRunStatements, ClaimTaskStatements
-from durable.history.stores.sql_commit import CommitStatements, CommitTaskStatements, UnparkStatements
+from durable.history.stores.sql_commit import (
+    CommitAttributeStatements,
+    CommitStatements,
+    CommitTaskStatements,
+    UnparkStatements,
+)
 from durable.history.stores.sql_reads import ReadPartStatements, ReadRunStatements
 from durable.history.stores.sql_text import Language
 from durable.history.stores.sql_workers import WorkerStatements
@@ -15,6 +20,7 @@ class Statements:
     def __init__(self, sql: Language) -> None:
         self.commit = CommitStatements(sql)
         self.commit_tasks = CommitTaskStatements(sql)
+        self.commit_attributes = CommitAttributeStatements(sql)
         self.unpark = UnparkStatements(sql)
         self.claim_runs = ClaimRunStatements(sql)
         self.claim_tasks = ClaimTaskStatements(sql)

@@ -7,13 +7,14 @@ names begin alike, is only what SQLite does its own way.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from durable.history.host import Host, Lane
 from durable.history.stores import sqlite_claim, sqlite_commit, sqlite_reads
 from durable.history.stores.sqlite_file import WAL_BYTES_MAX, Connection, Counters, explained, prepare
+from durable.history.stores.sqlite_search import Searcher
 from durable.history.stores.sqlite_wal import Wal
 from durable.history.stores.sqlite_watch import Watch
 from durable.history.stores.sqlite_workers import Workers
@@ -28,7 +29,8 @@ from durable.history.transition import (
     WorkerInfo,
     Write,
 )
-from durable.history.values import RunStatus
+from durable.history.visibility.attributes import AttributeType
+from durable.history.visibility.search import EVERY_WORKFLOW, SEARCH_S, Group, Position, Search
 
 T = TypeVar("T")
 
@@ -37,7 +39,8 @@ class SqliteStore:
     """Runs in a SQLite file; ``path`` None: in a temporary one, gone when the store is closed.
 
     ``synchronous`` is SQLite's own setting: by default FULL, so that what is committed outlasts a power cut, and OFF
-    for a temporary file. ``anywhere`` opens a file on a network file system as well, which SQLite may damage.
+    for a temporary file. ``anywhere`` opens a file on a network file system as well, which SQLite may damage. A list or
+    a count that takes longer than ``search_s`` is stopped.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class SqliteStore:
         synchronous: str | None = None,
         anywhere: bool = False,
         wal_bytes_max: int = WAL_BYTES_MAX,
+        search_s: float = SEARCH_S,
     ) -> None:
         self.counters = Counters()
         """What the database was asked by the writer lane: commits, and the statements of commits and claims."""
@@ -58,6 +62,7 @@ class SqliteStore:
         self._busy_timeout_s = busy_timeout_s
         self._named = None if path is None else Path(path)
         self._wal_bytes_max = wal_bytes_max
+        self._search_s = search_s
         self._anywhere = anywhere or path is None
         self._synchronous = synchronous or ("OFF" if path is None else "FULL")
 
@@ -68,6 +73,7 @@ class SqliteStore:
         self._writing, self._renewing, self._reading = self._lanes
         self._connections: list[Connection] = []
         self._workers: Workers | None = None
+        self._searcher: Searcher | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         try:
             await self._writing.run(self._open)
@@ -180,9 +186,18 @@ class SqliteStore:
         return await self._read(lambda db: sqlite_reads.endings(db, run_ids))
 
     async def list_runs(
-        self, namespace: str, *, status: RunStatus | None = None, limit: int = 1000, before: str | None = None
+        self, namespace: str, search: Search = EVERY_WORKFLOW, *, limit: int = 1000, after: Position | None = None
     ) -> list[RunInfo]:
-        return await self._read(lambda db: sqlite_reads.list_runs(db, namespace, status, limit, before))
+        return await self._search(lambda db: sqlite_reads.list_runs(db, namespace, search, limit, after))
+
+    async def count_runs(self, namespace: str, search: Search) -> list[Group]:
+        return await self._search(lambda db: sqlite_reads.count_runs(db, namespace, search))
+
+    async def attribute_types(self, namespace: str) -> dict[str, AttributeType]:
+        return await self._read(lambda db: sqlite_reads.attribute_types(db, namespace))
+
+    async def add_attribute_types(self, namespace: str, types: Mapping[str, AttributeType]) -> None:
+        await self._writing.run(lambda: sqlite_commit.add_attribute_types(self._db, namespace, types))
 
     async def history(self, run_id: str, after: int = 0) -> list[bytes]:
         return await self._read(lambda db: sqlite_reads.history(db, run_id, after))
@@ -195,6 +210,14 @@ class SqliteStore:
 
     async def replies(self, ids: Sequence[str]) -> dict[str, bytes]:
         return await self._read(lambda db: sqlite_reads.replies(db, ids))
+
+    async def _search(self, work: Callable[[Connection], T]) -> T:
+        """On a lane of its own, which the first one opens: other reads don't wait for what may take long."""
+        if self._searcher is None:
+            lane = self._host.lane("durable-search")
+            self._lanes.append(lane)
+            self._searcher = Searcher(self._host, lane, lambda: self._connect(self.path, Counters(), read_only=True))
+        return await self._searcher.run(work, self._search_s)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         def explaining() -> T:

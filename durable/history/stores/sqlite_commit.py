@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from durable.history.stores import plan
 from durable.history.stores.sql import held_task, run_info
@@ -20,6 +20,7 @@ from durable.history.transition import (
     Transition,
     Write,
 )
+from durable.history.visibility.attributes import AttributeType
 
 Indexed = tuple[int, Write]
 
@@ -71,6 +72,12 @@ def unpark(
     return len(unparked)
 
 
+def add_attribute_types(db: Connection, namespace: str, types: Mapping[str, AttributeType]) -> None:
+    rows = [(namespace, name, int(kind)) for name, kind in types.items()]
+    with db.writing():
+        db.write_many(statements().commit_attributes.insert_type, rows)
+
+
 def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Outcome]) -> None:
     """Write all that hold; a data error halves the batch, until its culprit is alone."""
     db.read("SAVEPOINT batch")
@@ -111,6 +118,9 @@ def _write_transitions(db: Connection, transitions: Sequence[Transition], now_us
     db.write_many(sql.commit.update_run, rows.moved_runs)
     db.write_many(sql.commit.insert_run, rows.new_runs)
     db.write_many(sql.commit.update_shown, rows.shown)
+    db.write_many(sql.commit_attributes.delete, rows.forgotten)
+    db.write_many(sql.commit_attributes.insert_type, rows.types)
+    db.write_many(sql.commit_attributes.insert, rows.attributes)
     db.write_many(sql.commit.insert_history, rows.history)
     db.write_many(sql.commit.delete_message, rows.consumed)
     db.write_many(sql.commit_tasks.delete_task, rows.finished)
@@ -152,6 +162,9 @@ def _see(db: Connection, wanted: plan.Needs, now_us: int) -> plan.Seen:
     if wanted.closing:
         for run_id, message_id in db.read(sql.commit.unread, (listed(wanted.closing),)):
             seen.unread.setdefault(run_id, []).append(message_id)
+    if wanted.attributes:
+        values = (listed(plan.namespaces(wanted, seen)), listed(wanted.attributes))
+        seen.types = plan.types(db.read(sql.commit_attributes.types, values))
     if wanted.workers:
         seen.alive = alive(db)
     return seen

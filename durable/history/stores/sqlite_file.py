@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ OLDEST_SQLITE = (3, 35, 0)
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """So long the WAL may be; a quarter of it is copied into the file whenever it is there."""
 PAGE_BYTES = 4096
+STEPS_BETWEEN_LOOKS = 10_000
+"""Of SQLite's machine, between two looks at the time: less than a millisecond."""
 EMPTYING_TAKES_MS = 100
 """So long the readers of the WAL are waited for; those of the engine take less."""
 
@@ -102,6 +104,15 @@ class Connection:
         self._raw.close()
         if self._turnstile is not None:
             self._turnstile.close()
+
+    @contextmanager
+    def stopped_when(self, is_over: Callable[[], bool]) -> Generator[None]:
+        """A statement in this block ends with `sqlite3.OperationalError` (SQLITE_INTERRUPT) once that is so."""
+        self._raw.set_progress_handler(is_over, STEPS_BETWEEN_LOOKS)
+        try:
+            yield
+        finally:
+            self._raw.set_progress_handler(None, 0)
 
     def read(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         self._counters.statements += 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable.history.stores.sql import activity_task, run_info, stored_message
+from durable.history.stores.sql_search import Searches
 from durable.history.stores.sqlite_file import Connection
-from durable.history.stores.sqlite_sql import listed, statements
+from durable.history.stores.sqlite_sql import DIALECT, listed, statements
 from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
-from durable.history.values import RunStatus
+from durable.history.visibility.attributes import AttributeType
+from durable.history.visibility.search import Group, Position, Search
 
-LAST_RUN_ID = "\U0010ffff"
-"""Sorts after every run id."""
+SEARCHES = Searches(DIALECT)
 
 
 def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
@@ -53,15 +54,18 @@ def find(db: Connection, namespace: str, workflow_id: str, run_id: str | None) -
     return run if run and run.namespace == namespace and workflow_id in ("", run.workflow_id) else None
 
 
-def list_runs(
-    db: Connection, namespace: str, status: RunStatus | None, limit: int, before: str | None
-) -> list[RunInfo]:
-    end = before or LAST_RUN_ID
-    if status is None:
-        rows = db.read(statements().read_runs.list_runs, (*(namespace, end) * len(RunStatus), limit))
-    else:
-        rows = db.read(statements().read_runs.list_by_status, (namespace, end, int(status), limit))
-    return [run_info(row) for row in rows]
+def list_runs(db: Connection, namespace: str, search: Search, limit: int, after: Position | None) -> list[RunInfo]:
+    asked = SEARCHES.listing(namespace, search, limit, after)
+    return [run_info(row) for row in db.read(*asked)]
+
+
+def count_runs(db: Connection, namespace: str, search: Search) -> list[Group]:
+    return [Group(row[-1], tuple(row[:-1])) for row in db.read(*SEARCHES.counting(namespace, search))]
+
+
+def attribute_types(db: Connection, namespace: str) -> dict[str, AttributeType]:
+    rows = db.read(statements().read_runs.attribute_types, (namespace,))
+    return {name: AttributeType(kind) for name, kind in rows}
 
 
 def history(db: Connection, run_id: str, after: int) -> list[bytes]:

@@ -16,6 +16,8 @@ from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
 from durable.history.stores.tables import activity_tasks, inbox, runs
 
+DIALECT = dialects.dialect(paramstyle="qmark")
+
 
 def _among(column: ColumnElement[str] | ColumnElement[int], name: str) -> ColumnElement[bool]:
     each = func.json_each(bindparam(name, type_=Text())).table_valued("value")
@@ -56,7 +58,7 @@ class SqliteStatements(Statements):
     """What SQLite is asked."""
 
     def __init__(self) -> None:
-        super().__init__(Language(dialects.dialect(paramstyle="qmark"), _among))
+        super().__init__(Language(DIALECT, _among))
         self.own = OwnStatements()
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The revision that these tables are: the head of the migrations."""
 
 VERSION_TABLE = "durable_schema"
@@ -61,10 +62,24 @@ runs = Table(
     Column("root_run_id", _Text),
     Column("memo", LargeBinary),
     Column("search_attributes", LargeBinary),
+    Column("kind", Integer, nullable=False, server_default="0"),
     UniqueConstraint("namespace", "workflow_id", "generation", name="durable_runs_generation"),
 )
 Index("durable_runs_request", runs.c.request_id)
-Index("durable_runs_status", runs.c.namespace, runs.c.status, runs.c.run_id)
+# What lists walk, newest first. A name holds a namespace and 2,000 bytes more: what an entry of PostgreSQL's takes.
+Index("durable_runs_started", runs.c.namespace, runs.c.kind, runs.c.started_us, runs.c.run_id)
+Index("durable_runs_status", runs.c.namespace, runs.c.kind, runs.c.status, runs.c.started_us, runs.c.run_id)
+Index("durable_runs_type", runs.c.namespace, runs.c.workflow_type, runs.c.started_us, runs.c.run_id)
+Index("durable_runs_queue", runs.c.namespace, runs.c.task_queue, runs.c.started_us, runs.c.run_id)
+Index(
+    "durable_runs_closed",
+    runs.c.namespace,
+    runs.c.kind,
+    runs.c.closed_us,
+    runs.c.run_id,
+    sqlite_where=runs.c.closed_us.is_not(None),
+    postgresql_where=runs.c.closed_us.is_not(None),
+)
 Index(
     "durable_runs_owner",
     runs.c.owner,
@@ -78,6 +93,38 @@ Index(
     sqlite_where=runs.c.parked.is_not(None),
     postgresql_where=runs.c.parked.is_not(None),
 )
+
+search_attributes = Table(
+    "durable_search_attributes",
+    metadata,
+    Column("run_id", _Text, primary_key=True),
+    Column("name", _Text, primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("namespace", _Text, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("keyword", _Text),
+    Column("number", BigInteger),
+    Column("real", Double),
+)
+"""What runs are found by: a row for each value of a list, for each word of a text, for each other attribute. Namespace,
+kind and start are the run's, so that an index finds a value's runs in the order of the list."""
+for _column in ("keyword", "number", "real"):
+    Index(
+        f"durable_search_attributes_{_column}",
+        *(search_attributes.c[name] for name in ("namespace", "kind", "name", _column, "started_us", "run_id")),
+        sqlite_where=search_attributes.c[_column].is_not(None),
+        postgresql_where=search_attributes.c[_column].is_not(None),
+    )
+
+search_attribute_types = Table(
+    "durable_search_attribute_types",
+    metadata,
+    Column("namespace", _Text, primary_key=True),
+    Column("name", _Text, primary_key=True),
+    Column("type", Integer, nullable=False),
+)
+"""Which search attributes a namespace has. The first value of an attribute says of which type all are."""
 
 history = Table(
     "durable_history",
