@@ -105,7 +105,7 @@ def message_of(converter: DataConverter, failure: Failure) -> str:
 
 def _encodings(payloads: Sequence[Payload]) -> str:
     names = {payload.metadata.get("encoding", b"").decode(errors="replace") or "none" for payload in payloads}
-    return f"it is stored with the encoding {', '.join(sorted(names))}; has this client the converter and codec for it?"
+    return f"it is stored with the encoding {', '.join(sorted(names))}"
 
 
 @contextmanager
