@@ -49,6 +49,11 @@ class Encoding:
             isinstance(converter.payload_codec, WithSerializationContext) or converter.external_storage is not None
         )
 
+    @property
+    def is_plain(self) -> bool:
+        """Is there never anything to convert?"""
+        return self._converter.is_plain
+
     async def convert(self, conversion: Conversion) -> list[Any]:
         """Raises `CodecError` when the codec does not do it."""
         groups: dict[object, tuple[SerializationContext | None, list[int]]] = {}

@@ -45,6 +45,7 @@ logger = logging.getLogger("durable.worker")
 BATCH_MAX = 200
 SHUN_FIRST = 1.0
 SHUN_MAX = 600.0
+LEFT_MAX = 10.0
 PAUSE = 0.5
 LAST_CONVERSIONS = 2.0
 """Seconds that codecs get to end when their worker stops. What they have not done by then is left in the database."""
@@ -412,19 +413,26 @@ class Runs:
             self._send(entry.run_id, incoming)
         if isinstance(outcome, Exception):
             asyncio.get_running_loop().call_later(PAUSE, self._look_again)
+        elif not self._encoding.is_plain and isinstance(outcome, Refused) and outcome.reason is Refusal.FENCED:
+            # Who has taken it over gets time for its codec: what is old may be stolen, and would be, back and forth.
+            self._leave_alone(entry.run_id, LEFT_MAX)
         else:
             self._look_again()
 
+    def _leave_alone(self, run_id: str, most: float) -> None:
+        """For a while, which is longer each time in a row."""
+        pause = min(most, self._shunned.get(run_id, SHUN_FIRST / 2) * 2)
+        self._shunned[run_id] = pause
+        self.busy.add(run_id)
+        asyncio.get_running_loop().call_later(pause, self._try_again, run_id)
+
     def _shun(self, entry: _Entry, local: Sequence[Incoming]) -> None:
         """Nothing can be committed for this run; it is tried again, later and later, and harms no other."""
-        pause = min(SHUN_MAX, self._shunned.get(entry.run_id, SHUN_FIRST / 2) * 2)
-        self._shunned[entry.run_id] = pause
         for incoming in local:
             self._send(entry.run_id, incoming)
         entry.busy = False
         self._forget(entry)
-        self.busy.add(entry.run_id)
-        asyncio.get_running_loop().call_later(pause, self._try_again, entry.run_id)
+        self._leave_alone(entry.run_id, SHUN_MAX)
 
     def _try_again(self, run_id: str) -> None:
         self.busy.discard(run_id)

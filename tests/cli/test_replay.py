@@ -18,6 +18,7 @@ from durable import Client, Worker
 from durable.cli.commands import app
 from tests.cli import flows
 from tests.cli.processes import Shell
+from tests.engine.codecs import converter
 
 SOURCE = Path(flows.__file__).read_text()
 CHANGED = SOURCE.replace(
@@ -339,3 +340,28 @@ async def test_the_real_command_does_it(shell: Shell) -> None:
     assert (fine.code, fine.out, fine.err) == (0, "histories: 1 replayed\n", "")
     assert (stored.code, stored.out) == (0, "histories: 1 replayed\n")
     assert broken.code == 1 and broken.out.startswith("a.json: workflow 'a' (run ")
+
+
+SEALED = (
+    SOURCE
+    + """
+from tests.engine.codecs import converter
+
+data_converter = converter()
+"""
+)
+
+
+async def run_sealed() -> None:
+    async with await Client.connect("sqlite:///durable.db", data_converter=converter()) as client:
+        async with Worker(client, workflows=[flows.hello], activities=[flows.greeting]):
+            await client.execute_workflow(flows.hello, "Ann", id="hello")
+
+
+def test_a_history_is_read_with_the_modules_data_converter(directory: Path, command: Command) -> None:
+    asyncio.run(run_sealed())
+    (directory / "as_it_was.py").write_text(SEALED)
+
+    read = command("-m", "as_it_was", "--query", 'WorkflowId = "hello"')
+    assert (read.exit_code, read.output) == (0, "histories: 1 replayed\n")
+    assert command("-m", "changed", "--query", 'WorkflowId = "hello"').exit_code == 1

@@ -13,6 +13,7 @@ import msgspec
 from durable.history.errors import HistoryError, StoreUnavailable, UnknownOutcome
 from durable.history.host import uuid7_after, uuid7_text
 from durable.worker.replay import Run
+from durable.worker.step import Stepped
 from tests.simulation.clock import Clock
 from tests.simulation.grammar import Ledger
 from tests.simulation.scheduler import Scheduler, SimLoop
@@ -259,7 +260,7 @@ class SimLane:
             return self._deliver(loop, reply, None, UnknownOutcome("the simulated request was lost"))
         result, error = self._do(work, where)
         for stepped in getattr(getattr(work, "__self__", None), "results", ()):  # a batch of workflow tasks
-            if stepped.rebuilt is not None:
+            if isinstance(stepped, Stepped) and stepped.rebuilt is not None:
                 overseer.stepped(stepped.rebuilt.run)
         if can_fail and self._name == WRITER_LANE and error is None and overseer.strikes("duplicate"):
             result = self._duplicate(item, result)

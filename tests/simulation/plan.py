@@ -1,7 +1,7 @@
 """Pure: what a seed decides, as a value, and what of it can be left out.
 
 What can be left out has a name: ``w1`` is an errand, ``w1.t3`` one of its tasks, ``w1.s2.0`` a step of its program,
-``limits`` the run timeouts,
+``limits`` the run timeouts, ``codec`` the payload codec,
 ``p2`` a worker, ``crash`` a kind of fault; ``fates``, ``cache`` and ``slots`` are what `Plan` calls so; a number is one
 fault, in the order in which they happen.
 """
@@ -33,6 +33,8 @@ CHANCES = {
     "late": [0.01, 0.05],
 }
 """How likely each kind of fault is in the seeds that have it."""
+CODECS = 0.1
+"""How many of the seeds have a payload codec."""
 NAME = re.compile(r"[a-z_]+|[wp]\d+|w\d+\.(t\d+|s\d+(\.\d+)*)")
 
 
@@ -71,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cached_max: int
     slots: int
     grace_s: float
+    codec: bool
     without: frozenset[str]
     parts: list[str]
     """What could be left out besides, large parts first."""
@@ -106,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             cached_max=cached_max if cached_max < ROOMY and knife.spares("cache") else ROOMY,
             slots=slots if slots < ROOMY and knife.spares("slots") else ROOMY,
             grace_s=grace_s,
+            codec=random.Random(f"codec {seed}").random() < CODECS and knife.spares("codec"),
             assignments=[knife.pare(each) for each in kept],
             without=knife.without,
             parts=knife.parts,
@@ -132,6 +136,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         faults = {kind: chance for kind, chance in msgspec.structs.asdict(self.faults).items() if chance}
         told = [
             f"workers: {self.workers}{', and the client' if self.client_works else ''}; {self.slots} slots each, "
+            f"{'a codec, ' if self.codec else ''}"
             f"{self.cached_max} cached runs; for {self.faulty_us / 1e6:.1f} s faults {faults}, fates {self.fates}"
         ]
         for each in self.assignments:

@@ -55,6 +55,7 @@ from tests.simulation.host import SimHost
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.plan import Assignment, Plan
 from tests.simulation.scheduler import Scheduler, SimLoop, Stuck
+from tests.simulation.sealing import SEALING, opened
 from tests.simulation.store import Ground, SimStore, cleared_ground, spoil_ground
 
 T = TypeVar("T")
@@ -214,7 +215,8 @@ class Process(SimHost):
     async def _live(self) -> None:
         database = await Database(self.store, self, watch_interval=WATCH_INTERVAL_S).open()
         try:
-            client = Client(database, identity=self.name)
+            converter = SEALING if self._world.plan.codec else DataConverter.default
+            client = Client(database, identity=self.name, data_converter=converter)
             if not self._work:
                 await self._run_errands(client)
                 return
@@ -584,14 +586,14 @@ class World:
         self.watcher.check_end()
         for errand in self.errands:
             chain = self.watcher.chain(errand.run_id)
-            closing = self.watcher.events[chain[-1]][-1]
+            closing = opened(self.watcher.events[chain[-1]][-1])
             assert isinstance(closing, ClosingEvent)
             self._check_result(errand, closing)
             for key in [key for step in errand.program.steps for key in at_most_once_keys(step)]:
                 times = self._begun[errand.workflow_id, key]
                 _must(times <= 1, f"activity {key} of {errand.workflow_id} may begin once, and began {times} times")
             for run_id in chain:
-                rebuild(INTERPRETER, run_id, self.watcher.events[run_id], _ENVIRONMENT).run.evict()
+                rebuild(INTERPRETER, run_id, opened(self.watcher.events[run_id]), _ENVIRONMENT).run.evict()
 
     def _check_result(self, errand: Errand, closing: ClosingEvent) -> None:
         """A run ends as its model does, or as somebody asked."""
