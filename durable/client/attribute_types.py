@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from durable.client.starting import InvalidArgument
+from durable.client.errors import InvalidArgument
 from durable.history.values import Payload
 from durable.history.visibility import indexing
 from durable.history.visibility.attributes import NAMES

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 
 async def begin(client: Client, request: StartRequest) -> Committed:
-    """Start it as it is, by its policies: `WorkflowAlreadyStartedError` if they refuse."""
+    """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse.
+
+    `InvalidArgument` for search attributes that are not of their types.
+    """
     if request.search_attributes:
         fitted = await fitting(client, request.search_attributes)
         request = msgspec.structs.replace(request, search_attributes=fitted)
+    return await begin_as_it_is(client, request)
+
+
+async def begin_as_it_is(client: Client, request: StartRequest) -> Committed:
+    """The same, without a look at the search attributes: what a workflow has asked for is in its history already."""
     lost, alone = 0, False
     while True:
         try:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from durable.client.async_activity import AsyncActivityHandle
-from durable.client.beginning import begin
+from durable.client.beginning import begin_as_it_is
 from durable.client.build_ids import (
     BuildIdOp,
     TaskReachabilityType,
@@ -431,4 +431,4 @@ class Client(Connection, ActivityClient):
 
     async def begin(self, request: StartRequest) -> Committed:
         """Start it as it is, by its policies: `WorkflowAlreadyStartedError` if they refuse. For the worker."""
-        return await begin(self, request)
+        return await begin_as_it_is(self, request)

@@ -112,3 +112,10 @@ def already_completed(workflow_id: str) -> RPCError:
         f"workflow execution already completed: {workflow_id!r} is closed and takes no more messages",
         RPCStatusCode.NOT_FOUND,
     )
+
+
+class InvalidArgument(RPCError, ValueError):
+    """What Temporal's server would refuse; caught as either."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, RPCStatusCode.INVALID_ARGUMENT)

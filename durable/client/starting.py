@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable.client.beginning import begin
 from durable.client.converting import encodes_headers, for_workflow, headers_of, stored
 from durable.client.deadline import within
+from durable.client.errors import InvalidArgument
 from durable.client.inputs import StartWorkflowInput, UpdateWithStartStartWorkflowInput, signature_of
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy, duration_us
 from durable.converter import DataConverter
@@ -17,7 +18,6 @@ from durable.history.beginning import StartRequest
 from durable.history.standalone import PREFIX
 from durable.history.transition import Committed
 from durable.history.values import Payload, UserMetadata, unstorable
-from durable.service import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
     from durable.client.client import Client
@@ -39,12 +39,12 @@ def start_request(client: Client, input: StartWorkflowInput | UpdateWithStartSta
     if not input.task_queue:
         raise ValueError("a task queue needs a name")
     if input.cron_schedule and input.start_delay:
-        raise _invalid("cron_schedule and start_delay can't be used together: the schedule says when to begin")
+        raise InvalidArgument("cron_schedule and start_delay can't be used together: the schedule says when to begin")
     if input.cron_schedule:
         try:
             cron.check(input.cron_schedule)
         except ValueError as error:
-            raise _invalid(str(error)) from None
+            raise InvalidArgument(str(error)) from None
     converter = for_workflow(client, id)
     signature = signature_of(input.definition, input.workflow)
     if signature is not None:
@@ -102,17 +102,6 @@ async def stored_start(client: Client, request: StartRequest) -> StartRequest:
 
 def start_of(workflow_id: str) -> str:
     return f"the start of workflow {workflow_id!r}"
-
-
-class InvalidArgument(RPCError, ValueError):
-    """What Temporal's server would refuse; caught as either."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, RPCStatusCode.INVALID_ARGUMENT)
-
-
-def _invalid(message: str) -> InvalidArgument:
-    return InvalidArgument(message)
 
 
 def _metadata(converter: DataConverter, summary: str | None, details: str | None) -> UserMetadata | None:

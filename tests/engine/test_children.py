@@ -415,3 +415,15 @@ async def running(client: Client, workflow_id: str) -> Any:
     while (run := await client.database.store.find(client.namespace, workflow_id)) is None:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     return client.get_workflow_handle(workflow_id, run_id=run.run_id)
+
+
+@workflow.defn
+async def parent_of_one_with_another_type() -> int:
+    amount = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("Amount"), "much")])
+    return await workflow.execute_child_workflow(double, 2, id="the-child", search_attributes=amount)
+
+
+async def test_a_child_begins_though_a_search_attribute_is_not_of_its_type(execute: Execute, client: Client) -> None:
+    amount = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_int("Amount"), 7)])
+    await client.start_workflow(double, 1, id="first", search_attributes=amount, task_queue="nobody's")
+    assert await execute(parent_of_one_with_another_type, using=(double,)) == 4
