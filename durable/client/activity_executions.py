@@ -85,6 +85,7 @@ class ActivityExecution:
 
     @staticmethod
     def fields(run: RunInfo, timed_out: bool) -> dict[str, Any]:
+        """What is the same for a listed activity and a described one."""
         status = ActivityExecutionStatus[run.status.name]
         return {
             "activity_id": shown(run.workflow_id),
@@ -135,6 +136,7 @@ class ActivityExecutionDescription(ActivityExecution):
         return None
 
     def has_input(self) -> bool:
+        """Whether it was given arguments."""
         return bool(self.raw_input)
 
     async def input(self, type_hints: list[type] | None = None) -> list[Any] | None:
@@ -142,6 +144,7 @@ class ActivityExecutionDescription(ActivityExecution):
         return self._decoded(self.raw_input, type_hints)
 
     def has_heartbeat_details(self) -> bool:
+        """Whether its last heartbeat told anything."""
         return bool(self.raw_heartbeat_details)
 
     async def heartbeat_details(self, type_hints: list[type] | None = None) -> list[Any] | None:
@@ -149,6 +152,7 @@ class ActivityExecutionDescription(ActivityExecution):
         return self._decoded(self.raw_heartbeat_details, type_hints)
 
     def has_last_failure(self) -> bool:
+        """Whether an attempt has failed."""
         return self.raw_last_failure is not None
 
     async def last_failure(self) -> BaseException | None:

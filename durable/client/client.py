@@ -174,6 +174,7 @@ class Client(ActivityClient):
 
     @property
     def namespace(self) -> str:
+        """The namespace that all its calls are in."""
         return self._config["namespace"]
 
     @property
@@ -183,14 +184,17 @@ class Client(ActivityClient):
 
     @property
     def data_converter(self) -> DataConverter:
+        """What it converts values with."""
         return self._config["data_converter"]
 
     @property
     def failure_exception_types(self) -> tuple[type[BaseException], ...]:
+        """The exceptions that fail a workflow, beside `FailureError`, wherever this client is used."""
         return tuple(self._config["failure_exception_types"])
 
     @property
     def default_workflow_query_reject_condition(self) -> QueryRejectCondition | None:
+        """The condition for queries that say none."""
         return self._config["default_workflow_query_reject_condition"]
 
     @property
@@ -346,9 +350,9 @@ class Client(ActivityClient):
 
         Once it has taken ``run_timeout``, or all its runs together ``execution_timeout``, it is timed out, without its
         code being asked. A run that fails or times out is tried again by ``retry_policy``; without one, never. With
-        ``cron_schedule`` ("0 12 * * MON-FRI", "@every 1h30m", "CRON_TZ=Europe/Berlin 30 2 * * *"; UTC by default) runs
-        follow each other for ever, each at the next match after the end of the one before, until it is cancelled or
-        terminated. ``memo`` and ``search_attributes`` go with all its runs, ``static_summary`` (a line) and
+        ``cron_schedule`` (``0 12 * * MON-FRI``, ``@every 1h30m``, ``CRON_TZ=Europe/Berlin 30 2 * * *``; UTC by default)
+        runs follow each other for ever, each at the next match after the end of the one before, until it is cancelled
+        or terminated. ``memo`` and ``search_attributes`` go with all its runs, ``static_summary`` (a line) and
         ``static_details`` (Markdown) too; `WorkflowHandle.describe` shows them. A duration of zero is none; a negative
         one, a retry policy that makes no sense and a schedule that never matches are refused (ValueError; that of a
         schedule is an `RPCError` INVALID_ARGUMENT as well). The untyped form of search attributes, a dict of lists, is

@@ -20,6 +20,7 @@ from durable.history.values import Failure, Payload
 T = TypeVar("T")
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+"""How long one value's payload may be, unless the converter says another number: 2 MiB."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,11 @@ class DataConverter(WithSerializationContext):
         return RawValue(payload) if hint is RawValue else self.from_payloads([payload], [hint], names)[0]
 
     def to_failure(self, exception: BaseException) -> Failure:
+        """What is recorded of an exception."""
         return self.failure_converter.to_failure(exception, self.payload_converter)
 
     def from_failure(self, failure: Failure) -> BaseException:
+        """The exception that a recorded failure stands for."""
         return self.failure_converter.from_failure(failure, self.payload_converter)
 
     def _too_large(self, size: int, index: int) -> PayloadTooLarge:

@@ -32,9 +32,11 @@ class PayloadConverter(ABC):
         """One value per payload, read as the hint at its place; no hint, or None: whatever the payload says."""
 
     def to_payload(self, value: Any) -> Payload:
+        """One value's payload; raises as `to_payloads` does."""
         return self.to_payloads([value])[0]
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
+        """One payload's value; raises as `from_payloads` does."""
         return self.from_payloads([payload], [type_hint])[0]
 
 

@@ -34,6 +34,7 @@ class PollerBehaviorAutoscaling:
 
 
 PollerBehavior: TypeAlias = PollerBehaviorSimpleMaximum | PollerBehaviorAutoscaling
+"""How many polls of a server are under way; without effect."""
 
 
 @dataclass

@@ -1,0 +1,39 @@
+"""The site is made without a warning, and its reference has every public name; every public name says what it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+from tests.pages import ROOT
+from tests.public import MODULES, names, undocumented
+
+
+@pytest.mark.timeout(180)
+def test_the_site_has_no_dead_link_and_every_public_name(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2", "-c", "docs"]
+
+    made = subprocess.run(
+        [*build, "-d", str(tmp_path / "doctrees"), ".", str(site)], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert made.returncode == 0, made.stdout + made.stderr
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    there = {name for kind, objects in inventory.data.items() if kind.startswith("py:") for name in objects}
+    public = {f"{module}.{name}" for module in MODULES for name in names(import_module(module))}
+    missing = sorted(public - there)
+    assert not missing, "not in docs/reference/api: " + ", ".join(missing)
+    assert (site / "index.html").exists()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_says_what_it_is(module: str) -> None:
+    silent = list(undocumented(module))
+
+    assert not silent, f"no docstring in {module}: " + ", ".join(silent)
