@@ -135,6 +135,7 @@ class BufferedMetric(Protocol):
     @property
     def name(self) -> str:
         """What it is called."""
+        ...
 
     @property
     def description(self) -> str | None:
@@ -147,6 +148,7 @@ class BufferedMetric(Protocol):
     @property
     def kind(self) -> BufferedMetricKind:
         """Counter, gauge or histogram."""
+        ...
 
 
 class BufferedMetricUpdate(Protocol):
@@ -155,14 +157,17 @@ class BufferedMetricUpdate(Protocol):
     @property
     def metric(self) -> BufferedMetric:
         """The metric that has changed."""
+        ...
 
     @property
     def value(self) -> int | float:
         """Its value, or by how much it has grown."""
+        ...
 
     @property
     def attributes(self) -> MetricAttributes:
         """What the value is labelled with."""
+        ...
 
 
 class MetricBuffer:

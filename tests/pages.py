@@ -72,7 +72,10 @@ def _run(script: Path, said: Path, has_tests: bool) -> None:
 
 
 def page_name(page: Path) -> str:
-    return str(page.relative_to(DOCS if page.is_relative_to(DOCS) else ROOT))
+    for place in (DOCS, ROOT):
+        if page.is_relative_to(place):
+            return str(page.relative_to(place))
+    return page.name
 
 
 def scripts(page: Path) -> list[Script]:

@@ -12,7 +12,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import durable.contrib
+
+def below(package: str) -> Iterator[str]:
+    """What programs import from in a package: one in it that shows names is one module, else it is looked into."""
+    spec = find_spec(package)
+    for found in pkgutil.iter_modules(spec.submodule_search_locations if spec else ()):
+        name = f"{package}.{found.name}"
+        if found.ispkg and not hasattr(import_module(name), "__all__"):
+            yield from below(name)
+        elif not found.name.startswith("_"):
+            yield name
+
 
 MODULES = [
     "durable",
@@ -31,7 +41,8 @@ MODULES = [
     "durable.worker",
     "durable.worker.workflow_sandbox",
     "durable.workflow",
-    *(f"durable.contrib.{found.name}" for found in pkgutil.iter_modules(durable.contrib.__path__)),
+    *below("durable.api"),
+    *below("durable.contrib"),
 ]
 
 

@@ -28,6 +28,17 @@ def test_a_code_block_runs_as_it_stands(script: Script, tmp_path: Path) -> None:
         assert (code, script.failure in said) == (1, True), said
 
 
+def test_a_block_that_fails_is_told_by_its_line_on_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n```python\nx = 1\n```\n\nMore:\n\n<!-- goes on -->\n```python\nassert x == 2\n```\n")
+
+    [script] = scripts(page)
+    code, said = script.run(tmp_path)
+
+    assert code == 1
+    assert "line 11, in <module>\n    assert x == 2" in said
+
+
 @pytest.mark.parametrize(("files", "commands"), [pytest.param(*rest, id=name) for name, *rest in SESSIONS])
 def test_a_session_says_what_the_page_shows(files: dict[str, str], commands: list[Command], tmp_path: Path) -> None:
     for name, content in files.items():

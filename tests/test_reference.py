@@ -177,10 +177,7 @@ def test_every_text_that_troubleshooting_quotes_is_said_by_the_code() -> None:
     quotes = re.findall(r"^(?:### )?`(.*)`$", text("troubleshooting.md"), re.MULTILINE)
 
     strange = [
-        quote
-        for quote in quotes
-        for part in quote.split("…")
-        if len(part.strip()) > 3 and part.strip() not in said
+        quote for quote in quotes for part in quote.split("…") if len(part.strip()) > 3 and part.strip() not in said
     ]
 
     assert len(quotes) > 10

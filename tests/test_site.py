@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 from sphinx.util.inventory import InventoryFile
 
-from tests.pages import ROOT
+from tests.pages import DOCS, ROOT
 from tests.public import MODULES, names, undocumented
+
+API = DOCS / "reference" / "api"
+PAGE = """# {0}
+
+```{{eval-rst}}
+.. automodule:: {0}
+```
+"""
 
 
 @pytest.mark.timeout(180)
@@ -30,6 +38,15 @@ def test_the_site_has_no_dead_link_and_every_public_name(tmp_path: Path) -> None
     missing = sorted(public - there)
     assert not missing, "not in docs/reference/api: " + ", ".join(missing)
     assert (site / "index.html").exists()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_module_has_a_page_of_the_reference(module: str) -> None:
+    page = API / f"{module.removeprefix('durable.')}.md"
+    expected = PAGE.format(module)
+
+    assert page.is_file(), f"write {page.relative_to(ROOT)}:\n\n{expected}"
+    assert page.read_text() == expected
 
 
 @pytest.mark.parametrize("module", MODULES)

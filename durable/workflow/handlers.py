@@ -158,6 +158,7 @@ class UpdateMethodMultiParam(Protocol[P, R_co]):
 
     def validator(self, vfunc: Callable[P, None], /) -> Callable[P, None]:
         """Decorates the function that may refuse the update: it gets the same arguments, and raises."""
+        ...
 
 
 class _Decorator(Protocol):
