@@ -43,15 +43,17 @@ def test_a_block_that_fails_is_told_by_its_line_on_the_page(tmp_path: Path) -> N
 def test_a_session_says_what_the_page_shows(files: dict[str, str], commands: list[Command], tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    lines = ["pip() { :; }"]  # what it would install is what is tested
+    # What pip would install is what is tested; what is left in the background ends with the shell.
+    lines = ["pip() { :; }", "trap 'kill -9 $(jobs -p) 2>/dev/null' EXIT"]
     for number, command in enumerate(commands):
         lines += [f"echo; echo '{OUTPUT_OF}{number}'", command.typed]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if name != "DURABLE_ADDRESS"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
 
     shell = subprocess.Popen(
         ["bash", "-e", "-c", "\n".join(lines)],
         cwd=tmp_path,
-        env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
+        env={**environment, "PATH": path, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -60,13 +62,14 @@ def test_a_session_says_what_the_page_shows(files: dict[str, str], commands: lis
     try:
         said, _ = shell.communicate(timeout=50)
     finally:
-        os.killpg(shell.pid, signal.SIGKILL) if shell.poll() is None else None
+        if shell.poll() is None:
+            os.killpg(shell.pid, signal.SIGKILL)
 
     assert shell.returncode == 0, said
     outputs = said.split(f"\n{OUTPUT_OF}")[1:]
     for command, output in zip(commands, outputs, strict=True):
         expected = ".*".join(
-            "^" + ".*".join(re.escape(part.strip()) for part in line.split("…")) + "" for line in command.shown
+            "^" + ".*".join(re.escape(part.strip()) for part in line.split("…")) for line in command.shown
         )
         assert re.search(expected, output, re.MULTILINE | re.DOTALL), f"{command.typed}\n{command.shown}\n{output}"
 
