@@ -31,7 +31,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
-PYTEST = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
+# Without plugins that no block needs, and that take longer to load than a block to run.
+PYTEST = ["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist", "-o", "asyncio_mode=auto"]
 
 
 @dataclass
