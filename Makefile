@@ -1,4 +1,5 @@
-# What a fresh checkout can do: `make test`, `make test-all`, `make demo`, `make demo DB=postgres`, `make bench`, `make format`, `make clean`.
+# What a fresh checkout can do: `make test`, `make test-all`, `make demo`, `make demo DB=postgres`, `make bench`, `make docs`,
+# `make format`, `make clean`.
 # Needs Python 3.11 or newer and PyPI; everything goes into .venv. `make PYTHON=/path/to/python test` picks the Python.
 
 VENV := .venv
@@ -11,7 +12,7 @@ JOBS ?= 3
 DB ?= sqlite
 
 .DEFAULT_GOAL := test
-.PHONY: test test-all check demo bench format clean
+.PHONY: test test-all check demo bench docs format clean
 
 test: check
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not all"
@@ -31,6 +32,9 @@ demo: $(if $(filter postgres,$(DB)),$(POSTGRES),$(RUNTIME))
 
 bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks
+
+docs: $(DEV)
+	$(BIN)/python -m sphinx -q -W --keep-going -j 2 -c docs -d build/doctrees . build/site
 
 format: $(DEV)
 	$(BIN)/ruff check --fix

@@ -313,6 +313,7 @@ class Flag:
         self._thread_event: threading.Event | None = None
 
     def is_set(self) -> bool:
+        """Whether what it stands for has happened."""
         return self._set
 
     def set(self) -> None:
@@ -549,6 +550,7 @@ class LoggerAdapter(_Base):
 
 
 logger = LoggerAdapter(logging.getLogger("temporalio.activity"))
+"""Logs with the attempt that it is called in: `LoggerAdapter`. Its logger is ``temporalio.activity``, as there."""
 """Log from activity code with this."""
 
 

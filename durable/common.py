@@ -139,6 +139,7 @@ class RetryPolicy:
 
     @classmethod
     def from_history(cls, policy: values.RetryPolicy) -> RetryPolicy:
+        """The policy that a history holds."""
         return cls(
             initial_interval=timedelta(microseconds=policy.initial_interval_us),
             backoff_coefficient=policy.backoff_coefficient,
@@ -276,6 +277,7 @@ class Priority:
 
     @classmethod
     def from_history(cls, priority: values.Priority | None) -> Priority:
+        """The priority that a history holds."""
         if priority is None:
             return cls.default
         return cls(

@@ -52,6 +52,7 @@ class FailureError(TemporalError):
 
     @property
     def message(self) -> str:
+        """What happened, without the type that ``str()`` may begin with."""
         return self._message
 
     @property
@@ -88,6 +89,7 @@ class ApplicationError(FailureError):
 
     @property
     def details(self) -> Sequence[Any]:
+        """What was given beside the message, converted."""
         return self._details
 
     @property
@@ -97,6 +99,7 @@ class ApplicationError(FailureError):
 
     @property
     def non_retryable(self) -> bool:
+        """Whether no other attempt is made, whatever the retry policy says."""
         return self._non_retryable
 
     @property
@@ -106,6 +109,7 @@ class ApplicationError(FailureError):
 
     @property
     def category(self) -> ApplicationErrorCategory:
+        """How serious it is."""
         return self._category
 
 
@@ -118,6 +122,7 @@ class CancelledError(FailureError):
 
     @property
     def details(self) -> Sequence[Any]:
+        """What was told with the cancellation."""
         return self._details
 
 
@@ -130,6 +135,7 @@ class TerminatedError(FailureError):
 
     @property
     def details(self) -> Sequence[Any]:
+        """What was told by whoever ended it."""
         return self._details
 
 
@@ -143,10 +149,12 @@ class TimeoutError(FailureError):
 
     @property
     def type(self) -> TimeoutType | None:
+        """Which of the timeouts it was."""
         return self._type
 
     @property
     def last_heartbeat_details(self) -> Sequence[Any]:
+        """What the activity told in its last heartbeat."""
         return self._last_heartbeat_details
 
 
@@ -159,6 +167,7 @@ class ServerError(FailureError):
 
     @property
     def non_retryable(self) -> bool:
+        """Whether no other attempt is made."""
         return self._non_retryable
 
 
@@ -186,10 +195,12 @@ class ActivityError(FailureError):
 
     @property
     def scheduled_event_id(self) -> int:
+        """The event that scheduled it."""
         return self._scheduled_event_id
 
     @property
     def started_event_id(self) -> int:
+        """The event that tells of its last attempt's start."""
         return self._started_event_id
 
     @property
@@ -199,10 +210,12 @@ class ActivityError(FailureError):
 
     @property
     def activity_type(self) -> str:
+        """The activity's name."""
         return self._activity_type
 
     @property
     def activity_id(self) -> str:
+        """The activity's id, one of its kind in the run."""
         return self._activity_id
 
     @property

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Self, TypeAlias, cast
 
 MetricAttributes: TypeAlias = Mapping[str, str | int | float | bool]
+"""What a value of a metric is labelled with."""
 
 
 class MetricMeter(ABC):
@@ -16,30 +17,34 @@ class MetricMeter(ABC):
     noop: ClassVar[MetricMeter]
 
     @abstractmethod
-    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter: ...
+    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter:
+        """A metric that only grows."""
 
     @abstractmethod
-    def create_histogram(
-        self, name: str, description: str | None = None, unit: str | None = None
-    ) -> MetricHistogram: ...
+    def create_histogram(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogram:
+        """A metric whose integers are spread over buckets."""
 
     @abstractmethod
     def create_histogram_float(
         self, name: str, description: str | None = None, unit: str | None = None
-    ) -> MetricHistogramFloat: ...
+    ) -> MetricHistogramFloat:
+        """A metric whose floats are spread over buckets."""
 
     @abstractmethod
     def create_histogram_timedelta(
         self, name: str, description: str | None = None, unit: str | None = None
-    ) -> MetricHistogramTimedelta: ...
+    ) -> MetricHistogramTimedelta:
+        """A metric whose durations are spread over buckets."""
 
     @abstractmethod
-    def create_gauge(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGauge: ...
+    def create_gauge(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGauge:
+        """A metric that is set to an integer."""
 
     @abstractmethod
     def create_gauge_float(
         self, name: str, description: str | None = None, unit: str | None = None
-    ) -> MetricGaugeFloat: ...
+    ) -> MetricGaugeFloat:
+        """A metric that is set to a float."""
 
     @abstractmethod
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> MetricMeter:
@@ -51,15 +56,18 @@ class MetricCommon(ABC):
 
     @property
     @abstractmethod
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called."""
 
     @property
     @abstractmethod
-    def description(self) -> str | None: ...
+    def description(self) -> str | None:
+        """What it measures, for people."""
 
     @property
     @abstractmethod
-    def unit(self) -> str | None: ...
+    def unit(self) -> str | None:
+        """What one of it is."""
 
     @abstractmethod
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:

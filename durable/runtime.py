@@ -119,39 +119,55 @@ class MetricBufferDurationFormat(Enum):
 
 
 BufferedMetricKind = NewType("BufferedMetricKind", int)
+"""What kind a metric is: one of the three below."""
 
 BUFFERED_METRIC_KIND_COUNTER = BufferedMetricKind(0)
+"""It only grows."""
 BUFFERED_METRIC_KIND_GAUGE = BufferedMetricKind(1)
+"""It is set."""
 BUFFERED_METRIC_KIND_HISTOGRAM = BufferedMetricKind(2)
+"""It is spread over buckets."""
 
 
 class BufferedMetric(Protocol):
     """A metric in a `MetricBuffer`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called."""
+        ...
 
     @property
-    def description(self) -> str | None: ...
+    def description(self) -> str | None:
+        """What it measures, for people."""
 
     @property
-    def unit(self) -> str | None: ...
+    def unit(self) -> str | None:
+        """What one of it is."""
 
     @property
-    def kind(self) -> BufferedMetricKind: ...
+    def kind(self) -> BufferedMetricKind:
+        """Counter, gauge or histogram."""
+        ...
 
 
 class BufferedMetricUpdate(Protocol):
     """A value of a metric in a `MetricBuffer`."""
 
     @property
-    def metric(self) -> BufferedMetric: ...
+    def metric(self) -> BufferedMetric:
+        """The metric that has changed."""
+        ...
 
     @property
-    def value(self) -> int | float: ...
+    def value(self) -> int | float:
+        """Its value, or by how much it has grown."""
+        ...
 
     @property
-    def attributes(self) -> MetricAttributes: ...
+    def attributes(self) -> MetricAttributes:
+        """What the value is labelled with."""
+        ...
 
 
 class MetricBuffer:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 SearchAttributeValueType = TypeVar("SearchAttributeValueType", str, int, float, bool, datetime, Sequence[str])
+"""One of the types that a search attribute may have."""
 
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """What one attribute may hold."""
@@ -97,18 +98,22 @@ class SearchAttributeKey(Generic[V]):
 
     @staticmethod
     def for_int(name: str) -> SearchAttributeKey[int]:
+        """A key for integers."""
         return SearchAttributeKey(name, SearchAttributeIndexedValueType.INT)
 
     @staticmethod
     def for_float(name: str) -> SearchAttributeKey[float]:
+        """A key for floats."""
         return SearchAttributeKey(name, SearchAttributeIndexedValueType.DOUBLE)
 
     @staticmethod
     def for_bool(name: str) -> SearchAttributeKey[bool]:
+        """A key for True and False."""
         return SearchAttributeKey(name, SearchAttributeIndexedValueType.BOOL)
 
     @staticmethod
     def for_datetime(name: str) -> SearchAttributeKey[datetime]:
+        """A key for instants."""
         return SearchAttributeKey(name, SearchAttributeIndexedValueType.DATETIME)
 
     @staticmethod

@@ -6,23 +6,38 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 AnyType = TypeVar("AnyType")
+"""Anything."""
 ClassType = TypeVar("ClassType", bound=type)
+"""A class."""
 SelfType = TypeVar("SelfType")
+"""The object that a method belongs to."""
 ParamType = TypeVar("ParamType")
+"""What a callable takes."""
 ReturnType = TypeVar("ReturnType", covariant=True)
+"""What a callable returns, or what its awaitable does."""
 LocalReturnType = TypeVar("LocalReturnType", covariant=True)
+"""What a callable returns, where `ReturnType` is taken already."""
 NexusServiceType = TypeVar("NexusServiceType")
+"""A Nexus service; there is no Nexus here."""
 CallableType = TypeVar("CallableType", bound=Callable[..., Any])
+"""Any callable."""
 CallableAsyncType = TypeVar("CallableAsyncType", bound=Callable[..., Awaitable[Any]])
+"""A callable that returns an awaitable."""
 CallableSyncOrAsyncType = TypeVar("CallableSyncOrAsyncType", bound=Callable[..., Any | Awaitable[Any]])
+"""A callable of either kind."""
 CallableSyncOrAsyncReturnNoneType = TypeVar(
     "CallableSyncOrAsyncReturnNoneType", bound=Callable[..., Awaitable[None] | None]
 )
+"""A callable of either kind that returns nothing."""
 MultiParamSpec = ParamSpec("MultiParamSpec")
+"""All parameters of a callable."""
 
 ProtocolParamType = TypeVar("ProtocolParamType", contravariant=True)
+"""`ParamType`, for protocols."""
 ProtocolReturnType = TypeVar("ProtocolReturnType", covariant=True)
+"""`ReturnType`, for protocols."""
 ProtocolSelfType = TypeVar("ProtocolSelfType", contravariant=True)
+"""`SelfType`, for protocols."""
 
 
 class CallableAsyncNoParam(Protocol[ProtocolReturnType]):

@@ -87,6 +87,7 @@ class ActivityExecution:
 
     @staticmethod
     def fields(run: RunInfo) -> dict[str, Any]:
+        """What is the same for a listed activity and a described one."""
         return {
             "activity_id": shown(run.workflow_id),
             "activity_run_id": run.run_id,
@@ -139,6 +140,7 @@ class ActivityExecutionDescription(ActivityExecution):
         return None
 
     def has_input(self) -> bool:
+        """Whether it was given arguments."""
         return bool(self.raw_input)
 
     async def input(self, type_hints: list[type] | None = None) -> list[Any] | None:
@@ -146,6 +148,7 @@ class ActivityExecutionDescription(ActivityExecution):
         return self._decoded(self.raw_input, type_hints)
 
     def has_heartbeat_details(self) -> bool:
+        """Whether its last heartbeat told anything."""
         return bool(self.raw_heartbeat_details)
 
     async def heartbeat_details(self, type_hints: list[type] | None = None) -> list[Any] | None:
@@ -153,6 +156,7 @@ class ActivityExecutionDescription(ActivityExecution):
         return self._decoded(self.raw_heartbeat_details, type_hints)
 
     def has_last_failure(self) -> bool:
+        """Whether an attempt has failed."""
         return self.raw_last_failure is not None
 
     async def last_failure(self) -> BaseException | None:

@@ -51,10 +51,12 @@ class ActivityHandle(Generic[R]):
 
     @property
     def id(self) -> str:
+        """The activity's id."""
         return self._id
 
     @property
     def run_id(self) -> str | None:
+        """The run that the handle is for; None: the latest."""
         return self._run_id
 
     async def result(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> R:

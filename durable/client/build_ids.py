@@ -59,6 +59,7 @@ class BuildIdVersionSet:
     build_ids: Sequence[str]
 
     def default(self) -> str:
+        """The set's newest build id."""
         return self.build_ids[-1]
 
 
@@ -69,9 +70,11 @@ class WorkerBuildIdVersionSets:
     version_sets: Sequence[BuildIdVersionSet]
 
     def default_set(self) -> BuildIdVersionSet:
+        """The newest set."""
         return self.version_sets[-1]
 
     def default_build_id(self) -> str:
+        """The newest build id of the newest set."""
         return self.default_set().default()
 
 

@@ -144,9 +144,9 @@ class Client(Connection, ActivityClient):
 
         Once it has taken ``run_timeout``, or all its runs together ``execution_timeout``, it is timed out, without its
         code being asked. A run that fails or times out is tried again by ``retry_policy``; without one, never. With
-        ``cron_schedule`` ("0 12 * * MON-FRI", "@every 1h30m", "CRON_TZ=Europe/Berlin 30 2 * * *"; UTC by default) runs
-        follow each other for ever, each at the next match after the end of the one before, until it is cancelled or
-        terminated. ``memo`` and ``search_attributes`` go with all its runs, ``static_summary`` (a line) and
+        ``cron_schedule`` (``0 12 * * MON-FRI``, ``@every 1h30m``, ``CRON_TZ=Europe/Berlin 30 2 * * *``; UTC by default)
+        runs follow each other for ever, each at the next match after the end of the one before, until it is cancelled
+        or terminated. ``memo`` and ``search_attributes`` go with all its runs, ``static_summary`` (a line) and
         ``static_details`` (Markdown) too; `WorkflowHandle.describe` shows them. A duration of zero is none; a negative
         one, a retry policy that makes no sense and a schedule that never matches are refused (ValueError; that of a
         schedule is an `RPCError` INVALID_ARGUMENT as well). The untyped form of search attributes, a dict of lists, is

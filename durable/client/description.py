@@ -53,6 +53,7 @@ class PendingActivityInfo:
 
     @staticmethod
     def of(task: ActivityTask) -> PendingActivityInfo:
+        """What there is to tell of a stored task."""
         failure = task.progress.last_failure
         return PendingActivityInfo(
             activity_id=task.spec.activity_id,
@@ -105,6 +106,7 @@ class WorkflowExecution:
 
     @property
     def typed_search_attributes(self) -> TypedSearchAttributes:
+        """Its search attributes, by key."""
         return decode_typed_search_attributes(codec.decode_values(self.stored_search_attributes))
 
     @property
@@ -136,6 +138,7 @@ class WorkflowExecution:
 
     @staticmethod
     def fields(run: RunInfo, converter: DataConverter) -> dict[str, Any]:
+        """What is the same for a listed run and a described one."""
         return {
             "id": run.workflow_id,
             "run_id": run.run_id,
@@ -206,9 +209,11 @@ class WorkflowHistory:
         return started.original_execution_run_id
 
     def to_json(self) -> str:
+        """The history as Temporal's tools read and write it."""
         return export.to_json(self.events)
 
     def to_json_dict(self) -> dict[str, Any]:
+        """The same as `to_json`, as a dict."""
         return export.to_json_dict(self.events)
 
     @staticmethod

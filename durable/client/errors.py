@@ -58,6 +58,7 @@ class WorkflowQueryFailedError(TemporalError):
 
     @property
     def message(self) -> str:
+        """What the handler raised, as text."""
         return self._message
 
 

@@ -63,18 +63,22 @@ class WorkflowHandle(Generic[S, R]):
 
     @property
     def id(self) -> str:
+        """The workflow's id."""
         return self._id
 
     @property
     def run_id(self) -> str | None:
+        """The run that calls are for; None: the latest."""
         return self._run_id
 
     @property
     def result_run_id(self) -> str | None:
+        """The run whose result is awaited, and those that follow it; None: the latest."""
         return self._result_run_id
 
     @property
     def first_execution_run_id(self) -> str | None:
+        """The first run of the chain; `cancel` and `terminate` reach no other chain. None: any."""
         return self._first_execution_run_id
 
     async def result(

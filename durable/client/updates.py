@@ -76,14 +76,17 @@ class WorkflowUpdateHandle(Generic[R]):
 
     @property
     def id(self) -> str:
+        """The update's id."""
         return self._id
 
     @property
     def workflow_id(self) -> str:
+        """The workflow that it is sent to."""
         return self._workflow_id
 
     @property
     def workflow_run_id(self) -> str | None:
+        """The run that it is sent to; None: the latest."""
         return self._workflow_run_id
 
     async def result(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> R:

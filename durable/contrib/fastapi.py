@@ -18,3 +18,4 @@ from durable.contrib.starlette import durable_lifespan, get_client, health
 __all__ = ["DurableClient", "durable_lifespan", "get_client", "health"]
 
 DurableClient: TypeAlias = Annotated[Client, Depends(get_client)]
+"""The app's client, as a parameter of a path function."""

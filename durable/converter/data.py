@@ -20,6 +20,7 @@ from durable.history.values import Failure, Payload, Payloads
 T = TypeVar("T")
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+"""How long one value's payload may be, unless the converter says another number: 2 MiB."""
 
 _PLAIN: frozenset[Any] = frozenset((str, int, float, bool, bytes, list, dict, type(None)))
 """Types that nobody can give a transfer type: nearly all, and quickly told."""
@@ -170,11 +171,13 @@ class DataConverter(WithSerializationContext):
         return value if transfer is None else transfer.from_transfer_type(value, hint)
 
     def to_failure(self, exception: BaseException) -> Failure:
+        """What is recorded of an exception."""
         failure = Failure()
         self.failure_converter.to_failure(exception, self.payload_converter, failure)
         return failure
 
     def from_failure(self, failure: Failure) -> BaseException:
+        """The exception that a recorded failure stands for."""
         return self.failure_converter.from_failure(failure, self.payload_converter)
 
     async def _stored(self, payloads: Sequence[Payload]) -> list[Payload]:

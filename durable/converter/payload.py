@@ -48,9 +48,11 @@ class PayloadConverter(ABC):
         return self.from_payloads(payloads.payloads) if payloads is not None else []
 
     def to_payload(self, value: Any) -> Payload:
+        """One value's payload; raises as `to_payloads` does."""
         return self.to_payloads([value])[0]
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
+        """One payload's value; raises as `from_payloads` does."""
         return self.from_payloads([payload], [type_hint])[0]
 
 

@@ -133,6 +133,8 @@ class UserMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class ApplicationFailureInfo(Message, kw_only=True, tag="application", tag_field="kind", omit_defaults=True):
+    """An error of the program's own."""
+
     type: str = ""
     non_retryable: bool = False
     details: list[Payload] | None = None
@@ -141,24 +143,34 @@ class ApplicationFailureInfo(Message, kw_only=True, tag="application", tag_field
 
 
 class TimeoutFailureInfo(Message, kw_only=True, tag="timeout", tag_field="kind", omit_defaults=True):
+    """A timeout ran out."""
+
     timeout_type: TimeoutType = TimeoutType.UNSPECIFIED
     last_heartbeat_details: list[Payload] | None = None
 
 
 class CanceledFailureInfo(Message, kw_only=True, tag="canceled", tag_field="kind", omit_defaults=True):
+    """Cancelled."""
+
     details: list[Payload] | None = None
     identity: str = ""
 
 
 class TerminatedFailureInfo(Message, kw_only=True, tag="terminated", tag_field="kind", omit_defaults=True):
+    """Ended from outside, without its code."""
+
     identity: str = ""
 
 
 class ServerFailureInfo(Message, kw_only=True, tag="server", tag_field="kind", omit_defaults=True):
+    """The engine, rather than the program, failed."""
+
     non_retryable: bool = False
 
 
 class ActivityFailureInfo(Message, kw_only=True, tag="activity", tag_field="kind", omit_defaults=True):
+    """An activity failed for good; the failure's cause says how."""
+
     scheduled_event_id: int = 0
     started_event_id: int = 0
     identity: str = ""
@@ -170,6 +182,8 @@ class ActivityFailureInfo(Message, kw_only=True, tag="activity", tag_field="kind
 class ChildWorkflowExecutionFailureInfo(
     Message, kw_only=True, tag="child_workflow", tag_field="kind", omit_defaults=True
 ):
+    """A child workflow did not complete; the failure's cause says how it ended."""
+
     namespace: str = ""
     workflow_execution: WorkflowExecution | None = None
     workflow_type: str = ""

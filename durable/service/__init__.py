@@ -47,9 +47,12 @@ __all__ = [
 ]
 
 ServiceRequest = TypeVar("ServiceRequest")
+"""What is sent to a server; there is none here."""
 ServiceResponse = TypeVar("ServiceResponse")
+"""What a server answers; there is none here."""
 
 LOG_PROTOS = False
 """Without effect: no messages are exchanged."""
 
 logger = logging.getLogger("durable.client")
+"""What connections and clients have to say."""

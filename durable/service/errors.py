@@ -44,14 +44,17 @@ class RPCError(TemporalError):
 
     @property
     def message(self) -> str:
+        """What went wrong, as a sentence."""
         return self._message
 
     @property
     def status(self) -> RPCStatusCode:
+        """What kind of error it is."""
         return self._status
 
     @property
     def raw_grpc_status(self) -> bytes:
+        """Empty: no gRPC is spoken."""
         return self._raw_grpc_status
 
     @property

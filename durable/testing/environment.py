@@ -155,10 +155,12 @@ class WorkflowEnvironment:
 
     @property
     def client(self) -> Client:
+        """A client of the environment's database."""
         return self._client
 
     @property
     def supports_time_skipping(self) -> bool:
+        """Whether time skips here."""
         return self.skipper is not None
 
     async def connect_client(

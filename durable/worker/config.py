@@ -35,6 +35,7 @@ class PollerBehaviorAutoscaling:
 
 
 PollerBehavior: TypeAlias = PollerBehaviorSimpleMaximum | PollerBehaviorAutoscaling
+"""How many polls of a server are under way; without effect."""
 
 
 @dataclass

@@ -99,6 +99,7 @@ class NexusSlotInfo(Protocol):
 
 
 SlotInfo: TypeAlias = WorkflowSlotInfo | ActivitySlotInfo | LocalActivitySlotInfo | NexusSlotInfo
+"""What runs in a slot."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,12 @@ class CustomSlotSupplier(ABC):
         """A slot if there is one."""
 
     @abstractmethod
-    def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None: ...
+    def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None:
+        """What was reserved runs now."""
 
     @abstractmethod
-    def release_slot(self, ctx: SlotReleaseContext) -> None: ...
+    def release_slot(self, ctx: SlotReleaseContext) -> None:
+        """What ran is over, or what was reserved is not needed."""
 
 
 SlotSupplier: TypeAlias = FixedSizeSlotSupplier | ResourceBasedSlotSupplier | CustomSlotSupplier

@@ -235,6 +235,7 @@ class Worker:
 
     @property
     def task_queue(self) -> str:
+        """The queue that it takes its work from."""
         return self._settings.task_queue
 
     @property

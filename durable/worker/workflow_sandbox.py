@@ -150,12 +150,15 @@ class SandboxRestrictions:
     default: ClassVar[SandboxRestrictions]
 
     def with_passthrough_modules(self, *modules: str) -> SandboxRestrictions:
+        """The same, and these modules pass through."""
         return dataclasses.replace(self, passthrough_modules=self.passthrough_modules | set(modules))
 
     def with_passthrough_all_modules(self) -> SandboxRestrictions:
+        """The same, and all modules pass through."""
         return dataclasses.replace(self, passthrough_all_modules=True)
 
     def with_import_notification_policy(self, policy: SandboxImportNotificationPolicy) -> SandboxRestrictions:
+        """The same, with another policy for imports."""
         return dataclasses.replace(self, import_notification_policy=policy)
 
 

@@ -156,7 +156,9 @@ class UpdateMethodMultiParam(Protocol[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co | Awaitable[R_co]: ...
 
-    def validator(self, vfunc: Callable[P, None], /) -> Callable[P, None]: ...
+    def validator(self, vfunc: Callable[P, None], /) -> Callable[P, None]:
+        """Decorates the function that may refuse the update: it gets the same arguments, and raises."""
+        ...
 
 
 class _Decorator(Protocol):

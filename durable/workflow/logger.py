@@ -97,4 +97,5 @@ def _record(
 
 
 logger = LoggerAdapter(logging.getLogger("temporalio.workflow"))
+"""Logs with the run that it is called in, and says nothing while it replays: `LoggerAdapter`."""
 """Log from workflow code with this."""

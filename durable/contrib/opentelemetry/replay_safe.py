@@ -70,15 +70,19 @@ class ReplaySafeTracerProvider(trace.TracerProvider):
         self._id_generator = id_generator
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """As the SDK's provider does it."""
         self._provider.add_span_processor(span_processor)
 
     def shutdown(self) -> None:
+        """As the SDK's provider does it."""
         self._provider.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """As the SDK's provider does it."""
         return self._provider.force_flush(timeout_millis)
 
     def id_generator(self) -> TemporalIdGenerator:
+        """What ids come from."""
         return self._id_generator
 
     def get_tracer(

@@ -21,6 +21,8 @@ class AddSearchAttributesResponse:
 
 @dataclass
 class ListSearchAttributesRequest:
+    """Which search attributes there are."""
+
     namespace: str = ""
 
 
