@@ -229,7 +229,7 @@ class Attempt(ActivityContext):
             inbound = chained(self, self._activities.interceptors)
             header = self.spec.header
             return await inbound.execute_activity(
-                ExecuteActivityInput(self._found.reference, args, executor, header, kwargs)
+                ExecuteActivityInput(self._found.reference, args, executor, header, kwargs=kwargs)
             )
         if definition.is_async:
             return await self._found.fn(*args, **kwargs)

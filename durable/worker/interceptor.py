@@ -55,7 +55,7 @@ class ExecuteActivityInput:
     args: Sequence[Any]
     executor: Executor | None
     headers: Mapping[str, Payload]
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
 
 class ActivityInboundInterceptor:

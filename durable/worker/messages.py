@@ -136,7 +136,8 @@ class Handlers:
         if self.inbound is None:
             return call
         return call.through(
-            self.inbound.handle_signal, HandleSignalInput(event.signal_name, call.args, event.header, call.kwargs)
+            self.inbound.handle_signal,
+            HandleSignalInput(event.signal_name, call.args, event.header, kwargs=call.kwargs),
         )
 
     async def receive(self, name: str, type_hint: Any) -> Any:
@@ -223,7 +224,7 @@ class Handlers:
             return _at_once(self.inbound.handle_query(HandleQueryInput(query.id, query.name, [], query.header)))
         call = self._call(self.must_find(Kind.QUERY, query.name), query.name, query.args)
         if self.inbound is not None:
-            input = HandleQueryInput(query.id, query.name, call.args, query.header, call.kwargs)
+            input = HandleQueryInput(query.id, query.name, call.args, query.header, kwargs=call.kwargs)
             call = call.through(self.inbound.handle_query, input)
         result = call.fn(*call.args, **call.kwargs)
         return _at_once(result) if inspect.iscoroutine(result) else result
@@ -249,7 +250,7 @@ class Handlers:
 
 def _update_input(request: UpdateRequest, call: Call) -> HandleUpdateInput:
     update = request.input
-    return HandleUpdateInput(request.meta.update_id, update.name, call.args, update.header, call.kwargs)
+    return HandleUpdateInput(request.meta.update_id, update.name, call.args, update.header, kwargs=call.kwargs)
 
 
 def _at_once(coroutine: Awaitable[Any]) -> Any:

@@ -642,7 +642,7 @@ class Run(WorkflowContext):
                 result = await definition.run(*first, *args, **kwargs)
             else:
                 kind: Any = definition.cls or definition.run
-                input = ExecuteWorkflowInput(kind, definition.run, args, self._started.header, kwargs)
+                input = ExecuteWorkflowInput(kind, definition.run, args, self._started.header, kwargs=kwargs)
                 result = await self._inbound.execute_workflow(input)
             self.end(CompleteWorkflowExecution(result=self.converter.to_payloads([result])))
         except (WorkflowBeingEvicted, GeneratorExit):

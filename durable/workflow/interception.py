@@ -33,7 +33,7 @@ class ExecuteWorkflowInput:
     run_fn: Callable[..., Awaitable[Any]]
     args: Sequence[Any]
     headers: Mapping[str, Payload]
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
 
 @dataclass
@@ -43,7 +43,7 @@ class HandleSignalInput:
     signal: str
     args: Sequence[Any]
     headers: Mapping[str, Payload]
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class HandleQueryInput:
     query: str
     args: Sequence[Any]
     headers: Mapping[str, Payload]
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class HandleUpdateInput:
     update: str
     args: Sequence[Any]
     headers: Mapping[str, Payload]
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
 
 @dataclass
@@ -86,7 +86,7 @@ class ContinueAsNewInput:
     initial_versioning_behavior: ContinueAsNewVersioningBehavior | None
     event_groups: Sequence[EventGroup] | None = None
     arg_types: list[Any] | None = None
-    arg_names: Sequence[str] = field(default=(), repr=False)
+    arg_names: Sequence[str] = field(default=(), repr=False, kw_only=True)
 
 
 @dataclass
@@ -98,7 +98,7 @@ class SignalChildWorkflowInput:
     child_workflow_id: str
     headers: Mapping[str, Payload]
     event_groups: Sequence[EventGroup] | None = None
-    arg_names: Sequence[str] = field(default=(), repr=False)
+    arg_names: Sequence[str] = field(default=(), repr=False, kw_only=True)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class SignalExternalWorkflowInput:
     workflow_run_id: str | None
     headers: Mapping[str, Payload]
     event_groups: Sequence[EventGroup] | None = None
-    arg_names: Sequence[str] = field(default=(), repr=False)
+    arg_names: Sequence[str] = field(default=(), repr=False, kw_only=True)
 
 
 @dataclass
@@ -141,9 +141,9 @@ class StartActivityInput:
     priority: Priority
     arg_types: list[Any] | None
     ret_type: Any
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    is_call: bool = False
-    arg_names: Sequence[str] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
+    is_call: bool = field(default=False, kw_only=True)
+    arg_names: Sequence[str] = field(default=(), repr=False, kw_only=True)
 
 
 @dataclass
@@ -164,7 +164,7 @@ class StartLocalActivityInput:
     event_groups: Sequence[EventGroup] | None = None
     arg_types: list[Any] | None = None
     ret_type: Any = None
-    arg_names: Sequence[str] = field(default=(), repr=False)
+    arg_names: Sequence[str] = field(default=(), repr=False, kw_only=True)
 
 
 @dataclass
@@ -194,7 +194,7 @@ class StartChildWorkflowInput:
     priority: Priority
     arg_types: list[Any] | None
     ret_type: Any
-    arg_names: Sequence[str] = field(default=(), repr=False)
+    arg_names: Sequence[str] = field(default=(), repr=False, kw_only=True)
 
 
 class WorkflowInboundInterceptor:
@@ -238,6 +238,8 @@ class WorkflowInboundInterceptor:
 class WorkflowOutboundInterceptor:
     """Stands between the code and what it asks for. To be extended; each method hands on to the next one unless
     overridden."""
+
+    next: WorkflowOutboundInterceptor
 
     def __init__(self, next: WorkflowOutboundInterceptor) -> None:
         self.next = next
