@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 def for_workflow(client: Client, workflow_id: str) -> DataConverter:
     """The client's converter for what belongs to a workflow."""
-    return client.data_converter.with_context(WorkflowSerializationContext(client.namespace, workflow_id))
+    converter = client.data_converter
+    if not converter.wants_contexts:
+        return converter
+    return converter.with_context(WorkflowSerializationContext(client.namespace, workflow_id))
 
 
 def for_activity(

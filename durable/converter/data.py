@@ -45,6 +45,8 @@ class DataConverter(WithSerializationContext):
 
     payload_converter: PayloadConverter = field(init=False, compare=False)
     failure_converter: FailureConverter = field(init=False, compare=False)
+    wants_contexts: bool = field(init=False, compare=False, repr=False)
+    """Does any part ask for what it converts, so that `with_context` may be another converter?"""
     _target: StorageDriverTarget = field(init=False, compare=False, repr=False, default=None)
 
     default: ClassVar[DataConverter]
@@ -52,6 +54,9 @@ class DataConverter(WithSerializationContext):
     def __post_init__(self) -> None:
         object.__setattr__(self, "payload_converter", self.payload_converter_class())
         object.__setattr__(self, "failure_converter", self.failure_converter_class())
+        parts = (*asking(self.payload_converter), self.payload_codec, self.failure_converter)
+        wants = self.external_storage is not None or any(isinstance(part, WithSerializationContext) for part in parts)
+        object.__setattr__(self, "wants_contexts", wants)
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
         """One payload per value (more or less if the codec says so), as it is stored."""
@@ -94,16 +99,10 @@ class DataConverter(WithSerializationContext):
         """What `stored` was given, of what it made."""
         return value if self.is_plain else await through(self._read, value, headers=headers)
 
-    @property
-    def wants_contexts(self) -> bool:
-        """Does any part ask for what it converts, so that `with_context` may be another converter?"""
-        return self.external_storage is not None or any(
-            isinstance(part, WithSerializationContext)
-            for part in (*asking(self.payload_converter), self.payload_codec, self.failure_converter)
-        )
-
     def with_context(self, context: SerializationContext) -> Self:
         """This converter for the values of one workflow or activity; itself, if none of its parts wants to know."""
+        if not self.wants_contexts:
+            return self
         changed: dict[str, object] = {}
         for name in ("payload_converter", "payload_codec", "failure_converter"):
             part = getattr(self, name)

@@ -28,7 +28,6 @@ from durable.history.transition import (
     Retry,
 )
 from durable.worker.attempt import Attempt, Key
-from durable.worker.contexts import wants_contexts
 from durable.worker.interceptor import Interceptor
 from durable.worker.processes import Processes, has_threads
 from durable.worker.rate import Rate
@@ -78,7 +77,7 @@ class Activities:
         self.client = client
         self.database: Database = client.database
         self.converter: DataConverter = client.data_converter
-        self.wants_contexts = wants_contexts(client.data_converter)
+        self.wants_contexts = client.data_converter.wants_contexts
         self.encodes_headers = client.config()["header_codec_behavior"] is HeaderCodecBehavior.CODEC
         self.namespace = client.namespace
         self.identity = identity

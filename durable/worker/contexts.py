@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from durable.converter import (
     ActivitySerializationContext,
-    DataConverter,
     SerializationContext,
     WorkflowSerializationContext,
 )
@@ -120,11 +119,6 @@ class Contexts(Struct, frozen=True):
     def _of_marker(self, mark: RecordMarker | MarkerRecorded) -> SerializationContext:
         local = data_of(mark)
         return self.own if local is None else self.activity(local.activity_id, local.activity_type, local=True)
-
-
-def wants_contexts(converter: DataConverter) -> bool:
-    """Does any part of it ask for what it converts?"""
-    return converter.wants_contexts
 
 
 def of_task(namespace: str, task: ActivityTask) -> ActivitySerializationContext:

@@ -53,7 +53,7 @@ from durable.history.values import Failure, Payload, UpdateRequest, UserMetadata
 from durable.worker import introspection
 from durable.worker.called_activities import CalledActivities
 from durable.worker.chain import chained
-from durable.worker.contexts import Contexts, wants_contexts
+from durable.worker.contexts import Contexts
 from durable.worker.guard import profiled_stepping
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
@@ -142,13 +142,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     activates_patch: Callable[[PatchActivationInput], bool] | None = None
     interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
     extern_functions: Mapping[str, Callable[..., Any]] = {}
-    wants_contexts: bool = False
-    """Does the converter want to know for what it converts? It is asked once."""
-
     refused: frozenset[str] = NOTHING
-
-    def __post_init__(self) -> None:
-        structs.force_setattr(self, "wants_contexts", wants_contexts(self.converter))
 
 
 class Run(WorkflowContext):
@@ -170,7 +164,7 @@ class Run(WorkflowContext):
         self.definition = definition
         self.run_id = run_id
         self.converter = environment.converter
-        if environment.wants_contexts:
+        if environment.converter.wants_contexts:
             self.converter = environment.converter.with_context(Contexts.of(environment.namespace, started).own)
         self.evicting = False
         self.replaying = False
@@ -382,7 +376,7 @@ class Run(WorkflowContext):
     def activity_converter(
         self, activity_type: str, activity_id: str | None, task_queue: str | None, *, local: bool = False
     ) -> DataConverter:
-        if not self._environment.wants_contexts:
+        if not self.converter.wants_contexts:
             return self.converter
         id = activity_id or str(self.activities.count + 1)
         return self._environment.converter.with_context(
@@ -390,7 +384,7 @@ class Run(WorkflowContext):
         )
 
     def workflow_converter(self, workflow_id: str) -> DataConverter:
-        if not self._environment.wants_contexts:
+        if not self.converter.wants_contexts:
             return self.converter
         return self._environment.converter.with_context(self.contexts.workflow(workflow_id))
 
