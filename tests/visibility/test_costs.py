@@ -40,6 +40,10 @@ ATTRIBUTES = (
     f"{NUMBERS} INSERT INTO durable_search_attributes (run_id, name, ordinal, namespace, kind, started_us, number) "
     f"SELECT 'run ' || (100000 + i), 'Customer', 0, '{NAMESPACE}', i % 2, {BEGINNING_US} + i, i % 3 FROM n"
 )
+# Statistics of the one table and none of the other are a moment's, and not what is promised here.
+LEFT_ALONE = [
+    f"ALTER TABLE {table} SET (autovacuum_enabled = false)" for table in ("durable_runs", "durable_search_attributes")
+]
 TYPES = {"Customer": AttributeType.INT}
 QUERIES = [
     "",
@@ -97,7 +101,7 @@ async def test_a_page_costs_postgres_the_same_wherever_it_is(
     postgres: str, postgres_server: Server, analyzed: bool
 ) -> None:
     database = database_of(postgres)
-    for statement in [RUNS, ATTRIBUTES, *(["ANALYZE"] if analyzed else [])]:
+    for statement in [*LEFT_ALONE, RUNS, ATTRIBUTES, *(["ANALYZE"] if analyzed else [])]:
         postgres_server.run(statement, database)
     async with PostgresStore(postgres, ClockedHost()) as store:
         connection = store._db  # pyright: ignore[reportPrivateUsage]
