@@ -17,10 +17,12 @@ from fastapi.responses import JSONResponse
 
 from durable import activity, workflow
 from durable.client import RPCError, WorkflowHandle, WorkflowUpdateFailedError
+from durable.common import WorkflowIDReusePolicy
 from durable.contrib.fastapi import DurableClient, durable_lifespan, health
 from durable.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from durable.service import RPCStatusCode
 
+ONCE = WorkflowIDReusePolicy.REJECT_DUPLICATE
 PRICES = {"tea": 400, "cake": 350}
 
 
@@ -75,9 +77,9 @@ def order(client: DurableClient, id: str) -> WorkflowHandle[Order, str]:
 
 @app.post("/orders/{id}", status_code=201)
 async def begin(id: str, item: str, client: DurableClient) -> None:
-    """Durable when the answer is there. Whoever gets none may ask again: there is one open order of this id."""
+    """Durable when the answer is there. Whoever gets none may ask again: of this id there is one order, for ever."""
     try:
-        await client.start_workflow(Order.run, item, id=f"order-{id}")
+        await client.start_workflow(Order.run, item, id=f"order-{id}", id_reuse_policy=ONCE)
     except WorkflowAlreadyStartedError:
         raise HTTPException(409, f"order {id} is there already") from None
 

@@ -5,6 +5,7 @@
     curl -N -X POST http://127.0.0.1:8000/reports/tea
 
 A reader gets server-sent events: one when the report is ordered, one when it is there. Restart either side meanwhile.
+Ask as often as you like: a report is made once, and the same for all.
 """
 
 import asyncio
@@ -20,9 +21,10 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from durable import activity, workflow
-from durable.client import Client
-from durable.common import WorkflowIDConflictPolicy
+from durable.client import Client, WorkflowHandle
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.contrib.starlette import durable_lifespan, get_client, health
+from durable.exceptions import WorkflowAlreadyStartedError
 from durable.worker import Worker
 
 DATABASE = "sqlite:///durable.db"
@@ -45,15 +47,24 @@ class Report:
         return f"{subject}: {sum(await asyncio.gather(*quarters))} sold"
 
 
+async def ordered(client: Client, subject: str) -> WorkflowHandle[Report, str]:
+    """Whoever was cut off asks again, and gets the same run: the open one, or the one that is over."""
+    id = f"report-{subject}"
+    try:
+        return await client.start_workflow(
+            Report.run,
+            subject,
+            id=id,
+            task_queue=TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+    except WorkflowAlreadyStartedError:
+        return client.get_workflow_handle_for(Report.run, id)
+
+
 async def report(request: Request) -> StreamingResponse:
-    subject = request.path_params["subject"]
-    handle = await get_client(request).start_workflow(
-        Report.run,
-        subject,
-        id=f"report-{subject}",
-        task_queue=TASK_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,  # whoever was cut off asks again
-    )
+    handle = await ordered(get_client(request), request.path_params["subject"])
 
     async def events() -> AsyncIterator[str]:
         yield f"event: ordered\ndata: {handle.id}\n\n"

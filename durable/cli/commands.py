@@ -12,6 +12,7 @@ from durable.cli import arguments, ask, checking, refusal, replaying, show, upke
 from durable.cli.options import (
     Address,
     ConflictPolicy,
+    Converter,
     Machine,
     Namespace,
     RunId,
@@ -108,6 +109,7 @@ def start(
     id: Annotated[str | None, typer.Option("--id", help="Its id; a new one by default.", show_default=False)] = None,
     address: Address = DEFAULT_ADDRESS,
     namespace: Namespace = "default",
+    module: Converter = None,
     task_queue: TaskQueue = DEFAULT_TASK_QUEUE,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its result, and print that.")] = False,
     start_delay: Annotated[
@@ -140,7 +142,7 @@ def start(
         else:
             show.line(handle.id)
 
-    ask.with_client(asking, address, namespace, create=True)
+    ask.with_client(asking, address, namespace, create=True, module=module)
 
 
 @app.command()
@@ -150,6 +152,7 @@ def result(
     timeout: Wait = None,
     address: Address = DEFAULT_ADDRESS,
     namespace: Namespace = "default",
+    module: Converter = None,
     json: Machine = False,
 ) -> None:
     """Wait for a workflow's result, and print it as JSON; if the workflow fails, print why, and exit with 1."""
@@ -158,7 +161,7 @@ def result(
     async def asking(client: Client) -> None:
         await _show_result(client.get_workflow_handle(id, run_id=run_id), patience, json)
 
-    ask.with_client(asking, address, namespace)
+    ask.with_client(asking, address, namespace, module=module)
 
 
 @app.command("list")
@@ -195,6 +198,7 @@ def describe(
     run_id: RunId = None,
     address: Address = DEFAULT_ADDRESS,
     namespace: Namespace = "default",
+    module: Converter = None,
     json: Machine = False,
 ) -> None:
     """A run: how it stands, why it is parked, its activities under way, its unread messages."""
@@ -206,7 +210,7 @@ def describe(
         else:
             show.description(description)
 
-    ask.with_client(asking, address, namespace)
+    ask.with_client(asking, address, namespace, module=module)
 
 
 @app.command()
@@ -237,6 +241,7 @@ def signal(
     run_id: RunId = None,
     address: Address = DEFAULT_ADDRESS,
     namespace: Namespace = "default",
+    module: Converter = None,
 ) -> None:
     """Send a signal to a running workflow; it is durable when this returns."""
     values = arguments.values(args)
@@ -244,7 +249,7 @@ def signal(
     async def asking(client: Client) -> None:
         await client.get_workflow_handle(id, run_id=run_id).signal(name, args=values)
 
-    ask.with_client(asking, address, namespace)
+    ask.with_client(asking, address, namespace, module=module)
 
 
 @app.command(context_settings=TAKES_VALUES)
@@ -256,6 +261,7 @@ def query(
     timeout: Wait = None,
     address: Address = DEFAULT_ADDRESS,
     namespace: Namespace = "default",
+    module: Converter = None,
 ) -> None:
     """Ask a workflow's code, running or closed, and print the answer as JSON; a worker must be there to answer."""
     values = arguments.values(args)
@@ -265,7 +271,7 @@ def query(
         handle = client.get_workflow_handle(id, run_id=run_id)
         show.value(await handle.query(name, args=values, rpc_timeout=patience))
 
-    ask.with_client(asking, address, namespace)
+    ask.with_client(asking, address, namespace, module=module)
 
 
 @app.command()

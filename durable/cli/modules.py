@@ -90,6 +90,18 @@ def collect(modules: Iterable[ModuleType]) -> Definitions:
     return replace(found, data_converter=converter, interceptors=tuple(interceptors))
 
 
+def converter_of(name: str) -> DataConverter:
+    """The ``data_converter`` of the module of this name or file. `CommandRefused` when it has none."""
+    module = load([name])[0]
+    converter: object = vars(module).get("data_converter")
+    if not isinstance(converter, DataConverter):
+        raise CommandRefused(
+            f"module {module.__name__} has no data_converter: give a DataConverter that name at its top level, "
+            "or leave out --module"
+        )
+    return converter
+
+
 def _interceptors_of(module: ModuleType) -> list[Interceptor]:
     """Its list of them; a list of anything else is the module's own affair."""
     named: object = vars(module).get("interceptors")

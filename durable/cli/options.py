@@ -51,6 +51,16 @@ Modules = Annotated[
         help="A module with workflows (and its data_converter and interceptors, if any): its name or file; repeatable.",
     ),
 ]
+Converter = Annotated[
+    str | None,
+    typer.Option(
+        "--module",
+        "-m",
+        metavar="MODULE",
+        help="A module whose data_converter converts what goes in and comes out: its name or file.",
+        show_default=False,
+    ),
+]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wait = Annotated[
     float | None,

@@ -41,6 +41,7 @@ async def test_an_order_outlives_the_server(folder: Folder, replay: Callable[...
         assert (await browser.get("/orders/1")).json() == {"items": ["tea", "cake"], "paid": False}
         assert (await browser.post("/orders/1/payment")).status_code == 202
         assert (await browser.get("/orders/1/meal")).json() == "tea and cake, for 750 cents"
+        assert (await browser.post("/orders/1?item=tea")).status_code == 409
         assert (await browser.get("/health")).json() == {"status": "ok"}
     server.send_signal(signal.SIGINT)
     assert (await folder.end(server))[0] == 0
@@ -49,14 +50,26 @@ async def test_an_order_outlives_the_server(folder: Folder, replay: Callable[...
 
 async def test_the_app_orders_and_a_worker_beside_it_does_the_work(folder: Folder, replay: Callable[..., None]) -> None:
     server = await folder.start("starlette_app", "0")
-    async with await browser_of(server) as browser, browser.stream("POST", "/reports/tea") as response:
-        lines = response.aiter_lines()
-        assert [await anext(lines) for _ in range(3)] == ["event: ordered", "data: report-tea", ""]
+    async with await browser_of(server) as browser:
+        async with browser.stream("POST", "/reports/tea") as response:
+            lines = response.aiter_lines()
+            assert [await anext(lines) for _ in range(3)] == ["event: ordered", "data: report-tea", ""]
 
-        worker = await folder.start("starlette_app", "worker")
+            worker = await folder.start("starlette_app", "worker")
 
-        assert [await anext(lines) for _ in range(3)] == ["event: done", "data: tea: 30 sold", ""]
+            assert [await anext(lines) for _ in range(3)] == ["event: done", "data: tea: 30 sold", ""]
+        again = await browser.post("/reports/tea")
+        assert again.text.splitlines() == [
+            "event: ordered",
+            "data: report-tea",
+            "",
+            "event: done",
+            "data: tea: 30 sold",
+            "",
+        ]
     for process in (server, worker):
         process.send_signal(signal.SIGINT)
         assert (await folder.end(process))[0] == 0
-    replay(await folder.histories(), Report)
+    histories = await folder.histories()
+    assert len(histories) == 1  # whoever asks again gets the run that is over
+    replay(histories, Report)

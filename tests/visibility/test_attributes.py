@@ -150,6 +150,17 @@ async def test_a_value_of_another_type_is_refused_and_one_that_can_be_read_so_is
     assert described.typed_search_attributes == having(Note="y z", Rate=2.0)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("Customer", "Keyword"), ("Tags", "KeywordList")])
+async def test_a_number_for_a_keyword_is_refused_by_the_type_that_it_is_not(
+    client: Client, name: str, kind: str
+) -> None:
+    await begin(client, "a", having(Customer="c-7", Tags=["new"]))
+    number = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_int(name), 7)])
+
+    with pytest.raises(RPCError, match=rf"'{name}' is of type {kind}, which takes text, not 7; that is its type in"):
+        await begin(client, "b", number)
+
+
 async def test_what_a_workflow_sets_in_another_type_is_shown_and_not_found(client: Client) -> None:
     await begin(client, "a", having(Euros=1))
     async with Worker(client, workflows=[mistaken], lease=LONG_LEASE):

@@ -53,8 +53,11 @@ def refusal(name: str, kind: AttributeType, value: Any) -> str | None:
     if not is_name(name):
         return f"{name!a} is no name for a search attribute: {NAMES_ARE}"
     members = _list(value)
-    if kind in (AttributeType.KEYWORD, AttributeType.KEYWORD_LIST) and any(_keyword(each) is None for each in members):
-        return f"a keyword of search attribute {name!r} has at most {KEYWORD_BYTES_MAX} bytes in UTF-8, and no NUL"
+    if kind in (AttributeType.KEYWORD, AttributeType.KEYWORD_LIST):
+        if not all(isinstance(each, str) for each in members):
+            return f"search attribute {name!r} is of type {NAMES[kind]}, which takes text, not {str(value)[:100]}"
+        if any(_keyword(each) is None for each in members):
+            return f"a keyword of search attribute {name!r} has at most {KEYWORD_BYTES_MAX} bytes in UTF-8, and no NUL"
     if not entries(value, kind):
         return f"invalid value for search attribute {name!r} of type {NAMES[kind]}: {str(value)[:100]!r}"
     return None
