@@ -97,12 +97,24 @@ class Module:
         return self.functions.get(node.name) is node
 
     def _within(self, function: Function) -> Module:
-        """The module as it is seen inside a function: with what is imported there."""
+        """The module as it is seen inside a function: what is imported there is known, other names there hide its own."""
         found: dict[str, str] = {}
-        for each in ast.walk(function):
-            if isinstance(each, ast.Import | ast.ImportFrom):
-                found.update(self.imported(each))
-        return replace(self, aliases={**self.aliases, **found}) if found else self
+        hidden = {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
+        waiting: list[ast.AST] = [*function.body]
+        while waiting:
+            node = waiting.pop()
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    found.update(self.imported(node))
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                    hidden.add(name)
+                    continue
+                case ast.Name(id=name, ctx=ast.Store()):
+                    hidden.add(name)
+                case _:
+                    pass
+            waiting.extend(ast.iter_child_nodes(node))
+        return replace(self, aliases={**self.aliases, **dict.fromkeys(hidden, ""), **found})
 
     def _take(self, statement: ast.stmt) -> None:
         match statement:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from durable.check import Unreadable, check
@@ -173,6 +177,22 @@ def test_a_workflow_is_found_wherever_it_is_defined(around: str) -> None:
     ]
 
 
+def test_a_name_of_the_function_around_a_workflow_is_not_the_modules() -> None:
+    source = """\
+import time, random
+from durable import workflow
+def make(open, at):
+    random = at
+    def late(): return at
+    @workflow.defn
+    async def flow() -> None:
+        open(); random.random(); late(); time.time()
+def late():
+    time.sleep(1)
+"""
+    assert [each.what for each in check({"flows.py": source})] == ["time.time()"]
+
+
 @pytest.mark.parametrize("source", ["def f(:", "x = '\0'", "(" * 2000 + ")" * 2000], ids=["syntax", "nul", "deep"])
 def test_what_is_no_python_is_told_by_its_path(source: str) -> None:
     with pytest.raises(Unreadable, match=r"^flows\.py is no Python: "):
@@ -194,3 +214,30 @@ def test_what_is_nested_too_deeply_is_told_and_the_others_are_checked(source: st
     assert [str(each).partition(":")[0] for each in unreadable] == ["deep.py is nested too deeply to be read"]
     with pytest.raises(Unreadable, match=r"^deep\.py is nested too deeply"):
         check(sources)
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [("    time.time()\n", 60), ("    for a in s:\n        y.append(a)\n    y.sort()\n", 30)],
+    ids=["findings", "loops over sets"],
+)
+def test_a_function_four_times_as_long_takes_four_times_the_steps(line: str, count: int) -> None:
+    def steps(times: int) -> int:
+        taken = 0
+
+        def step(frame: FrameType, event: str, given: Any) -> Any:
+            nonlocal taken
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            taken += 1
+            return step
+
+        source = FLOW.format("import time", "0").replace("flow()", "flow(s: set[str])") + line * times
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            check({"flows.py": source})
+        finally:
+            sys.settrace(before)
+        return taken
+
+    assert steps(4 * count) < 4.3 * steps(count)
