@@ -97,7 +97,7 @@ class Module:
         return self.functions.get(node.name) is node
 
     def _within(self, function: Function) -> Module:
-        """The module as it is seen inside a function: what is imported there is known, other names there hide its own."""
+        """The module as it is seen inside a function: imports there add names, other names hide its own."""
         found: dict[str, str] = {}
         hidden = {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
         waiting: list[ast.AST] = [*function.body]
