@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from durable.check.rules import AWAITABLE, LOCKS
 from durable.check.scope import Scope, awaits, inside
@@ -17,6 +17,7 @@ _ORDERING = {"builtins.list", "builtins.tuple", "builtins.enumerate", "builtins.
 
 def faults_of_flow(nodes: Sequence[ast.AST], scope: Scope) -> Iterator[Fault]:
     in_any_order = {id(each) for node in nodes for each in _in_any_order(node, scope)}
+    unordered = {name for node in nodes for name in _loses_order(node)}
     for node in nodes:
         if id(node) in in_any_order:
             continue
@@ -31,7 +32,7 @@ def faults_of_flow(nodes: Sequence[ast.AST], scope: Scope) -> Iterator[Fault]:
             case ast.Expr(value=ast.Call() as call):
                 if _is_forgotten(call, scope):
                     yield node, "DUR303", f"{ast.unparse(call.func)}()"
-            case ast.For(iter=iterated) if scope.is_unordered(iterated) and _keeps_order(node, nodes):
+            case ast.For(iter=iterated) if scope.is_unordered(iterated) and _keeps_order(node, unordered):
                 yield iterated, "DUR201", f"for … in {ast.unparse(iterated)}"
             case ast.ListComp(generators=generators):
                 for each in generators:
@@ -92,29 +93,32 @@ def _changes(node: ast.AST, scope: Scope) -> bool:
     return isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.NamedExpr | ast.Delete)
 
 
-def _keeps_order(loop: ast.For, nodes: Sequence[ast.AST]) -> bool:
-    """Does a command, or a list that is not sorted later, get the order of the loop?"""
+def _keeps_order(loop: ast.For, unordered: Collection[str]) -> bool:
+    """Does a command, or a list that is not one of those sorted later, get the order of the loop?"""
     if awaits(*loop.body):
         return True
     calls = [each for statement in loop.body for each in inside(statement) if isinstance(each, ast.Call)]
     if any(isinstance(each.func, ast.Attribute) and each.func.attr.startswith(_STARTING) for each in calls):
         return True
-    kept: set[str] = set()
     for each in (each for statement in loop.body for each in (statement, *inside(statement))):
         match each:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append" | "put_nowait")):
-                kept.add(name)
+                if name not in unordered:
+                    return True
             case _:
                 pass
-    for node in nodes:
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="sort")):
-                kept.discard(name)
-            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name), *_]) if function in _ANY_ORDER:
-                kept.discard(name)
-            case _:
-                pass
-    return bool(kept)
+    return False
+
+
+def _loses_order(node: ast.AST) -> Sequence[str]:
+    """The list that is sorted here, or used where its order makes no difference."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="sort")):
+            return [name]
+        case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name), *_]) if function in _ANY_ORDER:
+            return [name]
+        case _:
+            return ()
 
 
 def _in_any_order(node: ast.AST, scope: Scope) -> Sequence[ast.AST]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from durable.check.rules import NAMES
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BUILTINS = frozenset(dir(builtins))
 
 
 class Unreadable(Exception):
-    """A source is no Python."""
+    """A source is no Python, or is nested too deeply."""
 
 
 @dataclass
@@ -22,6 +25,7 @@ class Class:
 
     node: ast.ClassDef
     module: Module
+    name: str
     methods: dict[str, Function] = field(default_factory=dict[str, Function])
     body: dict[str, ast.expr] = field(default_factory=dict[str, ast.expr])
     attributes: dict[str, list[ast.expr]] = field(default_factory=dict[str, list[ast.expr]])
@@ -29,12 +33,16 @@ class Class:
 
     @property
     def path(self) -> str:
-        return f"{self.module.name}.{self.node.name}"
+        return f"{self.module.name}.{self.name}"
 
 
 @dataclass
 class Module:
-    """One source file. ``name`` is its path with dots; ``aliases`` are its imports, by local name."""
+    """One source file. ``name`` is its path with dots; ``aliases`` are its imports, by local name.
+
+    ``stars`` are the modules of which it imports all; ``nested`` are the definitions inside functions and classes, each
+    with the module as it is seen there.
+    """
 
     path: str
     name: str
@@ -45,30 +53,80 @@ class Module:
     functions: dict[str, Function] = field(default_factory=dict[str, Function])
     classes: dict[str, Class] = field(default_factory=dict[str, Class])
     variables: dict[str, list[ast.expr]] = field(default_factory=dict[str, list[ast.expr]])
+    stars: list[str] = field(default_factory=list[str])
+    nested: list[tuple[Module, Function | Class]] = field(default_factory=list["tuple[Module, Function | Class]"])
 
     @staticmethod
     def parse(path: str, source: str) -> Module:
-        """Raises `Unreadable` when it is no Python."""
+        """Raises `Unreadable` when it is no Python, or when Python's parser gives up."""
         parts = [part for part in path.replace("\\", "/").removesuffix(".py").split("/") if part not in ("", ".")]
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         try:
             tree = ast.parse(source, path)
-        except (SyntaxError, ValueError, RecursionError) as error:  # ValueError: there is a NUL in it
+        except (SyntaxError, ValueError) as error:  # ValueError: there is a NUL in it
             raise Unreadable(f"{path} is no Python: {error}") from error
-        module = Module(path, name, source.splitlines(), tree, is_package)
+        except (RecursionError, MemoryError) as error:
+            raise too_deep(path) from error
+        lines = re.split(r"\r\n|\r|\n", source)  # as the parser counts them: str.splitlines() knows more ends of lines
+        module = Module(path, name, lines, tree, is_package)
         for statement in _flat(module.tree.body):
             module._take(statement)
+        module.nested.extend(module._nested())
         return module
+
+    def _nested(self) -> Iterator[tuple[Module, Function | Class]]:
+        """A nested class is none of the module's names; it is kept under its name and place, to find its methods."""
+        waiting: list[tuple[ast.AST, Module]] = [(self.tree, self)]
+        while waiting:
+            node, seen = waiting.pop()
+            for each in ast.iter_child_nodes(node):
+                if isinstance(each, Function | ast.ClassDef) and not self._is_top(each):
+                    if isinstance(each, ast.ClassDef):
+                        name = f"{each.name}@{each.lineno}:{each.col_offset}"
+                        self.classes[name] = cls = _class(each, seen, name)
+                        yield seen, cls
+                    else:
+                        yield seen, each
+                inner = self._within(each) if isinstance(each, Function) and seen is self else seen
+                waiting.append((each, inner))
+
+    def _is_top(self, node: Function | ast.ClassDef) -> bool:
+        if isinstance(node, ast.ClassDef):
+            return (cls := self.classes.get(node.name)) is not None and cls.node is node
+        return self.functions.get(node.name) is node
+
+    def _within(self, function: Function) -> Module:
+        """The module as it is seen inside a function: imports there add names, other names hide its own."""
+        found: dict[str, str] = {}
+        hidden = {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
+        waiting: list[ast.AST] = [*function.body]
+        while waiting:
+            node = waiting.pop()
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    found.update(self.imported(node))
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                    hidden.add(name)
+                    continue
+                case ast.Name(id=name, ctx=ast.Store()):
+                    hidden.add(name)
+                case _:
+                    pass
+            waiting.extend(ast.iter_child_nodes(node))
+        return replace(self, aliases={**self.aliases, **dict.fromkeys(hidden, ""), **found})
 
     def _take(self, statement: ast.stmt) -> None:
         match statement:
             case ast.Import() | ast.ImportFrom():
-                self.aliases.update(self.imported(statement))
+                imported = self.imported(statement)
+                if (star := imported.pop("*", None)) is not None:
+                    self.stars.append(star.removesuffix(".*"))
+                self.aliases.update(imported)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 self.functions[statement.name] = statement
             case ast.ClassDef():
-                self.classes[statement.name] = _class(statement, self)
+                self.classes[statement.name] = _class(statement, self, statement.name)
             case _:
                 for name, value in assigned(statement):
                     self.variables.setdefault(name, []).append(value)
@@ -93,8 +151,13 @@ class Module:
 class Program:
     """All modules, and the way from a dotted name to what it stands for."""
 
-    def __init__(self, sources: Mapping[str, str]) -> None:
-        self.modules = [Module.parse(path, source) for path, source in sources.items()]
+    def __init__(self, sources: Mapping[str, str], unreadable: Callable[[Unreadable], None]) -> None:
+        self.modules: list[Module] = []
+        for path, source in sources.items():
+            try:
+                self.modules.append(Module.parse(path, source))
+            except Unreadable as error:
+                unreadable(error)
         self._by_name = {module.name: module for module in self.modules}
         self._by_last: dict[str, list[Module]] = {}
         for module in self.modules:
@@ -160,7 +223,7 @@ class Program:
                     return module.aliases[name]
                 if name in module.functions or name in module.classes or name in module.variables:
                     return f"{module.name}.{name}"
-                return f"builtins.{name}" if name in _BUILTINS else ""
+                return self._starred(module, name) or (f"builtins.{name}" if name in _BUILTINS else "")
             case ast.Attribute(value=value, attr=attribute):
                 base = self.name_in(module, value)
                 return _as_ours(f"{base}.{attribute}") if base else ""
@@ -174,6 +237,14 @@ class Program:
                 return self.name_in(module, left)
             case _:
                 return ""
+
+    def _starred(self, module: Module, name: str) -> str:
+        """The dotted name that an ``import *`` gives a name; of several, of one known to have it."""
+        paths = [f"{star}.{name}" for star in reversed(module.stars)]
+        for path in paths:
+            if path in NAMES or self.find(path) is not None or self.variable(path) is not None:
+                return path
+        return paths[0] if len(paths) == 1 and name not in _BUILTINS else ""
 
     def _split(self, path: str) -> tuple[Module | None, str]:
         """The module that a dotted name begins with, and the rest."""
@@ -208,8 +279,8 @@ def assigned(statement: ast.AST) -> Iterator[tuple[str, ast.expr]]:
             pass
 
 
-def _class(node: ast.ClassDef, module: Module) -> Class:
-    cls = Class(node, module)
+def _class(node: ast.ClassDef, module: Module, name: str) -> Class:
+    cls = Class(node, module, name)
     for statement in _flat(node.body):
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             cls.methods[statement.name] = statement
@@ -241,14 +312,14 @@ def _note_attribute(cls: Class, node: ast.AST) -> None:
 
 
 def _flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a body, and those inside its ifs, tries and withs."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, ast.If | ast.Try | ast.With):
-            yield from _flat(statement.body)
-            yield from _flat(getattr(statement, "orelse", ()))
-            for handler in getattr(statement, "handlers", ()):
-                yield from _flat(handler.body)
+    """The statements of a body, and those inside its ifs, tries, withs, loops and matches."""
+    waiting: list[ast.AST] = list(reversed(list(body)))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+        if not isinstance(node, Function | ast.ClassDef | ast.expr):
+            waiting.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
 def _as_ours(path: str) -> str:
@@ -258,5 +329,9 @@ def _as_ours(path: str) -> str:
 def _parsed(annotation: str) -> ast.expr:
     try:
         return ast.parse(annotation, mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.Constant(value=None)
+
+
+def too_deep(path: str) -> Unreadable:
+    return Unreadable(f"{path} is nested too deeply to be read: split its longest expressions")

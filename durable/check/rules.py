@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from msgspec import Struct
 
 
@@ -51,10 +53,9 @@ def _of(rule: str, module: str, names: str) -> dict[str, str]:
 
 
 NAMES: dict[str, str] = {
-    **_of(
-        "DUR101", "time", "clock_gettime clock_gettime_ns ctime gmtime localtime monotonic monotonic_ns perf_counter"
-    ),
-    **_of("DUR101", "time", "perf_counter_ns process_time process_time_ns thread_time time time_ns"),
+    **_of("DUR101", "time", "asctime clock_gettime clock_gettime_ns ctime gmtime localtime monotonic monotonic_ns"),
+    **_of("DUR101", "time", "perf_counter perf_counter_ns process_time process_time_ns strftime thread_time"),
+    **_of("DUR101", "time", "thread_time_ns time time_ns"),
     **_of("DUR101", "datetime.datetime", "now today utcnow"),
     **_of("DUR101", "datetime.date", "today"),
     **_of("DUR101", "pendulum", "now today tomorrow yesterday"),
@@ -119,6 +120,16 @@ NAMES: dict[str, str] = {
 }
 """A mention of one of these, called or handed on, is a finding. Of a class's methods, for instances of it."""
 
+_TIME_AT: dict[str, int] = {
+    **dict.fromkeys(["time.asctime", "time.ctime", "time.gmtime", "time.localtime"], 0),
+    **dict.fromkeys(["django.utils.timezone.localdate", "django.utils.timezone.localtime"], 0),
+    "time.strftime": 1,
+}
+"""A call of these reads the clock only without the time that this argument is."""
+
+ORDER = {"DUR201", "DUR206"}
+"""Of these, nothing is a finding where no command is made: in queries and validators."""
+
 _NETWORK = """aiohttp aiokafka anthropic boto3 botocore ftplib google.cloud grpc http.client httpx imaplib kafka openai
 paramiko pika poplib requests slack_sdk smtplib socket socketserver telnetlib urllib3 websocket websockets xmlrpc"""
 _DATABASES = """aiomysql aiosqlite asyncpg cassandra cx_Oracle dbm duckdb elasticsearch motor MySQLdb mysql oracledb
@@ -154,6 +165,15 @@ AWAITABLE = {
     *(f"durable.workflow.execute_local_{each}" for each in ("activity", "activity_method", "activity_class")),
 }
 """A call of these that is nobody's to await does nothing, or is forgotten."""
+
+
+def is_told_the_time(path: str, call: ast.Call) -> bool:
+    """Is this a call that would read the clock, but for the time that it is given?"""
+    if (at := _TIME_AT.get(path)) is None:
+        return False
+    given = [*call.args[at : at + 1], *(each.value for each in call.keywords if each.arg in ("value", None))]
+    is_given = any(not (isinstance(each, ast.Constant) and each.value is None) for each in given)
+    return is_given or any(isinstance(each, ast.Starred) for each in call.args)
 
 
 _MAKERS = {"DUR106", "DUR107", "DUR108", "DUR109"}

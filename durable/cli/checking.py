@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,10 @@ import typer
 
 from durable.check import RULES, Unreadable
 from durable.check import check as find
-from durable.cli import ask, show
+from durable.cli import show
 from durable.cli.say import say
 
-NOTHING_READ = 2
+NOT_ALL_READ = 2
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv"}
 
 
@@ -52,11 +53,15 @@ def check(
     if not path:
         raise typer.BadParameter("name the files or directories to check")
     wanted = _chosen(select or [""], list(RULES)) - _chosen(ignore or [], list(RULES))
-    try:
-        sources = {str(file): _text(file) for file in _files(path)}
-        findings = find(sources, wanted)
-    except (OSError, Unreadable) as error:
-        ask.refuse(error, NOTHING_READ)
+    unreadable: list[Unreadable] = []
+    sources: dict[str, str] = {}
+    files = _files(path)
+    for file in files:
+        try:
+            sources[str(file)] = _text(file)
+        except Unreadable as error:
+            unreadable.append(error)
+    findings = find(sources, wanted, unreadable.append)
     if format is Format.JSON:
         show.as_json(
             [
@@ -67,15 +72,21 @@ def check(
     else:
         for each in findings:
             show.line(f"{each.path}:{each.line}:{each.column}: {each.rule} {each.sentence}")
-        say(f"{len(findings)} found in {len(sources)} files" if findings else f"nothing found in {len(sources)} files")
+        say(f"{len(findings) or 'nothing'} found in {len(files) - len(unreadable)} files")
+    for why in unreadable:
+        say(f"not checked: {why}")
+    if unreadable:
+        raise typer.Exit(NOT_ALL_READ)
     raise typer.Exit(1 if findings else 0)
 
 
 def _text(file: Path) -> str:
+    """In the encoding that Python takes it to be."""
     try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"{file} is no UTF-8: {error}") from error
+        with tokenize.open(file) as source:
+            return source.read()
+    except (OSError, SyntaxError, UnicodeError, LookupError) as error:  # LookupError: its encoding is none of text
+        raise Unreadable(f"{file} can't be read: {error}") from error
 
 
 def _chosen(beginnings: list[str], rules: list[str]) -> set[str]:
@@ -94,9 +105,16 @@ def _files(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise typer.BadParameter(f"there is no {path}")
-        inside = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        inside = sorted(file for file in path.rglob("*.py") if _is_file(file)) if path.is_dir() else [path]
         found.update(dict.fromkeys(file for file in inside if not _is_skipped(file.relative_to(path))))
     return list(found)
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:
+        return True  # reading it tells why not
 
 
 def _is_skipped(file: Path) -> bool:

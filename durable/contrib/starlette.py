@@ -64,16 +64,26 @@ def durable_lifespan(
 
     @asynccontextmanager
     async def durable(app: Any) -> AsyncGenerator[dict[str, Any]]:
+        failure: BaseException | None = None
         async with await connect() as connected, _kept(app, connected), own(app) as state:
             kept = {**(state or {}), "durable": connected}
             if not (workflows or activities or options):
                 yield kept
                 return
-            worker = Worker(connected, workflows=workflows, activities=activities, **options)
-            async with _working(worker) as working:
-                yield {**kept, "durable_worker": worker}
+            working: asyncio.Task[None] | None = None
+            try:
+                worker = Worker(connected, workflows=workflows, activities=activities, **options)
+                async with _working(worker) as working:
+                    yield {**kept, "durable_worker": worker}
+            except BaseException as error:
+                if working is None:
+                    failure = error  # so that the app does not start even if its own lifespan swallows this
+                raise
+            finally:
+                if working is not None and working.done() and not working.cancelled():
+                    failure = working.exception()
         # Only here, for it is no failure of the app's own lifespan, which has to end as usual.
-        if (failure := working.exception()) is not None:
+        if failure is not None:
             raise failure
 
     return durable

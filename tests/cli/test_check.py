@@ -67,6 +67,50 @@ def test_rules_are_selected_and_ignored_by_their_beginnings(command: Callable[..
     assert "DUR101" not in command("check", "pkg", "--ignore", "dur101").stdout
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [b"\xef\xbb\xbf", b"# -*- coding: latin-1 -*-\n# \xe4\n", b"# \xc3\xa4\r\n"],
+    ids=["byte order mark", "latin-1", "crlf"],
+)
+def test_a_file_is_read_in_the_encoding_that_python_reads_it_in(
+    command: Callable[..., Result], shell: Shell, beginning: bytes
+) -> None:
+    (shell.directory / "faulty.py").write_bytes(beginning + FAULTY.encode())
+
+    ended = command("check", "faulty.py")
+
+    assert (ended.exit_code, ended.stderr) == (1, "2 found in 1 files\n")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_file_that_can_not_be_read_is_told_and_the_others_are_checked(
+    command: Callable[..., Result], shell: Shell
+) -> None:
+    for name, source in {"broken": b"def f(:", "odd": b"# \xe4", "hex": b"# coding: hex", "deep": b"-" * 9000}.items():
+        (shell.directory / "pkg" / f"{name}.py").write_bytes(source)
+
+    told, told_as_json = command("check", "pkg"), command("check", "pkg", "--format", "json")
+
+    assert (told.exit_code, told_as_json.exit_code) == (2, 2)
+    assert len(told.stdout.splitlines()) == len(json.loads(told_as_json.stdout)) == 2
+    assert told.stderr.startswith("2 found in 1 files\n")
+    for ended in (told, told_as_json):
+        lines = [line for line in ended.stderr.splitlines() if line.startswith("not checked: ")]
+        assert sorted(line.split()[2] for line in lines) == [
+            f"pkg/{name}.py" for name in ("broken", "deep", "hex", "odd")
+        ]
+
+
+@pytest.mark.usefixtures("faulty")
+def test_what_is_named_as_python_but_is_no_file_is_passed_by(command: Callable[..., Result], shell: Shell) -> None:
+    (shell.directory / "pkg" / "loop.py").symlink_to("loop.py")
+    (shell.directory / "pkg" / "directory.py").mkdir()
+
+    ended = command("check", "pkg")
+
+    assert (ended.exit_code, ended.stderr) == (1, "2 found in 1 files\n")
+
+
 def test_a_program_without_faults_is_fine(command: Callable[..., Result]) -> None:
     ended = command("check", ".")
 
@@ -86,7 +130,7 @@ def test_the_rules_are_listed(command: Callable[..., Result]) -> None:
         (["nowhere"], "there is no nowhere"),
         ([".", "--select", "DUR9"], "there is no rule DUR9"),
         (["broken.py"], "broken.py"),
-        (["latin.py"], "latin.py is no UTF-8"),
+        (["latin.py"], "latin.py can't be read"),
     ],
 )
 def test_what_can_not_be_checked_is_wrong_usage(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,8 +24,9 @@ from starlette.testclient import TestClient
 from durable import Client, activity, workflow
 from durable.contrib.fastapi import DurableClient, durable_lifespan, get_client, health
 from durable.history.errors import StoreUnavailable
+from durable.plugin import SimplePlugin
 from durable.testing import WorkflowEnvironment
-from durable.worker import SharedStateManager
+from durable.worker import SharedStateManager, Worker
 from tests.forkserver import processes
 
 
@@ -215,6 +217,42 @@ def test_an_app_does_not_start_with_a_worker_that_can_not(address: str) -> None:
 
     with pytest.raises(ValueError, match="At least one"), TestClient(app):
         pass
+
+
+@asynccontextmanager
+async def swallowing(app: Starlette) -> AsyncGenerator[None]:
+    with contextlib.suppress(Exception):
+        yield
+
+
+class Late(SimplePlugin):
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        raise ValueError("too late")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"task_queue": "tea"}, "At least one"), ({"workflows": [greeting], "plugins": [Late("late")]}, "too late")],
+    ids=["made", "started"],
+)
+def test_why_a_worker_can_not_start_is_told_even_if_the_apps_own_lifespan_swallows_it(
+    address: str, options: dict[str, Any], told: str
+) -> None:
+    app = Starlette(lifespan=durable_lifespan(address, lifespan=swallowing, **options))
+
+    with pytest.raises(ValueError, match=told), TestClient(app):
+        pass
+
+
+async def test_an_app_whose_worker_was_cancelled_shuts_down_as_usual(address: str) -> None:
+    app = Starlette(lifespan=durable_lifespan(address, workflows=[greeting], activities=[greet]))
+
+    async with app.router.lifespan_context(app):
+        (working,) = [task for task in asyncio.all_tasks() if task.get_name() == "durable-worker"]
+        working.cancel()
+        await asyncio.wait([working])
+
+    assert working.cancelled() and not hasattr(app.state, "durable")
 
 
 def test_a_lifespan_that_is_a_bare_generator_is_refused(address: str) -> None:

@@ -11,7 +11,7 @@ from durable import Client
 from durable.converter import ActivitySerializationContext, DataConverter, Payload, WorkflowSerializationContext
 from durable.history.payloads import payload_lists
 from durable.worker import Worker
-from encryption import TASK_QUEUE, EncryptionCodec, Pay, charge, encrypting, pay
+from encryption import TASK_QUEUE, EncryptionCodec, Pay, charge, encrypting, history_of, pay
 from pydantic_models import TakeOrder
 from tests.samples.conftest import Folder
 
@@ -39,6 +39,15 @@ async def test_an_encrypted_database_tells_a_thief_nothing(folder: Folder) -> No
         for history in reversed(await folder.histories())
     ]
     assert (old, new) == ({b"spring"}, {b"summer"})
+
+
+@pytest.mark.parametrize("euros", [40, 4000], ids=["result", "failure"])
+async def test_a_thief_would_find_the_card_if_there_were_no_encryption(euros: int) -> None:
+    async with await Client.connect("sqlite://") as client:
+        async with Worker(client, task_queue=TASK_QUEUE, workflows=[Pay], activities=[charge]):
+            await pay(client, "payment", euros)
+
+        assert b"4711" in await history_of(client, "payment")
 
 
 async def test_types_of_others_go_through_a_workflow_and_back(folder: Folder) -> None:
