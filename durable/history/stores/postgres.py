@@ -49,6 +49,8 @@ T = TypeVar("T")
 logger = logging.getLogger("durable.store")
 
 READERS = 4
+SEARCHERS = 2
+"""So many of them search at once: what may take long keeps no other read waiting."""
 HEAVY = 0.25
 """Seconds that looking for work may take before somebody is told."""
 ALONE_FIRST = 0.005
@@ -96,6 +98,7 @@ class PostgresStore:
         self._idle_readers: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
         for reader in self._readers:
             self._idle_readers.put_nowait(reader)
+        self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
         self._workers = Workers(self.address, self._host, self._clock)
         self._renewing: Elsewhere | None = None
@@ -262,7 +265,8 @@ class PostgresStore:
             async with stopped_after(db, self._search_s):
                 return await work(db)
 
-        return await self._read(limited, reading=False)
+        async with self._searching:
+            return await self._read(limited, reading=False)
 
     async def _read(self, work: Callable[[Connection], Awaitable[T]], *, reading: bool = True) -> T:
         """On the reader that was used last: the others are there for the time when it is not idle."""
