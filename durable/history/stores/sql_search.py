@@ -79,6 +79,7 @@ _COMPARE: dict[Operator, Callable[[AnyValue, AnyValue], AnyValue]] = {
     Operator.GREATER: operator.gt,
     Operator.GREATER_OR_EQUAL: operator.ge,
 }
+WEIGHED_MAX = 1000
 _ZERO = literal_column("0", BigInteger())
 _ONE = literal_column("1", BigInteger())
 _NO_TEXT = literal_column("''", Text())
@@ -100,13 +101,23 @@ class Searches:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    def listing(self, namespace: str, search: Search, limit: int, after: Position | None) -> Asked:
-        """Rows of `RUN_COLUMNS`; if the query has an order, with what it sorts by behind them."""
-        return self._asked(_Builder(namespace, search, self).listing(limit, after))
+    def weighing(self, namespace: str, search: Search) -> Asked | None:
+        """One row: how many rows there are for each search attribute that could lead to the runs, up to a number that
+        is soon counted. Statistics don't know it, where a few runs share one value and nearly all another one; None:
+        there is nothing to choose."""
+        builder = _Builder(namespace, search, self)
+        return None if len(builder.drivers) < 2 else self._asked(builder.weighing())
 
-    def counting(self, namespace: str, search: Search) -> Asked:
+    def listing(
+        self, namespace: str, search: Search, limit: int, after: Position | None, weights: Sequence[int] = ()
+    ) -> Asked:
+        """Rows of `RUN_COLUMNS`; if the query has an order, with what it sorts by behind them. ``weights`` are those
+        that `weighing` found."""
+        return self._asked(_Builder(namespace, search, self, weights).listing(limit, after))
+
+    def counting(self, namespace: str, search: Search, weights: Sequence[int] = ()) -> Asked:
         """One row with the count; with groups one for each, its values first."""
-        return self._asked(_Builder(namespace, search, self).counting())
+        return self._asked(_Builder(namespace, search, self, weights).counting())
 
     def in_order(self, rows: Select[AnyValue]) -> Subquery:
         """Rows of search attributes such that the database takes them as they come, and looks up the run of each."""
@@ -131,7 +142,7 @@ class _Key(NamedTuple):
 
 
 class _Builder:
-    def __init__(self, namespace: str, search: Search, database: Searches) -> None:
+    def __init__(self, namespace: str, search: Search, database: Searches, weights: Sequence[int] = ()) -> None:
         self._namespace = namespace
         self._kind = int(search.kind)
         self._query = search.query
@@ -140,13 +151,24 @@ class _Builder:
         self._runs: FromClause = runs
         self._all = [_simplest(each) for each in conjuncts(search.query.condition)]
         self._is_pinned = any(self._pins(each) for each in self._all)
-        self._drivers = [] if self._is_pinned else [each for each in self._all if self._can_drive(each)]
+        self.drivers = [] if self._is_pinned else [each for each in self._all if self._can_drive(each)]
+        """Conditions of which the first leads to the runs."""
+        if weights:
+            self.drivers = [self.drivers[n] for n in sorted(range(len(weights)), key=weights.__getitem__)]
 
     # Statements. --------------------------------------------------------------------------------------------------
 
+    def weighing(self) -> Select[AnyValue]:
+        enough = literal_column(str(WEIGHED_MAX), BigInteger())
+        counts: list[Expression] = []
+        for each in self.drivers:
+            rows = select(_ONE).select_from(search_attributes).where(*self._drives(each, search_attributes))
+            counts.append(select(func.count()).select_from(rows.limit(enough).subquery()).scalar_subquery())
+        return select(*counts)
+
     def listing(self, limit: int, after: Position | None) -> Select[AnyValue]:
         order = self._query.order or _NEWEST_FIRST
-        if self._drivers and self._by_start():
+        if self.drivers and self._by_start():
             key = _Key(search_attributes.c.started_us, order[0].descending, may_miss=False)
             rows = _beyond(self._driven(), [key], search_attributes.c.run_id, after)
             found = self._database.in_order(_arranged(rows, [key], search_attributes.c.run_id))
@@ -175,7 +197,7 @@ class _Builder:
         return statement.group_by(*places).limit(most).offset(_ZERO)
 
     def _passing(self, statement: Select[AnyValue]) -> Select[AnyValue]:
-        rest = [each for each in self._all if not (self._drivers and self._is_of_driver(each))]
+        rest = [each for each in self._all if not (self.drivers and self._is_of_driver(each))]
         of_all = (self._runs.c.namespace == self._namespace, self._aside(self._runs.c.kind) == self._kind)
         return statement.where(*of_all, *map(self._truth, rest))
 
@@ -190,7 +212,7 @@ class _Builder:
 
     def _is_of_driver(self, condition: Condition) -> bool:
         """Is it answered by the rows of the drivers alone?"""
-        return condition in self._drivers or self._is_of_start(condition)
+        return condition in self.drivers or self._is_of_start(condition)
 
     def _is_of_start(self, condition: Condition) -> bool:
         if not isinstance(condition, Comparison | Between):
@@ -199,9 +221,8 @@ class _Builder:
 
     def _source(self) -> FromClause:
         """The runs; those of the drivers, if there are any."""
-        if not self._drivers:
+        if not self.drivers:
             return runs
-        # No order is asked, so that a database may begin with whichever of the drivers has the fewest.
         return self._joined(self._database.in_order(self._driven()))
 
     def _joined(self, found: Subquery) -> FromClause:
@@ -210,15 +231,16 @@ class _Builder:
 
     def _driven(self) -> Select[AnyValue]:
         """The rows of the first driver whose runs pass the others and the bounds of their starts, each by an index."""
-        first, *others = self._drivers
+        first, *others = self.drivers
         own = search_attributes.c
         columns: list[Expression] = [own.run_id, own.started_us]
         statement = select(*columns).where(*self._drives(first, search_attributes))
         for n, each in enumerate(others):
             other = search_attributes.alias(f"other_{n}")
             same = (other.c.started_us == own.started_us, other.c.run_id == own.run_id)
-            there = exists(select(_ONE).where(*self._drives(each, other), *same).correlate(search_attributes))
-            statement = statement.where(there)
+            row = select(_ONE).where(*self._drives(each, other), *same).correlate(search_attributes)
+            # With an offset it can't become a join, which would read all rows of the other for each of the first.
+            statement = statement.where(exists(row.limit(_ONE).offset(_ZERO)))
         bounds = [self._truth_of(own.started_us, each) for each in self._all if self._is_of_start(each)]
         return statement.where(*bounds)
 
@@ -246,7 +268,7 @@ class _Builder:
     def _aside(self, column: Expression) -> Expression:
         """A column of the runs, such that no index of it is taken where another one leads to the few that are sought:
         without statistics a database may well take the one that is in the order of the list."""
-        is_free = self._runs is not runs or not (self._drivers or self._is_pinned)
+        is_free = self._runs is not runs or not (self.drivers or self._is_pinned)
         if is_free or (self._is_pinned and column.key in _PINNED):
             return column
         return column.concat(_NO_TEXT) if isinstance(column.type, Text) else column + _ZERO
