@@ -26,6 +26,7 @@ from durable.history.values import Payload
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.parser import parse
 from durable.history.visibility.search import Position, Search
+from tests.engine.histories import until
 from tests.history.worlds import BEGINNING_US, NAMESPACE, ClockedHost, done, start
 from tests.postgres import Server, database_of
 
@@ -169,8 +170,11 @@ async def test_searches_keep_no_other_read_waiting(postgres: str, postgres_serve
             await held.say("BEGIN; LOCK TABLE durable_search_attributes")
             count = parse("Customer = 1 GROUP BY Customer")
             searches = [asyncio.create_task(store.count_runs(NAMESPACE, Search(count, types=TYPES))) for _ in range(9)]
-            while postgres_server.run(WAITING, database_of(postgres))[0][0] < 2:
-                await asyncio.sleep(0)
+
+            async def both_wait() -> bool:
+                return postgres_server.run(WAITING, database_of(postgres))[0][0] >= 2
+
+            await until(both_wait)
 
             assert await store.find(NAMESPACE, "a") is not None
             assert not any(search.done() for search in searches)

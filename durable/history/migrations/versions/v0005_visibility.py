@@ -35,7 +35,7 @@ def upgrade() -> None:
         op.get_context().impl.static_output(f"-- {LEFT_OUT}")
     else:
         _bring_over(op.get_bind())
-        _say_what_timed_out(op.get_bind())
+        say_what_timed_out(op.get_bind())
     op.drop_index("durable_runs_status", RUNS)
     op.create_index("durable_runs_started", RUNS, ["namespace", "kind", "started_us", "run_id"])
     op.create_index("durable_runs_status", RUNS, ["namespace", "kind", "status", "started_us", "run_id"])
@@ -82,7 +82,7 @@ def _bring_over(database: sa.Connection) -> None:
         found: list[dict[str, Any]] = []
         for run_id, namespace, kind, started_us, stored in rows:
             run = {"run_id": run_id, "namespace": namespace, "kind": kind, "started_us": started_us}
-            for name, value in _values(stored):
+            for name, value in values(stored):
                 read = indexing.read(value)
                 if read is None or not indexing.is_name(name):
                     continue
@@ -106,15 +106,16 @@ def _bring_over(database: sa.Connection) -> None:
         )
 
 
-def _values(stored: bytes) -> list[tuple[str, Any]]:
+def values(stored: bytes) -> list[tuple[str, Any]]:
     try:
         return list(codec.decode_values(stored).items())
     except CorruptHistory:
         return []
 
 
-def _say_what_timed_out(database: sa.Connection) -> None:
-    """An activity that a client has started, and that ran out of time, was only said to have failed."""
+def say_what_timed_out(database: sa.Connection) -> int:
+    """An activity that a client has started, and that ran out of time, was only said to have failed: how many did."""
+    changed = 0
     last = "(SELECT max(first_id) FROM durable_history AS o WHERE o.run_id = h.run_id)"
     for rows in _batches(database, "run_id", f"kind = 1 AND status = {FAILED}"):
         for (run_id,) in rows:
@@ -128,6 +129,8 @@ def _say_what_timed_out(database: sa.Connection) -> None:
                     sa.text(f"UPDATE {RUNS} SET status = :status WHERE run_id = :run_id"),
                     {"status": status, "run_id": run_id},
                 )
+                changed += 1
+    return changed
 
 
 def _status(ending: bytes | None) -> int | None:
