@@ -18,6 +18,8 @@ from durable.client.filter import Filter
 from durable.history.errors import SearchTooSlow, StoreUnavailable
 from durable.history.host import Machine
 from durable.history.stores.postgres import PostgresStore
+from durable.history.stores.postgres_address import address
+from durable.history.stores.postgres_connection import Connection
 from durable.history.stores.postgres_search import SEARCHES as POSTGRES
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.stores.sqlite_reads import SEARCHES as SQLITE
@@ -162,14 +164,17 @@ async def test_a_page_costs_postgres_the_same_wherever_it_is(
                 assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100, query
 
 
-async def test_searches_keep_no_other_read_waiting(postgres: str, postgres_server: Server) -> None:
-    async with PostgresStore(postgres, ClockedHost()) as store:
-        await done(store, start("a"))
-        held = store._db  # pyright: ignore[reportPrivateUsage]
-        async with held.held():
-            await held.say("BEGIN; LOCK TABLE durable_search_attributes")
-            count = parse("Customer = 1 GROUP BY Customer")
-            searches = [asyncio.create_task(store.count_runs(NAMESPACE, Search(count, types=TYPES))) for _ in range(9)]
+@pytest.mark.parametrize("closed", [False, True])
+async def test_searches_keep_no_other_read_waiting_and_end_with_their_store(
+    postgres: str, postgres_server: Server, closed: bool
+) -> None:
+    other = Connection(address(postgres))
+    async with other.held():
+        async with PostgresStore(postgres, ClockedHost()) as store:
+            await done(store, start("a"))
+            await other.say("BEGIN; LOCK TABLE durable_search_attributes")
+            search = Search(parse("Customer = 1 GROUP BY Customer"), types=TYPES)
+            searches = [asyncio.create_task(store.count_runs(NAMESPACE, search)) for _ in range(9)]
 
             async def both_wait() -> bool:
                 return postgres_server.run(WAITING, database_of(postgres))[0][0] >= 2
@@ -179,8 +184,13 @@ async def test_searches_keep_no_other_read_waiting(postgres: str, postgres_serve
             assert await store.find(NAMESPACE, "a") is not None
             assert not any(search.done() for search in searches)
 
-            await held.say("ROLLBACK")
-        assert await asyncio.gather(*searches) == [[]] * 9
+            if not closed:
+                await other.say("ROLLBACK")
+                assert await asyncio.gather(*searches) == [[]] * 9
+        for each in searches if closed else ():
+            with pytest.raises(StoreUnavailable, match="the database was closed"):
+                await each
+    await other.close()
 
 
 async def test_who_closes_a_file_waits_for_no_search(crowded: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
-from durable.history.migrations.versions.v0005_visibility import say_what_timed_out, values
+from durable.history import codec
+from durable.history.errors import CorruptHistory
+from durable.history.events import WorkflowExecutionFailed
+from durable.history.standalone import status_of_failure
 from durable.history.visibility import indexing
 from durable.history.visibility.attributes import AttributeType, kind_of
 
 BATCH = 1000
+FAILED = 3
 RUNS = (
     "SELECT run_id, namespace, kind, workflow_type, started_us, search_attributes FROM durable_runs WHERE {where} "
     "ORDER BY run_id{more}"
@@ -65,7 +69,7 @@ def _mend(database: sa.Connection, run_ids: list[str]) -> int:
             key = {"run_id": run[0], "kind": int(kind_of(run[3]))}
             database.execute(sa.text("UPDATE durable_runs SET kind = :kind WHERE run_id = :run_id"), key)
             database.execute(sa.text("DELETE FROM durable_search_attributes WHERE run_id = :run_id"), key)
-    rows = [dict(zip(COLUMNS, row, strict=True)) for each in broken.values() for row in each]
+    rows: list[dict[str, Any]] = [dict(zip(COLUMNS, row, strict=True)) for each in broken.values() for row in each]
     if rows:
         database.execute(sa.text(INSERT), rows)
     new = [{"namespace": at[0], "name": at[1], "type": int(types[at])} for at in types if at not in known]
@@ -111,3 +115,54 @@ def _rows(run: tuple[str, str, int, int], stored: bytes | None, types: Types) ->
         kept = indexing.entries(read.value, types.setdefault((namespace, name), read.type))
         rows += [(run_id, name, place, namespace, kind, started_us, *entry) for place, entry in enumerate(kept)]
     return rows
+
+
+def values(stored: bytes) -> list[tuple[str, Any]]:
+    try:
+        return list(codec.decode_values(stored).items())
+    except CorruptHistory:
+        return []
+
+
+def say_what_timed_out(database: sa.Connection) -> int:
+    """An activity that a client has started, and that ran out of time, was only said to have failed: how many did."""
+    changed = 0
+    last = "(SELECT max(first_id) FROM durable_history AS o WHERE o.run_id = h.run_id)"
+    for rows in batches(database, "run_id", f"kind = 1 AND status = {FAILED}"):
+        for (run_id,) in rows:
+            ending = database.execute(
+                sa.text(f"SELECT data FROM durable_history AS h WHERE run_id = :run_id AND first_id = {last}"),
+                {"run_id": run_id},
+            ).scalar()
+            status = _status(ending)
+            if status is not None and status != FAILED:
+                database.execute(
+                    sa.text("UPDATE durable_runs SET status = :status WHERE run_id = :run_id"),
+                    {"status": status, "run_id": run_id},
+                )
+                changed += 1
+    return changed
+
+
+def _status(ending: bytes | None) -> int | None:
+    try:
+        closing = codec.decode_events(ending)[-1] if ending is not None else None
+    except CorruptHistory:
+        return None
+    return int(status_of_failure(closing.failure)) if isinstance(closing, WorkflowExecutionFailed) else None
+
+
+def batches(database: sa.Connection, columns: str, where: str) -> Iterator[list[Any]]:
+    """By their ids, which are in the order of their starts."""
+    after = ""
+    while True:
+        rows = database.execute(
+            sa.text(
+                f"SELECT {columns} FROM durable_runs WHERE run_id > :after AND {where} ORDER BY run_id LIMIT {BATCH}"
+            ),
+            {"after": after},
+        ).all()
+        if not rows:
+            return
+        yield list(rows)
+        after = rows[-1][0]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from durable.history.errors import StoreUnavailable
+from durable.history.errors import SearchTooSlow, StoreUnavailable
 from durable.history.host import Host
 from durable.history.stores import plan, postgres_claim, postgres_commit, postgres_reads
 from durable.history.stores.horizon import Horizon
@@ -98,6 +98,7 @@ class PostgresStore:
         self._idle_readers: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
         for reader in self._readers:
             self._idle_readers.put_nowait(reader)
+        self._is_closed = False
         self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
         self._workers = Workers(self.address, self._host, self._clock)
@@ -115,6 +116,7 @@ class PostgresStore:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._is_closed = True
         if self._waiting:
             await asyncio.wait(self._waiting)
         await self.watch.close()
@@ -266,7 +268,15 @@ class PostgresStore:
                 return await work(db)
 
         async with self._searching:
-            return await self._read(limited, reading=False)
+            if self._is_closed:
+                raise StoreUnavailable("the database was closed before it was searched")
+            try:
+                return await self._read(limited, reading=False)
+            except SearchTooSlow as error:
+                if not self._is_closed:
+                    raise
+                # That, and not its time, has stopped it.
+                raise StoreUnavailable("the database was closed while it was searched") from error
 
     async def _read(self, work: Callable[[Connection], Awaitable[T]], *, reading: bool = True) -> T:
         """On the reader that was used last: the others are there for the time when it is not idle."""
