@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -162,6 +163,25 @@ async def test_a_page_costs_postgres_the_same_wherever_it_is(
                 plan = json.loads(told[0][0])[0]["Plan"]
                 assert plan["Actual Rows"] <= 10, query
                 assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100, query
+
+
+def test_a_search_attribute_leads_postgres_to_the_runs_whatever_its_settings_and_statistics_are(
+    postgres: str, postgres_server: Server
+) -> None:
+    database = database_of(postgres)
+    for statement in [*LEFT_ALONE, RUNS, ATTRIBUTES, "VACUUM ANALYZE"]:
+        postgres_server.run(statement, database)
+    for query in ("Customer = 1", "Customer = 1 AND ExecutionStatus = 'Completed'"):
+        asked = POSTGRES.listing(NAMESPACE, Search(parse(query), types=TYPES), SIZE, None)
+        text = re.sub(r"\$(\d+)(::\w+)?", lambda found: _literal(asked.values[int(found[1]) - 1]), asked.text)
+        told = postgres_server.run(f"EXPLAIN (FORMAT JSON) {text}", database)[0][0]
+
+        kinds = set(re.findall(r'"Node Type": "([^"]*)"', told))
+        assert kinds <= {"Limit", "Nested Loop", "Index Scan", "Index Only Scan", "Subquery Scan"}, told
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @pytest.mark.parametrize("closed", [False, True])
