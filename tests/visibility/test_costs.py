@@ -22,6 +22,7 @@ from durable.history.stores.postgres import PostgresStore
 from durable.history.stores.postgres_address import address
 from durable.history.stores.postgres_connection import Connection
 from durable.history.stores.postgres_search import SEARCHES as POSTGRES
+from durable.history.stores.sql_search import Asked
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.stores.sqlite_reads import SEARCHES as SQLITE
 from durable.history.transition import Shown
@@ -173,15 +174,16 @@ def test_a_search_attribute_leads_postgres_to_the_runs_whatever_its_settings_and
         postgres_server.run(statement, database)
     for query in ("Customer = 1", "Customer = 1 AND ExecutionStatus = 'Completed'"):
         asked = POSTGRES.listing(NAMESPACE, Search(parse(query), types=TYPES), SIZE, None)
-        text = re.sub(r"\$(\d+)(::\w+)?", lambda found: _literal(asked.values[int(found[1]) - 1]), asked.text)
-        told = postgres_server.run(f"EXPLAIN (FORMAT JSON) {text}", database)[0][0]
+        told = postgres_server.run(f"EXPLAIN (FORMAT JSON) {_literal(asked)}", database)[0][0]
 
         kinds = set(re.findall(r'"Node Type": "([^"]*)"', told))
         assert kinds <= {"Limit", "Nested Loop", "Index Scan", "Index Only Scan", "Subquery Scan"}, told
 
 
-def _literal(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
+def _literal(asked: Asked) -> str:
+    """With its values in the text: none of them holds a quote."""
+    shown = [f"'{value}'" if isinstance(value, str) else str(value) for value in asked.values]
+    return re.sub(r"\$(\d+)(::\w+)?", lambda found: shown[int(found[1]) - 1], asked.text)
 
 
 @pytest.mark.parametrize("closed", [False, True])
