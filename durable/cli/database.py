@@ -12,7 +12,9 @@ async def upgrade(address: str) -> str:
     before = await tables.revision(address)
     await tables.upgrade(address)
     if standing(before) is Standing.TODAY:
-        return f"nothing to do; {told(before)}"
+        repaired = await tables.repair(address)
+        done = f"runs of an older version's workers that lists find again: {repaired}" if repaired else ""
+        return f"{done or 'nothing to do'}; {told(before)}"
     return f"from {named(before)} to {named(await tables.revision(address))}"
 
 

@@ -16,7 +16,10 @@ db = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @db.command("upgrade")
 def db_upgrade(address: Address = DEFAULT_ADDRESS) -> None:
-    """Bring the database's tables up to date; make them, and a SQLite file, if there are none."""
+    """Bring the database's tables up to date; make them, and a SQLite file, if there are none.
+
+    Where they are, add what workers of an older version have left out since.
+    """
     from durable.cli import database
 
     show.line(ask.run(database.upgrade(address)))

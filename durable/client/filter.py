@@ -65,7 +65,10 @@ class Filter:
 
     async def find(self, store: Store, *, limit: int, after: Position | None) -> list[RunInfo]:
         with _told():
-            return await store.list_runs(self._namespace, await self._search(store), limit=limit, after=after)
+            search = await self._search(store)
+            if after is not None:
+                Meaning(self._query, self._kind, self._namespace, search.types).check_position(after)
+            return await store.list_runs(self._namespace, search, limit=limit, after=after)
 
     async def count(self, store: Store) -> tuple[list[Group], list[Attribute]]:
         """The groups, and what their values are of; without GROUP BY one group of all."""

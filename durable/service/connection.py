@@ -103,7 +103,7 @@ class ServiceClient:
         """
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                await self.database.store.list_runs("default", limit=1)
+                await self.database.store.find("default", "")  # not a search, which waits for others
         except TimeoutError:
             raise RPCError(f"the database did not answer within {timeout}", RPCStatusCode.DEADLINE_EXCEEDED) from None
         except StoreUnavailable as error:

@@ -69,6 +69,17 @@ def test_upgrade_changes_nothing_where_nothing_is_to_do(command: Command, empty:
     assert empty.run("SELECT count(*) FROM durable_runs")[0][0] == 1
 
 
+def test_upgrade_says_what_it_has_made_whole(command: Command, empty: Database) -> None:
+    command("db", "upgrade", "-a", empty.url)
+    greet(empty.url)
+    empty.run("UPDATE durable_runs SET kind = 1")
+
+    ended = command("db", "upgrade", "-a", empty.url)
+
+    told = f"runs of an older version's workers that lists find again: 1; the tables are up to date: revision {SCHEMA}"
+    assert (ended.exit_code, sentence(ended)) == (0, told)
+
+
 def test_upgrade_refuses_newer_tables(command: Command, empty: Database) -> None:
     command("db", "upgrade", "-a", empty.url)
     empty.run(NEWER)

@@ -281,7 +281,7 @@ FILTERS = st.recursive(
     ),
     max_leaves=6,
 )
-ORDERS = st.lists(st.tuples(st.sampled_from(ORDERED), st.booleans()), max_size=2)
+ORDERS = st.lists(st.tuples(st.sampled_from(ORDERED), st.booleans()), max_size=2, unique_by=lambda each: each[0])
 
 
 def sorted_rows(rows: list[Row], order: list[tuple[str, bool]]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,6 +12,9 @@ from durable import Client, workflow
 from durable.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from durable.client import RPCError, RPCStatusCode
 from durable.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from durable.history.visibility.attributes import RunKind
+from durable.history.visibility.parser import parse
+from durable.history.visibility.search import Position, token
 from durable.testing import WorkflowEnvironment
 from durable.worker import Worker
 from tests.engine.conftest import LONG_LEASE
@@ -31,6 +34,10 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     address = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgres")
     async with await Client.connect(address) as client:
         yield client
+
+
+BEFORE_ALL = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+"""In UTC it is in no year that a datetime has."""
 
 
 @workflow.defn
@@ -192,7 +199,8 @@ async def test_activities_are_found_by_theirs(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("Customer", "x" * 1501), ("Customer", "\0"), ("Tags", ["a", "\0"]), ("Euros", 2**63)]
+    ("name", "value"),
+    [("Customer", "x" * 1501), ("Customer", "\0"), ("Tags", ["a", "\0"]), ("Euros", 2**63), ("Due", BEFORE_ALL)],
 )
 async def test_what_could_not_be_found_is_refused_by_name(client: Client, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"search attribute '{name}'"):
@@ -260,12 +268,36 @@ async def test_a_token_is_for_its_own_query_and_namespace(client: Client) -> Non
         await begin(client, f"{number}", None)
     first = client.list_workflows("TaskQueue = 'default'", page_size=2)
     await first.fetch_next_page()
-    token = first.next_page_token
-    assert token is not None
+    next_page = first.next_page_token
+    assert next_page is not None
 
     other = Client(**{**client.config(), "namespace": "other"})
     for asked, query in ((client, ""), (client, "TaskQueue = 'other'"), (other, "TaskQueue = 'default'")):
         with pytest.raises(RPCError, match="another query's") as caught:
-            asked.list_workflows(query, next_page_token=token)
+            asked.list_workflows(query, next_page_token=next_page)
         assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
-    assert len([run async for run in client.list_workflows("TaskQueue = 'default'", next_page_token=token)]) == 1
+    assert len([run async for run in client.list_workflows("TaskQueue = 'default'", next_page_token=next_page)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        ("", "x"),
+        ("", 1.5),
+        ("ORDER BY CloseTime", "x"),
+        ("ORDER BY WorkflowId", 7),
+        ("ORDER BY Customer", 7),
+        ("ORDER BY Rate DESC", 7),
+        ("ORDER BY Euros", "x"),
+        ("ORDER BY Urgent, Euros", 0.5),
+    ],
+)
+async def test_a_token_that_was_made_up_is_refused(client: Client, query: str, key: str | float) -> None:
+    await begin(client, "a", having(Customer="c", Rate=0.5, Euros=1, Urgent=True))
+    keys = (1, key) if "," in query else (key,)
+    made_up = token(Position(keys, "a"), parse(query), RunKind.WORKFLOW, "default")
+
+    with pytest.raises(RPCError, match=r"its next_page_token begins at .*, which is no ") as caught:
+        await client.list_workflows(query, next_page_token=made_up).fetch_next_page()
+
+    assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from durable import Client
 from durable.client import RPCError, RPCStatusCode
 from durable.client.filter import Filter
-from durable.history.errors import SearchTooSlow
+from durable.history.errors import SearchTooSlow, StoreUnavailable
 from durable.history.host import Machine
 from durable.history.stores.postgres import PostgresStore
+from durable.history.stores.postgres_address import address
+from durable.history.stores.postgres_connection import Connection
 from durable.history.stores.postgres_search import SEARCHES as POSTGRES
+from durable.history.stores.sql_search import Asked
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.stores.sqlite_reads import SEARCHES as SQLITE
 from durable.history.transition import Shown
@@ -23,6 +30,7 @@ from durable.history.values import Payload
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.parser import parse
 from durable.history.visibility.search import Position, Search
+from tests.engine.histories import until
 from tests.history.worlds import BEGINNING_US, NAMESPACE, ClockedHost, done, start
 from tests.postgres import Server, database_of
 
@@ -40,11 +48,12 @@ ATTRIBUTES = (
     f"{NUMBERS} INSERT INTO durable_search_attributes (run_id, name, ordinal, namespace, kind, started_us, number) "
     f"SELECT 'run ' || (100000 + i), 'Customer', 0, '{NAMESPACE}', i % 2, {BEGINNING_US} + i, i % 3 FROM n"
 )
+RARE = ATTRIBUTES.replace("'Customer'", "'Rare'").replace("i % 3", "i / 10")
 # Statistics of the one table and none of the other are a moment's, and not what is promised here.
 LEFT_ALONE = [
     f"ALTER TABLE {table} SET (autovacuum_enabled = false)" for table in ("durable_runs", "durable_search_attributes")
 ]
-TYPES = {"Customer": AttributeType.INT}
+TYPES = {"Customer": AttributeType.INT, "Rare": AttributeType.INT}
 QUERIES = [
     "",
     "ORDER BY StartTime ASC",
@@ -53,7 +62,18 @@ QUERIES = [
     "WorkflowType = 'type 2'",
     "TaskQueue = 'q' AND StartTime > '1990-01-01T00:00:00Z'",
     "Customer = 1 AND ExecutionStatus = 'Completed'",
+    "Customer = 1",
+    "Customer IN (1) AND StartTime > '1990-01-01T00:00:00Z'",
 ]
+FEW = [
+    "Rare = 70 ORDER BY CloseTime DESC",
+    "Rare IN (70)",
+    "Customer = 1 AND Rare = 70",
+    "Rare = 70 AND Customer = 1 ORDER BY CloseTime",
+    "Customer = 1 AND StartTime > '2200-01-01T00:00:00Z'",
+    "Customer = 1 AND StartTime BETWEEN '1960-01-01T00:00:00Z' AND '1960-02-01T00:00:00Z'",
+]
+"""Few runs pass, or none."""
 SIZE = 20
 
 
@@ -83,6 +103,25 @@ def test_a_page_costs_sqlite_the_same_wherever_it_is(crowded: Path, query: str, 
     assert max(steps) < 12_000 and steps[1] < steps[0] + 2_000, steps
 
 
+@pytest.mark.parametrize("query", FEW)
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_sqlite_finds_few_runs_by_what_leads_to_them(crowded: Path, query: str, analyzed: bool) -> None:
+    raw = sqlite3.connect(crowded)
+    if analyzed:
+        raw.execute("ANALYZE")
+    steps: list[int] = []
+    search = Search(parse(query), types=TYPES)
+    weighing = SQLITE.weighing(NAMESPACE, search)
+    weights = () if weighing is None else raw.execute(*weighing).fetchall()[0]
+    raw.set_progress_handler(lambda: steps.append(1) or 0, 1)
+    asked = SQLITE.listing(NAMESPACE, search, SIZE, None, weights)
+    found = raw.execute(asked.text, asked.values).fetchall()
+    raw.set_progress_handler(None, 0)
+    raw.close()
+
+    assert len(found) <= 10 and len(steps) < 3_000, (len(found), len(steps))
+
+
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from durable.history.stores.sqlite_file import prepare
@@ -92,6 +131,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with sqlite3.connect(path) as raw:
         raw.execute(RUNS)
         raw.execute(ATTRIBUTES)
+        raw.execute(RARE)
     raw.close()
     return path
 
@@ -101,7 +141,7 @@ async def test_a_page_costs_postgres_the_same_wherever_it_is(
     postgres: str, postgres_server: Server, analyzed: bool
 ) -> None:
     database = database_of(postgres)
-    for statement in [*LEFT_ALONE, RUNS, ATTRIBUTES, *(["ANALYZE"] if analyzed else [])]:
+    for statement in [*LEFT_ALONE, RUNS, ATTRIBUTES, RARE, *(["ANALYZE"] if analyzed else [])]:
         postgres_server.run(statement, database)
     async with PostgresStore(postgres, ClockedHost()) as store:
         connection = store._db  # pyright: ignore[reportPrivateUsage]
@@ -115,10 +155,92 @@ async def test_a_page_costs_postgres_the_same_wherever_it_is(
                     assert plan["Actual Rows"] == SIZE
                     pages.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
                 assert max(pages) < 400 and pages[1] < pages[0] + 60, (query, pages)
+            for query in FEW:
+                search = Search(parse(query), types=TYPES)
+                weighing = POSTGRES.weighing(NAMESPACE, search)
+                weights = () if weighing is None else (await raw.fetch(weighing.text, *weighing.values))[0]
+                asked = POSTGRES.listing(NAMESPACE, search, SIZE, None, weights)
+                told = await raw.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {asked.text}", *asked.values)
+                plan = json.loads(told[0][0])[0]["Plan"]
+                assert plan["Actual Rows"] <= 10, query
+                assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100, query
+
+
+def test_a_search_attribute_leads_postgres_to_the_runs_whatever_its_settings_and_statistics_are(
+    postgres: str, postgres_server: Server
+) -> None:
+    database = database_of(postgres)
+    for statement in [*LEFT_ALONE, RUNS, ATTRIBUTES, "VACUUM ANALYZE"]:
+        postgres_server.run(statement, database)
+    for query in ("Customer = 1", "Customer = 1 AND ExecutionStatus = 'Completed'"):
+        asked = POSTGRES.listing(NAMESPACE, Search(parse(query), types=TYPES), SIZE, None)
+        told = postgres_server.run(f"EXPLAIN (FORMAT JSON) {_literal(asked)}", database)[0][0]
+
+        kinds = set(re.findall(r'"Node Type": "([^"]*)"', told))
+        assert kinds <= {"Limit", "Nested Loop", "Index Scan", "Index Only Scan", "Subquery Scan"}, told
+
+
+def _literal(asked: Asked) -> str:
+    """With its values in the text: none of them holds a quote."""
+    shown = [f"'{value}'" if isinstance(value, str) else str(value) for value in asked.values]
+    return re.sub(r"\$(\d+)(::\w+)?", lambda found: shown[int(found[1]) - 1], asked.text)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_searches_keep_no_other_read_waiting_and_end_with_their_store(
+    postgres: str, postgres_server: Server, closed: bool
+) -> None:
+    other = Connection(address(postgres))
+    async with other.held():
+        async with PostgresStore(postgres, ClockedHost()) as store:
+            await done(store, start("a"))
+            await other.say("BEGIN; LOCK TABLE durable_search_attributes")
+            search = Search(parse("Customer = 1 GROUP BY Customer"), types=TYPES)
+            searches = [asyncio.create_task(store.count_runs(NAMESPACE, search)) for _ in range(9)]
+
+            async def both_wait() -> bool:
+                return postgres_server.run(WAITING, database_of(postgres))[0][0] >= 2
+
+            await until(both_wait)
+
+            assert await store.find(NAMESPACE, "a") is not None
+            assert not any(search.done() for search in searches)
+
+            if not closed:
+                await other.say("ROLLBACK")
+                assert await asyncio.gather(*searches) == [[]] * 9
+        for each in searches if closed else ():
+            with pytest.raises(StoreUnavailable, match="the database was closed"):
+                await each
+    await other.close()
+
+
+async def test_who_closes_a_file_waits_for_no_search(crowded: Path) -> None:
+    async with SqliteStore(crowded, Machine()) as store:
+        search = asyncio.create_task(store.count_runs(NAMESPACE, ENDLESS))
+        await store.attribute_types(NAMESPACE)
+
+    with pytest.raises(StoreUnavailable, match="the database was closed while it was searched"):
+        await search
+
+
+async def test_health_is_no_search(crowded: Path) -> None:
+    async with await Client.connect(f"sqlite:///{crowded}") as client:
+        store = client.service_client.database.store
+        search = asyncio.create_task(store.count_runs(NAMESPACE, ENDLESS))
+        await store.attribute_types(NAMESPACE)
+
+        assert await client.service_client.check_health(timeout=timedelta(seconds=10))
+        assert not search.done()
+    with pytest.raises(StoreUnavailable):
+        await search
 
 
 # What takes too long. -------------------------------------------------------------------------------------------------
 
+WAITING = "SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+ENDLESS = Search(parse(" OR ".join(f"Customer = {n} OR Rare = {n + 10**6}" for n in range(3, 100))), types=TYPES)
+"""It takes seconds."""
 LONG = Search(parse(" AND ".join(f"HistoryLength != {n}" for n in range(100, 300))))
 
 

@@ -16,9 +16,11 @@ from sqlalchemy.pool import NullPool
 from durable.history import codec
 from durable.history.events import WorkflowExecutionFailed
 from durable.history.migrations.upgrade import config
+from durable.history.store import Store
 from durable.history.stores import open_store
 from durable.history.stores.postgres_address import address
 from durable.history.stores.postgres_connection import connect
+from durable.history.upkeep import tables
 from durable.history.values import ActivityFailureInfo, Failure, TimeoutFailureInfo, TimeoutType
 from durable.history.visibility.attributes import RunKind
 from durable.history.visibility.parser import parse
@@ -105,19 +107,57 @@ async def old(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def test_what_was_there_is_found_once_the_tables_are_of_today(old: str) -> None:
     async with open_store(old) as store:
-        for query, name, value in (
-            ("Kw = 'ab'", "Kw", "ab"),
-            ("Int = 2", "Int", 2),
-            ("Flag = true", "Flag", True),
-            ("Real = 0.1", "Real", 0.1),
-        ):
-            wanted = [row["RunId"] for row in CROWD.rows if row.get(name) == value]
-            assert wanted and sorted(await ids(store, query)) == wanted
-        members = [row["RunId"] for row in CROWD.rows if "ab" in row.get("List", [])]
-        assert members and sorted(await ids(store, "List = 'ab'")) == members
-        assert len(await ids(store, "")) == len(CROWD.rows) + 1
-        activities = {
-            run.run_id: run.status.name
-            for run in await store.list_runs(NAMESPACE, Search(parse("ActivityType = 'charge'"), RunKind.ACTIVITY))
-        }
-        assert activities == {"failed": "FAILED", "timed out": "TIMED_OUT"}
+        await check_all_is_found(store)
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        ["UPDATE durable_runs SET kind = 0", "DELETE FROM durable_search_attributes"],
+        ["DELETE FROM durable_search_attributes WHERE ordinal = 0 AND name = 'Kw'"],
+        ["UPDATE durable_search_attributes SET keyword = 'of before' WHERE keyword = 'ab'"],
+        ["DELETE FROM durable_search_attributes", "DELETE FROM durable_search_attribute_types"],
+        ["UPDATE durable_runs SET status = 3 WHERE run_id = 'timed out'"],
+    ],
+)
+async def test_what_a_worker_of_before_writes_after_the_upgrade_is_found_once_it_is_repaired(
+    old: str, left_out: list[str]
+) -> None:
+    async with open_store(old) as store:
+        await write(old, left_out)
+        first, again = await tables.repair(old), await tables.repair(old)
+
+        assert first > 0 and again == 0
+        await check_all_is_found(store)
+
+
+async def write(url: str, statements: list[str]) -> None:
+    """As another program does."""
+    if url.startswith("sqlite"):
+        with sa.create_engine(url, poolclass=NullPool).begin() as file:
+            for statement in statements:
+                file.exec_driver_sql(statement)
+        return
+    raw = await connect(address(url))
+    for statement in statements:
+        await raw.execute(statement)
+    await raw.close(timeout=10)
+
+
+async def check_all_is_found(store: Store) -> None:
+    for query, name, value in (
+        ("Kw = 'ab'", "Kw", "ab"),
+        ("Int = 2", "Int", 2),
+        ("Flag = true", "Flag", True),
+        ("Real = 0.1", "Real", 0.1),
+    ):
+        wanted = [row["RunId"] for row in CROWD.rows if row.get(name) == value]
+        assert wanted and sorted(await ids(store, query)) == wanted
+    members = [row["RunId"] for row in CROWD.rows if "ab" in row.get("List", [])]
+    assert members and sorted(await ids(store, "List = 'ab'")) == members
+    assert len(await ids(store, "")) == len(CROWD.rows) + 1
+    activities = {
+        run.run_id: run.status.name
+        for run in await store.list_runs(NAMESPACE, Search(parse("ActivityType = 'charge'"), RunKind.ACTIVITY))
+    }
+    assert activities == {"failed": "FAILED", "timed out": "TIMED_OUT"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+
+from durable.history.errors import StoreUnavailable
+from durable.history.migrations import repair as repairing
 
 
 def config() -> Config:
@@ -55,6 +60,34 @@ async def upgrade_postgres(connect: Callable[[], Awaitable[Any]], take_lock: str
     async with engine.begin() as connection:
         await connection.run_sync(run)
     await engine.dispose()
+
+
+def repair(path: Path) -> int:
+    """Of a file whose tables are of the newest revision: see `repair.repair`. Raises `StoreUnavailable`."""
+    engine = create_engine(URL.create("sqlite+pysqlite", database=str(path)), poolclass=NullPool)
+    event.listen(engine, "connect", _no_implicit_begin)
+    with _explained(), engine.connect() as connection:
+        return repairing.repair(connection)
+
+
+async def repair_postgres(connect: Callable[[], Awaitable[Any]]) -> int:
+    """The same of a PostgreSQL database. ``connect`` is the driver's."""
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, isolation_level="READ COMMITTED"
+    )
+    with _explained():
+        async with engine.connect() as connection:
+            return await connection.run_sync(repairing.repair)
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreUnavailable(
+            f"what workers of an older version left out can't be added ({error.orig}): see to that, and run it again"
+        ) from error
 
 
 def _no_implicit_begin(raw: Any, _record: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from durable.history.errors import StoreUnavailable
+from durable.history.errors import SearchTooSlow, StoreUnavailable
 from durable.history.host import Host
 from durable.history.stores import plan, postgres_claim, postgres_commit, postgres_reads
 from durable.history.stores.horizon import Horizon
@@ -49,6 +49,8 @@ T = TypeVar("T")
 logger = logging.getLogger("durable.store")
 
 READERS = 4
+SEARCHERS = 2
+"""So many of them search at once: what may take long keeps no other read waiting."""
 HEAVY = 0.25
 """Seconds that looking for work may take before somebody is told."""
 ALONE_FIRST = 0.005
@@ -96,6 +98,8 @@ class PostgresStore:
         self._idle_readers: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
         for reader in self._readers:
             self._idle_readers.put_nowait(reader)
+        self._is_closed = False
+        self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
         self._workers = Workers(self.address, self._host, self._clock)
         self._renewing: Elsewhere | None = None
@@ -112,6 +116,7 @@ class PostgresStore:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._is_closed = True
         if self._waiting:
             await asyncio.wait(self._waiting)
         await self.watch.close()
@@ -262,7 +267,16 @@ class PostgresStore:
             async with stopped_after(db, self._search_s):
                 return await work(db)
 
-        return await self._read(limited, reading=False)
+        async with self._searching:
+            if self._is_closed:
+                raise StoreUnavailable("the database was closed before it was searched")
+            try:
+                return await self._read(limited, reading=False)
+            except SearchTooSlow as error:
+                if not self._is_closed:
+                    raise
+                # That, and not its time, has stopped it.
+                raise StoreUnavailable("the database was closed while it was searched") from error
 
     async def _read(self, work: Callable[[Connection], Awaitable[T]], *, reading: bool = True) -> T:
         """On the reader that was used last: the others are there for the time when it is not idle."""

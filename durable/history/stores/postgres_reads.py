@@ -56,13 +56,18 @@ async def find(db: Connection, namespace: str, workflow_id: str, run_id: str | N
 async def list_runs(
     db: Connection, namespace: str, search: Search, limit: int, after: Position | None
 ) -> list[RunInfo]:
-    asked = SEARCHES.listing(namespace, search, limit, after)
+    asked = SEARCHES.listing(namespace, search, limit, after, await _weights(db, namespace, search))
     return [run_info(row) for row in await db.read(asked.text, *asked.values)]
 
 
 async def count_runs(db: Connection, namespace: str, search: Search) -> list[Group]:
-    asked = SEARCHES.counting(namespace, search)
+    asked = SEARCHES.counting(namespace, search, await _weights(db, namespace, search))
     return [Group(row[-1], tuple(row[:-1])) for row in await db.read(asked.text, *asked.values)]
+
+
+async def _weights(db: Connection, namespace: str, search: Search) -> Sequence[int]:
+    asked = SEARCHES.weighing(namespace, search)
+    return () if asked is None else (await db.read(asked.text, *asked.values))[0]
 
 
 async def attribute_types(db: Connection, namespace: str) -> dict[str, AttributeType]:

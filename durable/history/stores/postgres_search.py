@@ -7,20 +7,29 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
-from sqlalchemy import BigInteger, Select, Subquery, literal_column
+from sqlalchemy import BigInteger, Select, Subquery, literal_column, select, true
+from sqlalchemy.sql.selectable import FromClause
 
 from durable.history.errors import InvalidQuery, SearchTooSlow
 from durable.history.stores.postgres_connection import PLANNED, Connection
 from durable.history.stores.postgres_errors import BAD_DATA
 from durable.history.stores.postgres_sql import DIALECT
-from durable.history.stores.sql_search import Searches
+from durable.history.stores.sql_search import Searches, Truth
+from durable.history.stores.tables import runs
+
+_ZERO = literal_column("0", BigInteger())
 
 
 class PostgresSearches(Searches):
     """PostgreSQL keeps the order of what it can't take apart; else it may well begin with the runs."""
 
     def in_order(self, rows: Select[Any]) -> Subquery:
-        return rows.offset(literal_column("0", BigInteger())).subquery("found")
+        return rows.offset(_ZERO).subquery("found")
+
+    def runs_of(self, found: Subquery) -> tuple[FromClause, Truth]:
+        """Each by its id, whatever the statistics say: what is asked of them stands outside, and moves no plan."""
+        own = runs.alias("own_run")
+        return select(own).where(own.c.run_id == found.c.run_id).offset(_ZERO).lateral(runs.name), true()
 
 
 SEARCHES = PostgresSearches(DIALECT)

@@ -83,6 +83,8 @@ class SqliteStore:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._searcher is not None:
+            self._searcher.stop()
         lanes, self._lanes = self._lanes, []
         for lane in reversed(lanes):
             await lane.run(_nothing)  # what was handed over before is done now

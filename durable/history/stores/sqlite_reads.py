@@ -55,12 +55,18 @@ def find(db: Connection, namespace: str, workflow_id: str, run_id: str | None) -
 
 
 def list_runs(db: Connection, namespace: str, search: Search, limit: int, after: Position | None) -> list[RunInfo]:
-    asked = SEARCHES.listing(namespace, search, limit, after)
+    asked = SEARCHES.listing(namespace, search, limit, after, _weights(db, namespace, search))
     return [run_info(row) for row in db.read(*asked)]
 
 
 def count_runs(db: Connection, namespace: str, search: Search) -> list[Group]:
-    return [Group(row[-1], tuple(row[:-1])) for row in db.read(*SEARCHES.counting(namespace, search))]
+    asked = SEARCHES.counting(namespace, search, _weights(db, namespace, search))
+    return [Group(row[-1], tuple(row[:-1])) for row in db.read(*asked)]
+
+
+def _weights(db: Connection, namespace: str, search: Search) -> Sequence[int]:
+    asked = SEARCHES.weighing(namespace, search)
+    return () if asked is None else db.read(*asked).fetchall()[0]
 
 
 def attribute_types(db: Connection, namespace: str) -> dict[str, AttributeType]:

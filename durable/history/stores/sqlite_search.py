@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from durable.history.errors import InvalidQuery, SearchTooSlow
+from durable.history.errors import InvalidQuery, SearchTooSlow, StoreUnavailable
 from durable.history.host import Host, Lane
 from durable.history.stores.sqlite_commit import BAD_DATA
 from durable.history.stores.sqlite_file import Connection, explained
@@ -23,6 +23,11 @@ class Searcher:
         self._lane = lane
         self._connect = connect
         self._db: Connection | None = None
+        self._is_closed = False
+
+    def stop(self) -> None:
+        """The one that is under way, and those after it: the store is closed."""
+        self._is_closed = True
 
     async def run(self, work: Callable[[Connection], T], seconds: float) -> T:
         """Its result. Raises `SearchTooSlow` when it takes longer, and `InvalidQuery` where a value is at fault.
@@ -33,11 +38,13 @@ class Searcher:
 
         def searching() -> T:
             until = self._host.monotonic() + seconds
-            return self._work(work, lambda: is_left or self._host.monotonic() > until)
+            return self._work(work, lambda: is_left or self._is_closed or self._host.monotonic() > until)
 
         try:
             return await self._lane.run(searching)
         except _Stopped as error:
+            if self._is_closed:
+                raise StoreUnavailable("the database was closed while it was searched") from error
             raise SearchTooSlow(
                 f"the search took longer than {seconds:g} s, and was stopped: ask for fewer runs, by an attribute that "
                 "few of them share, or by their times"

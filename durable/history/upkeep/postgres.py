@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -13,7 +14,7 @@ from sqlalchemy.dialects import postgresql as dialects
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host
 from durable.history.stores.postgres_address import Address, address
-from durable.history.stores.postgres_connection import Connection
+from durable.history.stores.postgres_connection import Connection, connect
 from durable.history.stores.postgres_errors import HELD_UP
 from durable.history.stores.postgres_schema import FIND_VERSION, READ_VERSION, prepare
 from durable.history.stores.tables import SCHEMA, metadata
@@ -96,6 +97,13 @@ async def upgrade(where: Address) -> None:
         await prepare(db)
     finally:
         await db.close()
+
+
+async def repair(where: Address) -> int:
+    """What workers of an older version have left out, in tables of today; of how many runs."""
+    from durable.history.migrations.upgrade import repair_postgres
+
+    return await repair_postgres(partial(connect, where))
 
 
 async def examine(url: str, host: Host) -> list[Finding]:

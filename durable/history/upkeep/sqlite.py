@@ -54,6 +54,13 @@ def upgrade(path: Path, *, anywhere: bool = False) -> None:
     prepare(path, synchronous="FULL", busy_timeout_s=BUSY_TIMEOUT_S, anywhere=anywhere)
 
 
+def repair(path: Path) -> int:
+    """What workers of an older version have left out, in tables of today; of how many runs."""
+    from durable.history.migrations import upgrade as migrations
+
+    return migrations.repair(path)
+
+
 @contextmanager
 def looking(path: Path) -> Generator[sqlite3.Connection]:
     """For reading only. Raises `StoreUnavailable`.

@@ -33,6 +33,19 @@ async def upgrade(url: str) -> None:
     await postgres.upgrade(where)
 
 
+async def repair(url: str) -> int:
+    """In tables of today, add what workers of an older version have left out since these were made; of how many runs.
+
+    Again it does nothing. Workers may be at work. Raises `StoreUnavailable`.
+    """
+    where = locate(url)
+    if isinstance(where, File):
+        return sqlite.repair(where.path)
+    from durable.history.upkeep import postgres  # its driver may be missing
+
+    return await postgres.repair(where)
+
+
 def sql(url: str, start: str | None) -> str:
     """What `upgrade` does to the tables of revision ``start`` (None: there are none), in the language of a database
     like this one, which is not opened."""

@@ -122,8 +122,9 @@ def _real(value: Any) -> float | None:
 
 def _instant(value: Any) -> int | None:
     try:
-        found = datetime.fromisoformat(value)
-        return (found - EPOCH) // timedelta(microseconds=1)
+        since = datetime.fromisoformat(value) - EPOCH
+        _ = EPOCH + since  # a first or last hour of all, with an offset, may have no instant in UTC to be shown as
+        return since // timedelta(microseconds=1)
     except (ValueError, TypeError, OverflowError):
         return None
 

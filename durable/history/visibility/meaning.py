@@ -33,10 +33,12 @@ from durable.history.visibility.query import (
     Not,
     OneOf,
     Operator,
+    Order,
     Query,
     StartsWith,
     named,
 )
+from durable.history.visibility.search import Position
 
 Value = str | int | float
 """Times and durations in microseconds, a status by its number, false and true as 0 and 1."""
@@ -55,6 +57,8 @@ _UNITS_NS = {
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d)")
 _CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9])")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_NEWEST = Order(Name("StartTime", 0), descending=True)
+_KEYS: dict[AttributeType | SystemType, type] = {AttributeType.KEYWORD: str, AttributeType.DOUBLE: float}
 _INCOMPARABLE = (AttributeType.TEXT, AttributeType.KEYWORD_LIST)
 
 
@@ -87,6 +91,13 @@ class Meaning:
                 self.attribute(name)
         if all(name.text in RESERVED for name in names):
             self.check()
+
+    def check_position(self, at: Position) -> None:
+        """May a page of its list begin there?"""
+        for order, key in zip(self.query.order, at.keys, strict=True) if self.query.order else [(_NEWEST, at.keys[0])]:
+            attribute = self.attribute(order.name)
+            if key is not None and not isinstance(key, _KEYS.get(attribute.type, int)):
+                refuse(self.query.text, f"its next_page_token begins at {key!r}, which is no {attribute.name}")
 
     def attribute(self, name: Name) -> Attribute:
         known = SYSTEM[self.kind].get(name.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, NoReturn, TypeVar
 
 from durable.history.errors import InvalidQuery
@@ -30,7 +30,9 @@ LENGTH_MAX = 100_000
 DEPTH_MAX = 50
 CONDITIONS_MAX = 200
 VALUES_MAX = 1000
-"""Characters, parentheses and NOTs in each other, comparisons, values: of one query. PostgreSQL and SQLite take it."""
+KEYS_MAX = 10
+"""Characters, parentheses and NOTs in each other, comparisons, values, names in ORDER BY or GROUP BY: of one query.
+PostgreSQL and SQLite take it, and it is understood in a moment."""
 NUMBER_MAX = 400
 SHOWN = 200
 
@@ -88,13 +90,24 @@ class _Parser:
             if word == "ORDER" and not order:
                 self._next += 2
                 order = self._list(self._order)
+                self._check_keys("ORDER BY", [each.name for each in order])
             elif word == "GROUP" and not groups:
                 self._next += 2
                 groups = self._list(self._name)
+                self._check_keys("GROUP BY", groups)
             else:
                 token = self._peek("AND, OR, ORDER BY or GROUP BY")
                 self._refuse(f"{token.text} stands where AND, OR, ORDER BY or GROUP BY should", token.at)
         return Query(text=self._text, condition=condition, order=order, groups=groups)
+
+    def _check_keys(self, what: str, names: Sequence[Name]) -> None:
+        if len(names) > KEYS_MAX:
+            self._refuse(f"{what} names more than {KEYS_MAX} attributes", names[KEYS_MAX].at)
+        seen: set[str] = set()
+        for name in names:
+            if name.text in seen:
+                self._refuse(f"{what} names {name.text} twice", name.at)
+            seen.add(name.text)
 
     # Conditions. --------------------------------------------------------------------------------------------------
 

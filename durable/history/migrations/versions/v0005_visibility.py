@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import context, op
 
-from durable.history import codec
-from durable.history.errors import CorruptHistory
-from durable.history.events import WorkflowExecutionFailed
-from durable.history.standalone import PREFIX, status_of_failure
+from durable.history.migrations.repair import batches, say_what_timed_out, values
+from durable.history.standalone import PREFIX
 from durable.history.visibility import indexing
 
 revision = "0005"
@@ -21,9 +18,7 @@ depends_on = None
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 RUNS = "durable_runs"
-BATCH = 1000
 LEFT_OUT = "After this script, runs of before are found by no search attribute; after `durable db upgrade` they are."
-FAILED = 3
 
 
 def upgrade() -> None:
@@ -35,7 +30,7 @@ def upgrade() -> None:
         op.get_context().impl.static_output(f"-- {LEFT_OUT}")
     else:
         _bring_over(op.get_bind())
-        _say_what_timed_out(op.get_bind())
+        say_what_timed_out(op.get_bind())
     op.drop_index("durable_runs_status", RUNS)
     op.create_index("durable_runs_started", RUNS, ["namespace", "kind", "started_us", "run_id"])
     op.create_index("durable_runs_status", RUNS, ["namespace", "kind", "status", "started_us", "run_id"])
@@ -78,11 +73,11 @@ def _bring_over(database: sa.Connection) -> None:
     """The search attributes that runs have, from the oldest on: whose first value says of which type all are."""
     types: dict[tuple[str, str], Any] = {}
     columns = "run_id, namespace, kind, started_us, search_attributes"
-    for rows in _batches(database, columns, "search_attributes IS NOT NULL"):
+    for rows in batches(database, columns, "search_attributes IS NOT NULL"):
         found: list[dict[str, Any]] = []
         for run_id, namespace, kind, started_us, stored in rows:
             run = {"run_id": run_id, "namespace": namespace, "kind": kind, "started_us": started_us}
-            for name, value in _values(stored):
+            for name, value in values(stored):
                 read = indexing.read(value)
                 if read is None or not indexing.is_name(name):
                     continue
@@ -104,49 +99,3 @@ def _bring_over(database: sa.Connection) -> None:
             sa.text("INSERT INTO durable_search_attribute_types VALUES (:namespace, :name, :type)"),
             [{"name": name, "namespace": namespace, "type": int(kind)} for (name, namespace), kind in types.items()],
         )
-
-
-def _values(stored: bytes) -> list[tuple[str, Any]]:
-    try:
-        return list(codec.decode_values(stored).items())
-    except CorruptHistory:
-        return []
-
-
-def _say_what_timed_out(database: sa.Connection) -> None:
-    """An activity that a client has started, and that ran out of time, was only said to have failed."""
-    last = "(SELECT max(first_id) FROM durable_history AS o WHERE o.run_id = h.run_id)"
-    for rows in _batches(database, "run_id", f"kind = 1 AND status = {FAILED}"):
-        for (run_id,) in rows:
-            ending = database.execute(
-                sa.text(f"SELECT data FROM durable_history AS h WHERE run_id = :run_id AND first_id = {last}"),
-                {"run_id": run_id},
-            ).scalar()
-            status = _status(ending)
-            if status is not None and status != FAILED:
-                database.execute(
-                    sa.text(f"UPDATE {RUNS} SET status = :status WHERE run_id = :run_id"),
-                    {"status": status, "run_id": run_id},
-                )
-
-
-def _status(ending: bytes | None) -> int | None:
-    try:
-        closing = codec.decode_events(ending)[-1] if ending is not None else None
-    except CorruptHistory:
-        return None
-    return int(status_of_failure(closing.failure)) if isinstance(closing, WorkflowExecutionFailed) else None
-
-
-def _batches(database: sa.Connection, columns: str, where: str) -> Iterator[list[Any]]:
-    """By their ids, which are in the order of their starts."""
-    after = ""
-    while True:
-        rows = database.execute(
-            sa.text(f"SELECT {columns} FROM {RUNS} WHERE run_id > :after AND {where} ORDER BY run_id LIMIT {BATCH}"),
-            {"after": after},
-        ).all()
-        if not rows:
-            return
-        yield list(rows)
-        after = rows[-1][0]
