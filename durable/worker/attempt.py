@@ -296,7 +296,9 @@ class Attempt(ActivityContext):
         if isinstance(what, list):
             return attempts.canceled(self.task, [], self._activities.identity)
         if isinstance(what, Failure):
-            return self._failed(error, what, what if self._is_plain else self._words_of_ours(_unsaid(self._heartbeat_error or error)))
+            return self._failed(
+                error, what, what if self._is_plain else self._words_of_ours(_unsaid(self._heartbeat_error or error))
+            )
         return what
 
     def _judged(self, error: BaseException) -> ActivityOutcome | Retry | list[Payload] | Failure | None:

@@ -267,7 +267,7 @@ class Runs:
         except Exception as error:
             job.converted = error
         if self._entries.get(work.entry.run_id) is not work.entry:
-            return  # given up, which the codec did not heed
+            return  # given up, of which the codec has made an error of its own
         if conversion.reads or isinstance(job.converted, Exception):
             self._ready.append(work)
             self._wake.set()
