@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from durable.common import HeaderCodecBehavior
 from durable.converter import DataConverter
 from durable.converter.context import ActivitySerializationContext, WorkflowSerializationContext
-from durable.history.standalone import is_standalone
+from durable.converter.task_context import of_task
 from durable.history.transition import ActivityTask
 from durable.history.values import Failure, Payload
 
@@ -46,18 +46,7 @@ def for_activity(
 
 def for_task(client: Client, task: ActivityTask) -> DataConverter:
     """The client's converter for what belongs to an activity that is not over."""
-    by_itself = is_standalone(task.spec.workflow_type)
-    return client.data_converter.with_context(
-        ActivitySerializationContext(
-            namespace=client.namespace,
-            activity_id=task.spec.activity_id,
-            activity_type=task.spec.activity_type,
-            activity_task_queue=task.task_queue,
-            workflow_id=None if by_itself else task.spec.workflow_id,
-            workflow_type=None if by_itself else task.spec.workflow_type,
-            is_local=False,
-        )
-    )
+    return client.data_converter.with_context(of_task(client.namespace, task))
 
 
 def encodes_headers(client: Client) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from durable.converter.together import together
 from durable.history.payloads import payload_lists, with_payload_lists
 from durable.history.values import Failure, Payload, Payloads
 
@@ -55,6 +55,5 @@ async def through(
         return value
     if len(lists) == 1:
         return with_payload_lists(value, [list(await transform(lists[0]))], headers=headers)
-    return with_payload_lists(
-        value, [list(each) for each in await asyncio.gather(*map(transform, lists))], headers=headers
-    )
+    transformed = await together(map(transform, lists))
+    return with_payload_lists(value, [list(each) for each in transformed], headers=headers)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
 from durable.converter.context import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
+from durable.converter.together import together
 from durable.history.values import Payload
 
 T = TypeVar("T")
 
+NOTE = "the external storage has raised this"
 ENCODING = b"json/protobuf"
 REFERENCE = b"temporal.api.sdk.v1.ExternalStorageReference"
 """A reference is stored as Temporal stores it: the JSON of this message."""
@@ -125,18 +127,21 @@ class ExternalStorage:
 
     async def stored(self, payloads: Sequence[Payload], target: StorageDriverTarget) -> list[Payload]:
         """The payloads, with references in place of the large ones."""
-        chosen = [self._driver_for(payload, target) for payload in payloads]
+        with _blamed():
+            chosen = [self._driver_for(payload, target) for payload in payloads]
 
         async def store(driver: StorageDriver, large: list[Payload]) -> list[Payload]:
             claims = await driver.store(StorageDriverStoreContext(target), large)
             _check_number(driver, "claims", claims, large)
             return [_reference(driver, claim, payload) for claim, payload in zip(claims, large, strict=True)]
 
-        return await _by_driver(payloads, chosen, store)
+        with _blamed():
+            return await _by_driver(payloads, chosen, store)
 
     async def retrieved(self, payloads: Sequence[Payload]) -> list[Payload]:
         """What `stored` was given."""
-        chosen = [self._driver_of(payload) if is_reference(payload) else None for payload in payloads]
+        with _blamed():
+            chosen = [self._driver_of(payload) if is_reference(payload) else None for payload in payloads]
 
         async def retrieve(driver: StorageDriver, references: list[Payload]) -> list[Payload]:
             claims = [StorageDriverClaim(_told(reference)["claimData"]) for reference in references]
@@ -144,7 +149,8 @@ class ExternalStorage:
             _check_number(driver, "payloads", found, claims)
             return found
 
-        return await _by_driver(payloads, chosen, retrieve)
+        with _blamed():
+            return await _by_driver(payloads, chosen, retrieve)
 
     def _driver_for(self, payload: Payload, target: StorageDriverTarget) -> StorageDriver | None:
         if _size(payload) < self.payload_size_threshold:
@@ -167,6 +173,22 @@ class ExternalStorage:
 def is_reference(payload: Payload) -> bool:
     """Does this stand for a payload that a driver keeps?"""
     return payload.metadata.get("messageType") == REFERENCE and payload.metadata.get("encoding") == ENCODING
+
+
+def is_of_storage(error: BaseException | None) -> bool:
+    """Has an external storage raised this? (The codec before or behind it may have, too.)"""
+    return NOTE in getattr(error, "__notes__", ())
+
+
+@contextmanager
+def _blamed() -> Generator[None]:
+    """What is raised says that it comes from here."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_of_storage(error):
+            error.add_note(NOTE)
+        raise
 
 
 def target_of(context: SerializationContext) -> StorageDriverTarget:
@@ -192,7 +214,7 @@ async def _by_driver(
         if driver is not None:
             places.setdefault(id(driver), []).append(at)
     answers = [ask(drivers[group[0]], [payloads[at] for at in group]) for group in places.values()]
-    for group, answer in zip(places.values(), await asyncio.gather(*answers), strict=True):
+    for group, answer in zip(places.values(), await together(answers), strict=True):
         for at, payload in zip(group, answer, strict=True):
             made[at] = payload
     return made

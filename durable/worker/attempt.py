@@ -19,6 +19,7 @@ from durable.client.description import moment
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter.failure import SOURCE
+from durable.converter.task_context import of_task
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
 from durable.history.local_activities import is_local
@@ -35,8 +36,7 @@ from durable.history.values import ApplicationFailureInfo, Failure, Payload
 from durable.metrics import MetricMeter
 from durable.worker.attempt_chain import chained
 from durable.worker.attempt_thread import AttemptThread
-from durable.worker.contexts import of_task
-from durable.worker.encoding import CodecError, through_codec
+from durable.worker.encoding import CodecError, in_context, through_codec
 from durable.worker.interceptor import ActivityOutboundInterceptor, ExecuteActivityInput
 from durable.worker.processes import AttemptProcess, has_threads
 from durable.worker.registry import RegisteredActivity
@@ -65,15 +65,19 @@ class Attempt(ActivityContext):
         self.task = task
         self.key: Key = (task.run_id, task.scheduled_event_id)
         self.converter = activities.converter
+        self._unconvertible: ApplicationError | None = None
+        """Why nothing can be converted for it."""
         if activities.wants_contexts:
-            self.converter = activities.converter.with_context(of_task(activities.namespace, task))
+            try:
+                self.converter = in_context(self.converter, of_task(activities.namespace, task))
+            except CodecError as error:
+                self._unconvertible = _as_application_error(error)
         self.payload_converter = self.converter.payload_converter
         self.spec = task.spec
         """What is asked for, as the code reads it."""
         self.heartbeat_details = task.progress.heartbeat_details
         """Those that the attempts before have left, as the code reads them."""
         self._is_plain = activities.converter.is_plain
-        self._reading = False
         self._ended = False
         self._beat_next: list[Payload] | None = None
         self._beats: asyncio.Task[None] | None = None
@@ -179,7 +183,7 @@ class Attempt(ActivityContext):
             self._thread.cancel()
         elif self._process is not None:
             self._process.cancel()
-        elif self._work is not None and (self._reading or not self.is_sync):
+        elif self._work is not None:
             self._work.cancel("Activity cancelled")
 
     def disown(self) -> None:
@@ -218,6 +222,8 @@ class Attempt(ActivityContext):
     async def _call(self) -> Any:
         if self.task.unreadable:
             raise ApplicationError(self.task.unreadable, type="CorruptHistory")
+        if self._unconvertible is not None:
+            raise self._unconvertible
         if not self._is_plain:
             await self._read()
         if self._found is None:
@@ -239,12 +245,23 @@ class Attempt(ActivityContext):
     async def run_sync(
         self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], executor: Executor | None
     ) -> Any:
-        """The result of what is not async, in a thread or a process of the executor's."""
+        """The result of what is not async, in a thread or a process of the executor's. Before and after it, a
+        cancellation is for the interceptors."""
         if self.outbound is not None:
             self._info_told = self.outbound.info()
+        try:
+            return await self._run_elsewhere(fn, args, kwargs, executor)
+        finally:
+            self._thread = self._process = None
+
+    async def _run_elsewhere(
+        self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], executor: Executor | None
+    ) -> Any:
         processes = self._activities.processes
         if processes is not None and not has_threads(executor):
             self._process = AttemptProcess(self._activities, processes)
+            if self._cancelled.is_set():
+                self._process.cancel()
             seen = self.outbound is not None
             beat = self._beat_from_process if seen else self._beat
             context = of_task(self._activities.namespace, self.task)
@@ -253,6 +270,8 @@ class Attempt(ActivityContext):
             )
         assert self._found is not None
         thread = self._thread = AttemptThread(raises=not self._found.definition.no_thread_cancel_exception)
+        if self._cancelled.is_set():
+            thread.cancel()
         return await self._activities.run_in_pool(
             executor, contextvars.copy_context().run, lambda: thread.run(lambda: _to_its_end(fn, args, kwargs))
         )
@@ -276,7 +295,11 @@ class Attempt(ActivityContext):
         what = self._judged(error)
         if isinstance(what, list):
             return attempts.canceled(self.task, [], self._activities.identity)
-        return self._failed(error, what, what) if isinstance(what, Failure) else what
+        if isinstance(what, Failure):
+            return self._failed(
+                error, what, what if self._is_plain else self._words_of_ours(_unsaid(self._heartbeat_error or error))
+            )
+        return what
 
     def _judged(self, error: BaseException) -> ActivityOutcome | Retry | list[Payload] | Failure | None:
         """What an error means for the attempt: its failure; or the details with which it was cancelled, as a list."""
@@ -322,12 +345,8 @@ class Attempt(ActivityContext):
 
     async def _read(self) -> None:
         """Decode what the code is to see. Raises as `_through`."""
-        self._reading = True
-        try:
-            self.spec = await self._through(self.spec, reads=True)
-            self.heartbeat_details = await self._through(self.heartbeat_details, reads=True)
-        finally:
-            self._reading = False
+        self.spec = await self._through(self.spec, reads=True)
+        self.heartbeat_details = await self._through(self.heartbeat_details, reads=True)
 
     async def _end(self) -> None:
         """The code has ended; the details of its last heartbeat are kept before anything is told of it."""
@@ -340,6 +359,8 @@ class Attempt(ActivityContext):
 
     async def _stored_failure(self, failure: Failure) -> Failure:
         """What can't be encoded is not told: that it can't be is."""
+        if self._unconvertible is not None:
+            return self._words_of_ours(self._unconvertible)
         try:
             return await self._through(failure, reads=False)
         except ApplicationError as error:
@@ -357,9 +378,7 @@ class Attempt(ActivityContext):
         try:
             return await through_codec(self.converter, value, reads=reads, headers=self._activities.encodes_headers)
         except CodecError as error:
-            if isinstance(error.__cause__, ApplicationError):
-                raise error.__cause__ from None
-            raise ApplicationError(str(error), type=type(error.__cause__).__name__) from error.__cause__
+            raise _as_application_error(error) from None
 
     def _over(self, what: ActivityOutcome | Retry | Detach | None) -> None:
         if self._deadline is not None:
@@ -501,6 +520,22 @@ def _beat_interval(task: ActivityTask) -> float:
 
 def _is_benign(error: BaseException) -> bool:
     return isinstance(error, ApplicationError) and error.category == 1
+
+
+def _as_application_error(error: CodecError) -> ApplicationError:
+    """What the codec has raised, if it is one; else one that says so."""
+    cause = error.__cause__
+    if isinstance(cause, ApplicationError):
+        return cause
+    told = ApplicationError(str(error), type=type(cause).__name__)
+    told.__cause__ = cause
+    return told
+
+
+def _unsaid(error: BaseException) -> ApplicationError:
+    """Stands for an error whose text the codec did not get to encode."""
+    text = f"the attempt failed with {type(error).__name__}, and was cut short before that was encoded"
+    return ApplicationError(text, type=type(error).__name__)
 
 
 def _interruption(details: ActivityCancellationDetails) -> ApplicationError:

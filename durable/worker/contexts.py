@@ -32,9 +32,7 @@ from durable.history.events import (
     StartChildWorkflowExecutionInitiated,
     WorkflowExecutionStarted,
 )
-from durable.history.local_activities import is_local
 from durable.history.standalone import is_standalone
-from durable.history.transition import ActivityTask
 from durable.worker.local_activities import data_of
 
 Known = Callable[[int], SerializationContext | None]
@@ -119,10 +117,3 @@ class Contexts(Struct, frozen=True):
     def _of_marker(self, mark: RecordMarker | MarkerRecorded) -> SerializationContext:
         local = data_of(mark)
         return self.own if local is None else self.activity(local.activity_id, local.activity_type, local=True)
-
-
-def of_task(namespace: str, task: ActivityTask) -> ActivitySerializationContext:
-    """The context of an attempt: the same that its workflow has for it."""
-    spec = task.spec
-    run = Contexts(namespace, spec.workflow_id, spec.workflow_type, task.task_queue)
-    return run.activity(spec.activity_id, spec.activity_type, local=is_local(task.scheduled_event_id))

@@ -54,6 +54,7 @@ from durable.worker import introspection
 from durable.worker.called_activities import CalledActivities
 from durable.worker.chain import chained
 from durable.worker.contexts import Contexts
+from durable.worker.encoding import in_context
 from durable.worker.guard import profiled_stepping
 from durable.worker.handling import HandlersAtWork, warn_unfinished
 from durable.worker.lines import is_user_code, where
@@ -150,6 +151,7 @@ class Run(WorkflowContext):
 
     ``activate`` with the events of one workflow task, then ``bind`` with the events that answered its commands;
     so on to the end. With ``trace`` each command remembers the source line that asked for it (for mismatches).
+    Raises `CodecError` when there is no converter for its values.
     """
 
     def __init__(
@@ -165,7 +167,7 @@ class Run(WorkflowContext):
         self.run_id = run_id
         self.converter = environment.converter
         if environment.converter.wants_contexts:
-            self.converter = environment.converter.with_context(Contexts.of(environment.namespace, started).own)
+            self.converter = in_context(self.converter, Contexts.of(environment.namespace, started).own)
         self.evicting = False
         self.replaying = False
         self.log_lines: list[LogLine] = []

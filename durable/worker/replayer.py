@@ -232,7 +232,7 @@ class Replayer:
             rebuilt = rebuild(definition, run_id, events, self._environment, exact=self._exact)
         except NondeterminismError as error:
             return error
-        except HistoryError as error:
+        except (HistoryError, CodecError) as error:
             return RuntimeError(f"run {run_id} of {started.workflow_id!r}: {error}")
         except DeadlockError as error:
             return _stuck(events, f"at {where_raised(error)}")

@@ -45,6 +45,8 @@ logger = logging.getLogger("durable.worker")
 BATCH_MAX = 200
 SHUN_FIRST = 1.0
 SHUN_MAX = 600.0
+FORGIVEN = 600.0
+"""Seconds without trouble after which a run's next pause is the first one again."""
 LEFT_MAX = 10.0
 PAUSE = 0.5
 LAST_CONVERSIONS = 2.0
@@ -108,7 +110,7 @@ class Runs:
         self._ready: list[_Work] = []
         self._discarded: list[Rebuilt] = []
         self._wake = asyncio.Event()
-        self._shunned: dict[str, float] = {}
+        self._shunned: dict[str, tuple[float, float]] = {}  # the pause, and when it is over
         self._starters: set[asyncio.Future[Outcome]] = set()
         self._in_flight = 0
         self._quiet = asyncio.Event()
@@ -248,6 +250,8 @@ class Runs:
     def _convert(self, work: _Work, conversion: Conversion) -> None:
         if self._entries.get(work.entry.run_id) is not work.entry:
             self._landed()  # an error has ended this life
+            if work.job.rebuilt is not None:
+                self._discarded.append(work.job.rebuilt)
             return
         task = asyncio.get_running_loop().create_task(self._converted(work, conversion), name="durable payload codec")
         self._converting[task] = work
@@ -259,9 +263,11 @@ class Runs:
         """The codec has done its part, or failed: the step goes on."""
         job = work.job
         try:
-            job.converted = await self._encoding.convert(conversion)
+            job.converted = await self._encoding.convert(conversion, job.task_timeout_us / 1_000_000)
         except Exception as error:
             job.converted = error
+        if self._entries.get(work.entry.run_id) is not work.entry:
+            return  # given up, of which the codec has made an error of its own
         if conversion.reads or isinstance(job.converted, Exception):
             self._ready.append(work)
             self._wake.set()
@@ -305,7 +311,7 @@ class Runs:
                 extra={"__temporal_error_identifier": "WorkflowTaskFailure"},
             )
         if stepped.step is None:
-            self._shun(work.entry, work.job.local)
+            self._shun(work, work.job.rebuilt)
             if work.answer is not None and not work.answer.done():
                 work.answer.set_exception(RuntimeError(stepped.trouble))
             self._landed()
@@ -404,7 +410,7 @@ class Runs:
         entry = work.entry
         if isinstance(outcome, Refused) and outcome.reason is Refusal.INVALID:
             logger.error("step of run %s can't be stored: %s", entry.run_id, outcome.detail)
-            self._shun(entry, work.job.local)
+            self._shun(work, stepped.rebuilt)
             return
         if isinstance(outcome, Refused):
             logger.debug("step of run %s refused: %s %s", entry.run_id, outcome.reason.value, outcome.detail)
@@ -426,17 +432,26 @@ class Runs:
 
     def _leave_alone(self, run_id: str, most: float) -> None:
         """For a while, which is longer each time in a row."""
-        pause = min(most, self._shunned.get(run_id, SHUN_FIRST / 2) * 2)
-        self._shunned[run_id] = pause
+        loop = asyncio.get_running_loop()
+        before, _ = self._shunned.get(run_id, (SHUN_FIRST / 2, 0.0))
+        pause = min(most, before * 2)
+        shunned = self._shunned[run_id] = (pause, loop.time() + pause)
         self.busy.add(run_id)
-        asyncio.get_running_loop().call_later(pause, self._try_again, run_id)
+        loop.call_later(pause, self._try_again, run_id)
+        loop.call_later(pause + FORGIVEN, self._forgive, run_id, shunned)
 
-    def _shun(self, entry: _Entry, local: Sequence[Incoming]) -> None:
+    def _forgive(self, run_id: str, shunned: tuple[float, float]) -> None:
+        """What has not been in trouble here since has gone on, perhaps elsewhere."""
+        if self._shunned.get(run_id) == shunned:
+            del self._shunned[run_id]
+
+    def _shun(self, work: _Work, made: Rebuilt | None) -> None:
         """Nothing can be committed for this run; it is tried again, later and later, and harms no other."""
-        for incoming in local:
+        entry = work.entry
+        for incoming in work.job.local:
             self._send(entry.run_id, incoming)
         entry.busy = False
-        self._forget(entry)
+        self._forget(entry, made)
         self._leave_alone(entry.run_id, SHUN_MAX)
 
     def _try_again(self, run_id: str) -> None:

@@ -62,6 +62,8 @@ class Job(Struct, kw_only=True):
     discard: Sequence[Rebuilt] = ()
     under_way: Steps | None = None
     converted: list[Any] | Exception | None = None
+    task_timeout_us: int = 0
+    """How long each conversion may take; known once one has been handed out."""
 
 
 class WorkersDied(Exception):
@@ -157,15 +159,16 @@ class Stepping:
             )
 
     def _first(self, job: Job, start: StartRequest) -> Steps:
+        job.task_timeout_us = start.task_timeout_us
         received = self._receive(job, State())
         definition = self._registry.workflow(job.workflow_type)
         assert definition is not None  # else the worker would not have taken it
         try:
             view = _clear(received) if self._is_plain else (yield from self._view(received, None))
+            started = view.events[0]
+            run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         except CodecError as error:
             return self._parked(job, received, error, None)
-        started = view.events[0]
-        run = Run(definition, started, job.run_id, self._environment)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         job.rebuilt = Rebuilt(run, State(), [])
         return (yield from self._go_on(job, received, job.rebuilt, view))
 
@@ -189,12 +192,14 @@ class Stepping:
                 else:
                     state = fold(State(), events)
                     assert state.started is not None
+                    job.task_timeout_us = state.task_timeout_us
                     read = yield of_history(Contexts.of(self._environment.namespace, state.started), events)
                     rebuilt = rebuild(definition, job.run_id, read, self._environment, state=state)
                 rebuilt = job.rebuilt = msgspec.structs.replace(rebuilt, history_bytes=_size(job.history))
             except (NondeterminismError, CodecError) as error:
                 return self._parked(job, self._receive(job, fold(State(), events)), error, None)
         received = self._receive(job, rebuilt.state, rebuilt.history_bytes)
+        job.task_timeout_us = rebuilt.state.task_timeout_us
         try:
             view = _clear(received) if self._is_plain else (yield from self._view(received, rebuilt.run))
         except CodecError as error:

@@ -229,6 +229,8 @@ def call_of(
         check_timeout(options.get("start_to_close_timeout"), options.get("schedule_to_close_timeout"))
         return activity_call(definition, converter(definition).to_payloads(args), result_type, **options)
     options = {**definition.options, **options}
+    if local:  # it runs on the workflow's own task queue
+        options.pop("task_queue", None)
     check_timeout(options.get("start_to_close_timeout"), options.get("schedule_to_close_timeout"))
     return activity_call(
         definition.name,

@@ -14,7 +14,7 @@ from temporalio import converter as theirs
 from temporalio.api.common.v1 import WorkflowExecution as TheirExecution
 
 from durable.api.common.v1 import SearchAttributes
-from durable.common import RawValue, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from durable.common import HeaderCodecBehavior, RawValue, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from durable.contrib.pydantic import PydanticPayloadConverter
 from durable.converter import (
     ActivitySerializationContext,
@@ -50,7 +50,9 @@ from durable.converter import (
     encode_search_attributes,
     transfer_type_convertible,
 )
+from durable.history.events import WorkflowExecutionStarted
 from durable.history.values import Failure
+from durable.worker.encoding import CodecError, Conversion, Encoding, through_codec
 from tests.conversion.test_codec import Base64
 
 WORKFLOW = WorkflowSerializationContext(namespace="default", workflow_id="order-7")
@@ -398,3 +400,91 @@ async def test_lists_of_one_struct_are_encoded_side_by_side() -> None:
     failure = DataConverter.default.to_failure(create_payload_validation_error(1))
     failure.cause = DataConverter.default.to_failure(create_payload_validation_error(2))
     assert await DataConverter(payload_codec=Waiting()).stored(failure) == failure
+
+
+class Half(PayloadCodec):
+    """Fails on some, once it has begun with the others, which it is never done with."""
+
+    def __init__(self) -> None:
+        self.at_work = 0
+        self._begun = asyncio.Event()
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if any(b"bad" in payload.data for payload in payloads):
+            await self._begun.wait()
+            raise OSError("away")
+        self.at_work += 1
+        self._begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.at_work -= 1
+        return list(payloads)
+
+    decode = encode
+
+
+class HalfFor(Half, WithSerializationContext):
+    def with_context(self, context: SerializationContext) -> Self:
+        return self
+
+
+class HalfDriver(Shelf):
+    def __init__(self, name: str, half: Half) -> None:
+        super().__init__(name)
+        self._half = half
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        await self._half.encode(payloads)
+        return []
+
+
+async def test_of_lists_of_one_struct_none_is_left_at_work_when_one_fails() -> None:
+    half = Half()
+    started = WorkflowExecutionStarted(
+        id=1,
+        time_us=0,
+        workflow_type="any",
+        workflow_id="a",
+        task_queue="q",
+        original_execution_run_id="r",
+        first_execution_run_id="r",
+        input=DataConverter.default.to_payloads(["good"]),
+        memo={"note": DataConverter.default.to_payloads(["bad"])[0]},
+    )
+    with pytest.raises(OSError, match="away"):
+        await DataConverter(payload_codec=half).stored(started)
+    assert half.at_work == 0
+
+
+async def test_of_several_drivers_none_is_left_at_work_when_one_fails() -> None:
+    half = Half()
+    drivers = {word: HalfDriver(word, half) for word in ("good", "bad")}
+    storage = ExternalStorage(
+        list(drivers.values()), lambda context, payload: drivers[payload.data.decode().strip('"')], 0
+    )
+    with pytest.raises(OSError, match="away"):
+        await storage.stored(DataConverter.default.to_payloads(["good", "bad"]), None)
+    assert half.at_work == 0
+
+
+async def test_of_values_of_several_contexts_none_is_left_at_work_when_one_fails() -> None:
+    half = HalfFor()
+    values = [
+        (WorkflowSerializationContext("default", word), DataConverter.default.to_payloads([word]))
+        for word in ("good", "bad")
+    ]
+    encoding = Encoding(DataConverter(payload_codec=half), HeaderCodecBehavior.NO_CODEC)
+    with pytest.raises(CodecError, match="away"):
+        await encoding.convert(Conversion(values, reads=False))
+    assert half.at_work == 0
+
+
+async def test_what_a_storage_driver_raises_is_not_told_as_the_codecs() -> None:
+    class Away(Shelf):
+        async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> Any:
+            raise OSError("the bucket is away")
+
+    converter = DataConverter(payload_codec=Base64(), external_storage=ExternalStorage([Away()]))
+    with pytest.raises(CodecError, match=r"^the external storage can't store: OSError: the bucket is away$"):
+        await through_codec(converter, converter.to_payloads([LARGE]), reads=False, headers=False)

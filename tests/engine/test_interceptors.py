@@ -21,7 +21,7 @@ from durable.client import (
     WorkflowUpdateFailedError,
 )
 from durable.common import RawValue
-from durable.exceptions import ApplicationError
+from durable.exceptions import ActivityError, ApplicationError
 from durable.history.events import (
     ActivityTaskScheduled,
     SignalExternalWorkflowExecutionInitiated,
@@ -686,3 +686,90 @@ def test_links_have_temporals_hooks(link: type[Any]) -> None:
     assert {each.partition(".")[2] for each in ALL_HOOKS if each.startswith(link.__name__)} == {
         name for name in their_hooks if "nexus" not in name
     }
+
+
+class Waits(Interceptor):
+    """Waits for ever, before the activity or after it; may go on with it when that is cancelled."""
+
+    def __init__(self, when: str = "before", heeds: bool = True) -> None:
+        self.when = when
+        self.heeds = heeds
+        self.waits = asyncio.Event()
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return Waiting(next, self)
+
+
+class Waiting(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, told: Waits) -> None:
+        super().__init__(next)
+        self._told = told
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        if self._told.when == "after":
+            await super().execute_activity(input)
+        self._told.waits.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self._told.heeds:
+                raise
+        return await super().execute_activity(input)
+
+
+class Threaded:
+    def __init__(self) -> None:
+        self.ran = 0
+
+    @activity.defn
+    def count(self) -> int:
+        self.ran += 1
+        return self.ran
+
+
+@workflow.defn
+class Counting:
+    @workflow.run
+    async def run(self, seconds: float) -> str:
+        call = workflow.start_activity_method(
+            Threaded.count,
+            start_to_close_timeout=timedelta(seconds=seconds),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        try:
+            return str(await call)
+        except ActivityError as error:
+            return type(error.cause).__name__
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_sync_activity_is_cancelled_while_an_interceptor_waits(
+    client: Client, make_worker: MakeWorker, when: str
+) -> None:
+    waits = Waits(when)
+    async with make_worker(Counting, Threaded().count, interceptors=[waits]):
+        handle = await client.start_workflow(Counting.run, 3600, id="the-run")
+        await waits.waits.wait()
+        await handle.cancel()
+        assert await handle.result() == "CancelledError"
+
+
+async def test_a_sync_activity_that_times_out_while_an_interceptor_waits_gives_its_slot_back(
+    client: Client, make_worker: MakeWorker
+) -> None:
+    async with make_worker(Counting, Threaded().count, interceptors=[Waits()], max_concurrent_activities=1):
+        for number in range(2):
+            assert await client.execute_workflow(Counting.run, 0.02, id=f"run-{number}") == "TimeoutError"
+
+
+async def test_a_thread_that_is_made_after_the_cancellation_is_told_of_it(
+    client: Client, make_worker: MakeWorker
+) -> None:
+    waits, threaded = Waits(heeds=False), Threaded()
+    async with make_worker(Counting, threaded.count, interceptors=[waits]):
+        handle = await client.start_workflow(Counting.run, 3600, id="the-run")
+        await waits.waits.wait()
+        await handle.cancel()
+        assert await handle.result() == "CancelledError"
+    assert threaded.ran == 0
