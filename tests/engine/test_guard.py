@@ -552,7 +552,11 @@ async def travels() -> str:
 
 @pytest.mark.parametrize("code", [Travels, travels])
 async def test_a_signal_whose_decoding_is_refused_something_is_not_lost(
-    client: Client, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, code: Any
+    client: Client,
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: Any,
 ) -> None:
     name = "Travels" if code is Travels else "travels"
     async with make_worker(code):
@@ -563,6 +567,7 @@ async def test_a_signal_whose_decoding_is_refused_something_is_not_lost(
             return (await handle.describe()).parked
 
         assert "by open(" in str(await until(reason))
+    assert "dropped" not in caplog.text
     monkeypatch.setattr(f"{__name__}.LISTS_FILE", [])
     async with make_worker(code):
         assert await handle.result() == "Peru"
