@@ -97,6 +97,11 @@ class WorkflowContext(ABC):
         """For what is sent to another workflow."""
 
     refused: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def note_refusal(self, error: BaseException) -> None:
+        """The code is about to be refused something of these; it gains nothing by catching the error."""
+
     """The qualified names of what its code may not use."""
 
     @abstractmethod

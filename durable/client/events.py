@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from durable.client.deadline import within
+from durable.client.sending import found
 from durable.history import codec
 from durable.history.events import HistoryEvent
 from durable.history.transition import RunInfo
@@ -114,14 +115,7 @@ class WorkflowHistoryEventAsyncIterator:
             wait = LOOK_MIN if await self._stirs(run.run_id, wait) else min(2 * wait, LOOK_MAX)
 
     async def _run(self) -> RunInfo:
-        run = await self._client.database.store.find(self._client.namespace, self._workflow_id, self._run_id)
-        if run is None:
-            which = f" with run id {self._run_id}" if self._run_id else ""
-            raise RPCError(
-                f"no workflow {self._workflow_id!r}{which} in namespace {self._client.namespace!r}; "
-                "`durable list` shows what there is",
-                RPCStatusCode.NOT_FOUND,
-            )
+        run = await found(self._client, self._workflow_id, self._run_id)
         self._run_id = run.run_id  # the run that is the latest one now, even if another one follows it
         return run
 

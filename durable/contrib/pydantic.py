@@ -23,7 +23,9 @@ __all__ = [
     "pydantic_data_converter",
 ]
 
-_SERIALIZER = SchemaSerializer(core_schema.any_schema(), core_schema.CoreConfig(ser_json_bytes="base64"))
+_SERIALIZER = SchemaSerializer(
+    core_schema.any_schema(), core_schema.CoreConfig(ser_json_bytes="base64", ser_json_inf_nan="constants")
+)
 
 
 @dataclass

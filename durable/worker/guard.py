@@ -14,12 +14,12 @@ import sys
 import zoneinfo
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from durable.context import maybe_workflow, stepping
+from durable.context import WorkflowContext, maybe_workflow, stepping
 from durable.worker.lines import Author, author
 from durable.worker.loop import is_collecting
-from durable.worker.restricted import AUDIT_EVENTS, REFUSED, RestrictedWorkflowAccessError, functions
+from durable.worker.restricted import AUDIT_EVENTS, REFUSED, RestrictedWorkflowAccessError, functions, of_subclass
 from durable.worker.runner import WorkflowRunner
 from durable.workflow.sandbox import unsafe
 
@@ -61,7 +61,7 @@ def _audit(
     if event == "open" and args[1:2] == (None,):
         name = "os.open"
     if name in run.refused:
-        _refuse(name, args)
+        _refuse(run, name, args)
 
 
 class profiled_stepping(stepping):
@@ -72,26 +72,26 @@ class profiled_stepping(stepping):
     def __enter__(self) -> None:
         super().__enter__()
         self._profiler = sys.getprofile()
-        if self._profiler is None:  # else somebody measures this thread
+        if self._profiler is None:  # else somebody measures this thread, or a block around this one watches it
             sys.setprofile(_profile)
 
     def __exit__(self, *exc: object) -> None:
-        if self._profiler is None:
-            sys.setprofile(None)
+        if self._profiler is None or self._profiler is _profile:  # Python takes it away when it has refused something
+            sys.setprofile(self._profiler)
         super().__exit__(*exc)
 
 
 def _profile(frame: FrameType, event: str, function: Any) -> None:
     if event != "c_call":
         return
-    name = _CALLS.get(function)
+    name = _CALLS.get(function) or of_subclass(function)
     if name is None or (run := maybe_workflow()) is None or name not in run.refused:
         return
     # A library may look at the clock for its own sake, to measure or to tell; pydantic runs what a model says.
     others = (each for each in _frames(frame) if author(each.f_code.co_filename) is not Author.PYTHON)
     caller = next((each for each in others if _package(each) != "pydantic"), frame)
     if author(caller.f_code.co_filename) is Author.USER or _package(caller) == _package(run.definition.run):
-        _refuse(name, ())
+        _refuse(run, name, ())
 
 
 def _package(code: FrameType | Callable[..., Any]) -> str:
@@ -99,14 +99,16 @@ def _package(code: FrameType | Callable[..., Any]) -> str:
     return str(module).partition(".")[0]
 
 
-def _refuse(name: str, args: tuple[Any, ...]) -> None:
-    """Raise, unless it is not the workflow code's doing, or the code may do it here."""
+def _refuse(run: WorkflowContext, name: str, args: tuple[Any, ...]) -> None:
+    """Tell the run and raise, unless it is not the workflow code's doing, or the code may do it here."""
     if unsafe.is_sandbox_unrestricted() or is_collecting() or _is_time_zone(args):
         return
     frames = list(_frames(sys._getframe(2)))  # pyright: ignore[reportPrivateUsage]
     if any(_package(frame) in TRUSTED for frame in frames):
         return
-    _raise(name, args, frames)
+    error = _refusal(name, args, frames)
+    run.note_refusal(error)
+    raise error
 
 
 def _is_time_zone(args: tuple[Any, ...]) -> bool:
@@ -114,7 +116,7 @@ def _is_time_zone(args: tuple[Any, ...]) -> bool:
     return bool(args) and isinstance(args[0], str) and args[0].startswith(zoneinfo.TZPATH)
 
 
-def _raise(name: str, args: tuple[Any, ...], frames: list[FrameType]) -> NoReturn:
+def _refusal(name: str, args: tuple[Any, ...], frames: list[FrameType]) -> RestrictedWorkflowAccessError:
     authors = [author(frame.f_code.co_filename) for frame in frames]
     at = authors.index(max(authors)) if any(authors) else None
     what, where = _told(name, args), ""
@@ -125,7 +127,7 @@ def _raise(name: str, args: tuple[Any, ...], frames: list[FrameType]) -> NoRetur
     if between:
         called = between[-1]
         what = f"{called.f_globals.get('__name__')}.{called.f_code.co_qualname}(), by {what},"
-    raise RestrictedWorkflowAccessError(
+    return RestrictedWorkflowAccessError(
         name,
         override_message=f"{what}{where} can't be called in workflow code, because a replay would not repeat it: "
         f"{REFUSED[name]}",

@@ -16,6 +16,7 @@ from durable.history.events import WorkflowExecutionSignaled
 from durable.history.messages import Query
 from durable.history.values import Payload, UpdateRequest
 from durable.workflow.definition import HandlersByName, WorkflowDefinition
+from durable.workflow.errors import NondeterminismError
 from durable.workflow.handlers import HandlerDefinition, Kind
 from durable.workflow.interception import (
     HandleQueryInput,
@@ -122,6 +123,7 @@ class Handlers:
         """The handling of a signal, to be run as a task.
 
         None: there is no handler for it (it is kept), or its arguments can't be decoded (it is logged, and dropped).
+        Raises `NondeterminismError` when the code that decodes them does what it may not do.
         """
         handler = self.find(Kind.SIGNAL, event.signal_name)
         if handler is None:
@@ -130,6 +132,8 @@ class Handlers:
             return None
         try:
             call = self._call(handler, event.signal_name, event.input)
+        except NondeterminismError:
+            raise
         except Exception as error:
             logger.warning("signal %r dropped: its arguments can't be decoded: %s", event.signal_name, error)
             return None
@@ -153,6 +157,8 @@ class Handlers:
             self._unhandled.remove(event)
             try:
                 values = self._received(event, type_hint)
+            except NondeterminismError:
+                raise
             except Exception as error:
                 logger.warning("signal %r dropped: it can't be read as %s: %s", name, type_hint, error)
                 continue

@@ -199,6 +199,7 @@ class Run(WorkflowContext):
         self.over: set[int] = set()  # what this activation's events end: nothing is asked of it any more
         self._closing = False
         self._error: BaseException | None = None
+        self._refusal: BaseException | None = None
         self._known = SelfKnowledge(self, started, environment.namespace)
         self.activities = CalledActivities(self)
         self.others = OtherRuns(self)
@@ -235,6 +236,7 @@ class Run(WorkflowContext):
         told = recorded_local if replaying else self.local.heard(local, moment.now_us)
         self._recorded_patches = patches
         self._asked = []
+        self._refusal = None
         self._at_work.rejections = {}
         judged = False
         if (updates or local) and not (events or told or replaying):
@@ -278,6 +280,7 @@ class Run(WorkflowContext):
                     warn_unfinished(self._at_work.handled)
             except BaseException as error:  # SystemExit in workflow code is no reason to stop the worker
                 self.escaped(error)
+        self._judge_refusal()
         commands = [entry[0].command for entry in self._asked if entry is not None]
         return Activation(commands, self._error, self._at_work.rejections, self.local.requests)
 
@@ -299,16 +302,13 @@ class Run(WorkflowContext):
 
     def query(self, query: Query) -> QueryAnswer:
         """Answer a question; the run stays as it is."""
-        self._read_only = True
         try:
-            with self.stepping(self), self.loop.entered():
+            with self.looking_only(), self.loop.entered():
                 return QueryAnswer(result=self.converter.to_payloads([self._answer(query)]))
         except DeadlockError:
             raise
         except BaseException as error:  # SystemExit in a query is no reason to stop the worker
             return QueryAnswer(failure=self.converter.to_failure(error))
-        finally:
-            self._read_only = False
 
     def _answer(self, query: Query) -> Any:
         if self.handlers is None:
@@ -652,12 +652,33 @@ class Run(WorkflowContext):
 
     @contextmanager
     def looking_only(self) -> Generator[None]:
-        """A block in which the code may change nothing."""
-        before, self._read_only = self._read_only, True
+        """A block in which the code may change nothing. What it is refused there leaves the block, even if the code
+        catches it: its answer is no answer, but it has done no harm."""
+        before, self._read_only = (self._read_only, self._refusal), True
+        self._refusal = None
         try:
-            yield
+            with self.stepping(self):  # of its own, so that a refusal does not end the watch over what comes after
+                try:
+                    yield
+                except Exception as error:
+                    raise self._refusal or error  # noqa: B904 - it is not the reason
+                if self._refusal is not None:
+                    raise self._refusal
         finally:
-            self._read_only = before
+            self._read_only, self._refusal = before
+
+    def note_refusal(self, error: BaseException) -> None:
+        self._refusal = self._refusal or error
+
+    def _judge_refusal(self) -> None:
+        """A task in which the code was refused something is kept only if it fails the run, which may be for that: who
+        catches the error may do on a replay something else, and what it has called since was not watched."""
+        if self._refusal is None:
+            return
+        last = self._asked[-1] if self._asked else None
+        fails = last is not None and isinstance(last[0].command, FailWorkflowExecution)
+        if not (fails and self.is_failure(self._refusal)):
+            self._error = self._refusal
 
     def escaped(self, error: BaseException) -> None:
         """An exception left the workflow or a handler: it ends the run, or else fails the workflow task."""

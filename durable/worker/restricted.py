@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import pkgutil
 from contextlib import suppress
+from datetime import date, datetime
 from typing import Any
 
 from durable.workflow.errors import NondeterminismError
@@ -117,3 +118,12 @@ def functions() -> dict[Any, str]:
         with suppress(AttributeError):
             found[pkgutil.resolve_name(name)] = name
     return found
+
+
+def of_subclass(function: Any) -> str | None:
+    """The name of a function of these that is called of a subclass: ``Mine.now``, as ``datetime.now``."""
+    owner: Any = getattr(function, "__self__", None)
+    if not issubclass(type(owner), type):
+        return None
+    names = (f"datetime.{each.__name__}.{function.__name__}" for each in (datetime, date) if issubclass(owner, each))
+    return next((name for name in names if name in REFUSED), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import dataclasses
 import gc
 import importlib
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 import urllib.request
 import uuid
 import warnings
@@ -67,6 +69,9 @@ class Timed(pydantic.BaseModel):
     at: str = pydantic.Field(default_factory=lambda: datetime.now(UTC).isoformat())
 
 
+class Moment(datetime): ...
+
+
 @dataclasses.dataclass
 class Numbered:
     id: uuid.UUID = dataclasses.field(default_factory=uuid.uuid4)
@@ -95,6 +100,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
     "helper": (lambda: now_of_helper(), "time.time() at", "workflow.now()"),
     "perf_counter": (lambda: time.perf_counter(), "time.perf_counter() at", "workflow.now()"),
     "now": (lambda: datetime.now(UTC), "datetime.datetime.now() at", "workflow.now()"),
+    "subclass": (lambda: Moment.now(), "datetime.datetime.now() at", "workflow.now()"),
     "today": (lambda: date.today(), "datetime.date.today() at", "workflow.now()"),
     "sleep": (lambda: time.sleep(0), "time.sleep() at", "asyncio.sleep()"),
     "random": (lambda: random.random(), "random.random() at", "workflow.random()"),
@@ -109,20 +115,18 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
 }
 
 
-@workflow.defn
-async def refused(what: str) -> list[str]:
-    try:
-        REFUSED[what][0]()
-    except RestrictedWorkflowAccessError as error:
-        return [error.qualified_name, error.message]
-    return ["", f"{what} is not refused"]
+@workflow.defn(failure_exception_types=[RestrictedWorkflowAccessError])
+async def refused(what: str) -> None:
+    REFUSED[what][0]()
 
 
 async def test_what_a_replay_would_not_repeat_is_refused_by_name_and_line() -> None:
     async with await Client.connect("sqlite://") as client, Worker(client, workflows=[refused]):
         for what, (_, told, instead) in REFUSED.items():
-            name, message = await client.execute_workflow(refused, what, id=what)
-            assert name and told in message and instead in message, (what, message)
+            with pytest.raises(WorkflowFailureError) as failure:
+                await client.execute_workflow(refused, what, id=what)
+            message = str(failure.value.cause)
+            assert told in message and instead in message, (what, message)
             assert f" {HERE}:" in message, message
 
 
@@ -224,6 +228,7 @@ ALLOWED: dict[str, Callable[[], Any]] = {
     "print": lambda: print("seen"),
     "own dice": lambda: (random.Random(7).random(), workflow.random().randint(1, 6), workflow.uuid4()),
     "own clock": lambda: (workflow.now(), workflow.time(), asyncio.get_running_loop().time()),
+    "mere classes": lambda: (Moment.fromisoformat("2020-01-01"), Moment(2020, 1, 1).now),
     "uuid5": lambda: uuid.uuid5(uuid.NAMESPACE_DNS, "x"),
     "join": lambda: os.path.join("a", "b"),
     "lock": lambda: threading.Lock().acquire(),
@@ -233,14 +238,11 @@ ALLOWED: dict[str, Callable[[], Any]] = {
 }
 
 
-@workflow.defn
+@workflow.defn(failure_exception_types=[RestrictedWorkflowAccessError])
 async def allowed(what: str) -> str:
-    try:
-        done = ALLOWED[what]()
-        if asyncio.iscoroutine(done):
-            await done
-    except RestrictedWorkflowAccessError as error:
-        return error.message
+    done = ALLOWED[what]()
+    if asyncio.iscoroutine(done):
+        await done
     return "done"
 
 
@@ -378,6 +380,199 @@ async def test_handlers_validators_constructors_and_converters_are_workflow_code
         assert failure.value.cause.type == "RestrictedWorkflowAccessError"
 
 
+# -- who catches the refusal gains nothing
+
+
+def swallow(*calls: Callable[[], Any]) -> list[str]:
+    got: list[str] = []
+    for call in calls:
+        with contextlib.suppress(Exception):
+            got.append(str(call()))
+    return got
+
+
+def clock() -> float:
+    return time.time()
+
+
+SWALLOWED: dict[str, Callable[[], Any]] = {"profiler": clock, "audit hook": read}
+
+
+@workflow.defn(name="swallower")
+async def swallowing(what: str) -> list[str]:
+    return swallow(SWALLOWED[what], SWALLOWED[what])
+
+
+@workflow.defn(name="swallower", failure_exception_types=[Exception])
+async def swallowing_all_the_same(what: str) -> list[str]:
+    return swallow(SWALLOWED[what], SWALLOWED[what])
+
+
+@workflow.defn(name="swallower", failure_exception_types=[Exception])
+async def failing(what: str) -> list[str]:
+    SWALLOWED[what]()
+    return []
+
+
+@pytest.mark.parametrize("what", SWALLOWED)
+@pytest.mark.parametrize("code", [swallowing, swallowing_all_the_same])
+async def test_a_task_whose_code_swallows_a_refusal_fails_and_the_run_goes_on_when_mended(
+    client: Client, make_worker: MakeWorker, code: Any, what: str
+) -> None:
+    async with make_worker(code):
+        handle = await client.start_workflow("swallower", what, id="s", result_type=list[str])
+
+        async def reason() -> str | None:
+            return (await handle.describe()).parked
+
+        assert "can't be called in workflow code" in str(await until(reason))
+    async with make_worker(failing):
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+
+
+@workflow.defn
+class Swallowing:
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: False)
+        return ""
+
+    @workflow.query
+    def ask(self, what: str) -> list[str]:
+        return swallow(SWALLOWED[what])
+
+    @workflow.query
+    def fine(self) -> str:
+        return "fine"
+
+    @workflow.update
+    async def change(self, what: str) -> None: ...
+
+    @change.validator
+    def check(self, what: str) -> None:
+        swallow(SWALLOWED[what])
+
+
+@pytest.mark.parametrize("what", SWALLOWED)
+async def test_a_query_or_validator_that_swallows_a_refusal_spoils_only_its_own_answer(what: str) -> None:
+    async with await Client.connect("sqlite://") as client, Worker(client, workflows=[Swallowing]):
+        handle = await client.start_workflow(Swallowing.run, id="s")
+        with pytest.raises(WorkflowQueryFailedError, match="can't be called in workflow code"):
+            await handle.query(Swallowing.ask, what)
+        with pytest.raises(WorkflowUpdateFailedError) as refusal:
+            await handle.execute_update(Swallowing.change, what)
+        assert "can't be called in workflow code" in str(refusal.value.cause)
+        assert await handle.query(Swallowing.fine) == "fine"
+        assert (await handle.describe()).parked is None
+
+
+class Gone:
+    """What is not there, or not yet, and says so."""
+
+    def __get__(self, *_: Any) -> Any:
+        raise RuntimeError("not configured")
+
+
+class Settings:
+    url = Gone()
+
+
+class Proxy:
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError("not bound")
+
+
+class Table(dict[str, Any]):
+    def values(self) -> Any:
+        raise RuntimeError("not loaded")
+
+
+def missing(name: str) -> Any:
+    raise ImportError(f"{name} is not installed")
+
+
+OPTIONAL: Any = types.ModuleType("optional")
+OPTIONAL.__getattr__ = missing
+PROXY: Any = Proxy()
+LOADED_LATE = Table()
+
+
+@workflow.defn
+async def careful() -> str:
+    if workflow.info().attempt > 99:
+        return str([OPTIONAL.thing, Settings.url, PROXY.thing, LOADED_LATE["x"]])
+    return "careful"
+
+
+async def test_what_a_workflow_names_is_not_run_to_find_out_whether_it_reads_a_clock() -> None:
+    async with await Client.connect("sqlite://") as client, Worker(client, workflows=[careful]):
+        assert await client.execute_workflow(careful, id="w") == "careful"
+    assert not is_suspect(careful)
+
+
+# -- what a signal's arguments are decoded by
+
+
+class Listed(pydantic.BaseModel):
+    country: str
+
+    @pydantic.field_validator("country")
+    @classmethod
+    def is_known(cls, value: str) -> str:
+        if LISTS_FILE:
+            read()
+        return value
+
+
+LISTS_FILE = [True]
+
+
+@workflow.defn
+class Travels:
+    def __init__(self) -> None:
+        self.country = ""
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: bool(self.country))
+        return self.country
+
+    @workflow.signal
+    def go(self, to: Listed) -> None:
+        self.country = to.country
+
+
+@workflow.defn
+async def travels() -> str:
+    to = await workflow.receive("go", Listed)
+    return str(to.country)
+
+
+@pytest.mark.parametrize("code", [Travels, travels])
+async def test_a_signal_whose_decoding_is_refused_something_is_not_lost(
+    client: Client,
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: Any,
+) -> None:
+    name = "Travels" if code is Travels else "travels"
+    async with make_worker(code):
+        handle = await client.start_workflow(name, id="t", result_type=str)
+        await handle.signal("go", {"country": "Peru"})
+
+        async def reason() -> str | None:
+            return (await handle.describe()).parked
+
+        assert "by open(" in str(await until(reason))
+    assert "dropped" not in caplog.text
+    monkeypatch.setattr(f"{__name__}.LISTS_FILE", [])
+    async with make_worker(code):
+        assert await handle.result() == "Peru"
+
+
 # -- lifting it
 
 
@@ -390,12 +585,21 @@ def facts() -> list[bool]:
 async def in_a_block() -> list[bool]:
     with workflow.unsafe.sandbox_unrestricted():
         await asyncio.sleep(0)
-        found = await asyncio.create_task(asyncio.sleep(0, facts()))
-    try:
+        return await asyncio.create_task(asyncio.sleep(0, facts()))
+
+
+@workflow.defn(failure_exception_types=[RestrictedWorkflowAccessError])
+async def after_a_block() -> None:
+    with workflow.unsafe.sandbox_unrestricted():
         read()
-    except RestrictedWorkflowAccessError:
-        return found
-    return []
+    read()
+
+
+async def test_after_the_block_it_is_as_before() -> None:
+    async with await Client.connect("sqlite://") as client, Worker(client, workflows=[after_a_block]):
+        with pytest.raises(WorkflowFailureError) as failure:
+            await client.execute_workflow(after_a_block, id="w")
+        assert "by open(" in str(failure.value.cause)
 
 
 @workflow.defn(sandboxed=False)
@@ -488,6 +692,11 @@ async def by_table() -> float:
 
 
 @workflow.defn
+async def by_subclass() -> str:
+    return Moment.now().isoformat()
+
+
+@workflow.defn
 async def starts_processes() -> None:
     multiprocessing.Process(target=print).start()
 
@@ -498,7 +707,7 @@ async def parses(id: uuid.UUID) -> str:
 
 
 def test_only_a_workflow_that_may_come_to_a_clock_or_to_chance_is_suspect() -> None:
-    suspects = [Inherits, imports_inside, by_table, refused]
+    suspects = [Inherits, imports_inside, by_table, by_subclass, refused]
     assert [is_suspect(each) for each in suspects] == [True] * len(suspects)
     assert [is_suspect(each) for each in (parses, starts_processes, mended, Everywhere)] == [False] * 4
 
@@ -515,6 +724,16 @@ def test_a_profiler_that_somebody_has_set_is_left_in_place() -> None:
     finally:
         sys.setprofile(None)
     assert during is after is profiler
+
+
+def test_a_refusal_in_a_validator_does_not_end_the_watch_over_the_step_around_it() -> None:
+    run: Any = object()
+    with profiled_stepping(run):
+        watch = sys.getprofile()
+        with profiled_stepping(run):
+            sys.setprofile(None)  # as Python does when a profiler raises
+        again = sys.getprofile()
+    assert watch is not None and again is watch and sys.getprofile() is None
 
 
 def measuring_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
