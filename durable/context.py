@@ -272,6 +272,11 @@ class ActivityContext(ABC):
     def asleep(self) -> AbstractContextManager[None]:
         """A block in which the attempt only waits for time to pass, so that a test's time may be skipped."""
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Has the attempt begun its transaction in the engine's own database, and not ended it?"""
+        return False
+
     @abstractmethod
     def shield_thread_cancel(self) -> AbstractContextManager[None]:
         """A context manager under which no cancel exception is raised in the thread."""

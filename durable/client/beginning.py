@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from durable.client.attribute_types import fitting
+from durable.client.joining import check_no_transaction, write_within
 from durable.client.sending import RESEND_MAX
 from durable.client.termination import termination
 from durable.exceptions import WorkflowAlreadyStartedError
@@ -18,25 +19,27 @@ from durable.history.values import IdConflictPolicy, IdReusePolicy
 
 if TYPE_CHECKING:
     from durable.client.client import Client
+    from durable.history.joining import Transactional
 
 
-async def begin(client: Client, request: StartRequest) -> Committed:
-    """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse.
+async def begin(client: Client, request: StartRequest, session: Transactional | None = None) -> Committed:
+    """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse; in the transaction of ``session``, if
+    there is one.
 
     `InvalidArgument` for search attributes that are not of their types.
     """
     if request.search_attributes:
         fitted = await fitting(client, request.search_attributes)
         request = msgspec.structs.replace(request, search_attributes=fitted)
-    return await begin_as_it_is(client, request)
+    return await begin_as_it_is(client, request, session)
 
 
-async def begin_as_it_is(client: Client, request: StartRequest) -> Committed:
+async def begin_as_it_is(client: Client, request: StartRequest, session: Transactional | None = None) -> Committed:
     """The same, without a look at the search attributes: what a workflow has asked for is in its history already."""
     lost, alone = 0, False
     while True:
         try:
-            outcome = await _submit(client, request, alone)
+            outcome = await _submit(client, request, alone, session)
         except UnknownOutcome:
             # Its request id makes it happen once, however often it is sent.
             lost += 1
@@ -66,10 +69,14 @@ async def begin_as_it_is(client: Client, request: StartRequest) -> Committed:
                 raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")
 
 
-async def _submit(client: Client, request: StartRequest, alone: bool) -> Outcome:
-    """With its first workflow task by a worker of this process, unless ``alone``."""
+async def _submit(client: Client, request: StartRequest, alone: bool, session: Transactional | None) -> Outcome:
+    """With its first workflow task by a worker of this process, unless ``alone`` or in the caller's transaction."""
     database = client.database
     run_id = database.store.new_id()
+    if session is not None:
+        transition = beginning.start(request, run_id, database.store.now_us()).transition
+        return await write_within(client, session, transition)
+    check_no_transaction()
     for starter in database.starters:
         if not alone and starter.takes(request):
             return await starter.start(request, run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from durable.client.async_activity import AsyncActivityHandle
 from durable.client.beginning import begin_as_it_is
@@ -49,6 +49,9 @@ from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.handlers import Kind, handler_name
 
+if TYPE_CHECKING:
+    from durable.history.joining import Transactional
+
 R = TypeVar("R")
 
 
@@ -79,6 +82,7 @@ class StartOptions(TypedDict, total=False):
     request_eager_start: bool
     versioning_override: VersioningOverride | None
     priority: Priority
+    session: Transactional | None
     stack_level: int
 
 
@@ -130,6 +134,7 @@ class Client(Connection, ActivityClient):
         request_eager_start: bool = False,
         versioning_override: VersioningOverride | None = None,
         priority: Priority = Priority.default,
+        session: Transactional | None = None,
         stack_level: int = 2,
     ) -> WorkflowHandle[Any, Any]:
         """Start a workflow: its function, its class's run method, or its name. It is durable when this returns.
@@ -151,6 +156,10 @@ class Client(Connection, ActivityClient):
         one, a retry policy that makes no sense and a schedule that never matches are refused (ValueError; that of a
         schedule is an `RPCError` INVALID_ARGUMENT as well). The untyped form of search attributes, a dict of lists, is
         deprecated; ``stack_level`` says where the warning points.
+
+        With ``session``, SQLAlchemy's AsyncSession, Session, AsyncConnection or Connection on the engine's own
+        database, the start is a part of the caller's transaction: the workflow exists if and only if that commits, and
+        workers wake then. Nothing is committed here. ValueError for a session of another database.
 
         `RPCError` DEADLINE_EXCEEDED when ``rpc_timeout`` is over first; it may be started all the same. A start is as
         eager as it can be, always; runs keep to no version: ``request_eager_start`` and ``versioning_override`` are
@@ -190,6 +199,7 @@ class Client(Connection, ActivityClient):
                 kwargs=kwargs,
                 request_id=request_id,
                 definition=definition,
+                session=session,
             )
         )
 
@@ -206,7 +216,12 @@ class Client(Connection, ActivityClient):
     async def execute_workflow(
         self, workflow: Any, arg: Any = UNSET, *, id: str, **options: Unpack[StartOptions]
     ) -> Any:
-        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`. ``rpc_timeout`` is for each."""
+        """`start_workflow`, and wait for its result: see `WorkflowHandle.result`. ``rpc_timeout`` is for each.
+
+        ValueError with a ``session``: before that commits there is no result, and waiting for it would never end.
+        """
+        if options.get("session") is not None:
+            raise ValueError("execute_workflow takes no session: start_workflow, commit, and wait for the result then")
         options["stack_level"] = options.get("stack_level", 2) + 1
         handle = await self.start_workflow(workflow, arg, id=id, **options)
         return await handle.result(rpc_timeout=options.get("rpc_timeout"))

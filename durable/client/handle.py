@@ -28,6 +28,7 @@ from durable.workflow.handlers import Kind, handler_name
 
 if TYPE_CHECKING:
     from durable.client.client import Client
+    from durable.history.joining import Transactional
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -167,10 +168,12 @@ class WorkflowHandle(Generic[S, R]):
         request_id: str | None = None,
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
+        session: Transactional | None = None,
     ) -> None:
         """Send a signal; it is durable when this returns, and read by the workflow once, in order.
 
-        Sent again with the same ``request_id`` it still happens once. `RPCError` NOT_FOUND when there is no such
+        Sent again with the same ``request_id`` it still happens once. With ``session`` it is sent if and only if the
+        caller's transaction commits: see `Client.start_workflow`. `RPCError` NOT_FOUND when there is no such
         workflow, or it is closed.
         """
         name, definition = handler_name(signal, Kind.SIGNAL)
@@ -185,6 +188,7 @@ class WorkflowHandle(Generic[S, R]):
                 rpc_timeout=rpc_timeout,
                 request_id=request_id,
                 definition=definition,
+                session=session,
             )
         )
 
@@ -301,9 +305,17 @@ class WorkflowHandle(Generic[S, R]):
         return self.get_update_handle(id, workflow_run_id=workflow_run_id, result_type=hint)
 
     async def cancel(
-        self, *, reason: str = "", rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *,
+        reason: str = "",
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+        session: Transactional | None = None,
     ) -> None:
-        """Ask the workflow to end; its code may clean up first. No error when it is closed already."""
+        """Ask the workflow to end; its code may clean up first. No error when it is closed already.
+
+        With ``session`` it is asked if and only if the caller's transaction commits: see `Client.start_workflow`.
+        """
         await self._client.outbound.cancel_workflow(
             CancelWorkflowInput(
                 id=self._id,
@@ -312,6 +324,7 @@ class WorkflowHandle(Generic[S, R]):
                 reason=reason,
                 rpc_metadata=rpc_metadata,
                 rpc_timeout=rpc_timeout,
+                session=session,
             )
         )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from durable.client.events import WorkflowHistoryEventFilterType
     from durable.client.handle import WorkflowHandle
     from durable.client.updates import WorkflowUpdateStage
+    from durable.history.joining import Transactional
 
 
 class Definition(Protocol):
@@ -78,6 +79,8 @@ class StartWorkflowInput:
     request_id: str | None = None
     definition: Definition | None = None
     """What the arguments are checked against; None: nothing."""
+    session: Transactional | None = None
+    """The caller's transaction, which the start is to be a part of."""
 
 
 @dataclass
@@ -90,6 +93,8 @@ class CancelWorkflowInput:
     reason: str
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
+    _: KW_ONLY
+    session: Transactional | None = None
 
 
 @dataclass
@@ -173,6 +178,7 @@ class SignalWorkflowInput:
     request_id: str | None = None
     definition: Definition | None = None
     """What the arguments are checked against; None: nothing."""
+    session: Transactional | None = None
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from durable.client.joining import check_no_transaction
 from durable.history import attempts
 from durable.history.standalone import hidden
 from durable.history.transition import ActivityReport, ActivityTask, AttemptToken, Committed, Refusal, Refused
@@ -69,6 +70,7 @@ async def report(
 
     ``found`` is the activity as the caller has just read it.
     """
+    check_no_transaction()
     refused: AttemptToken | None = None
     while True:
         write = of(found or await find(client, reference))

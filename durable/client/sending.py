@@ -11,6 +11,7 @@ from durable.client.converting import encodes_headers, for_workflow, headers_of,
 from durable.client.deadline import within
 from durable.client.errors import already_completed
 from durable.client.inputs import CancelWorkflowInput, Definition, SignalWorkflowInput, signature_of
+from durable.client.joining import check_no_transaction, write_within
 from durable.history import codec
 from durable.history.errors import UnknownOutcome
 from durable.history.messages import CancelRequest, Query, Signal, Update
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from durable.client.client import Client
     from durable.converter import DataConverter
+    from durable.history.joining import Transactional
 
 T = TypeVar("T")
 
@@ -44,7 +46,11 @@ async def signal(client: Client, input: SignalWorkflowInput) -> None:
     async def sent() -> None:
         what = f"signal {input.signal!r} of workflow {input.id!r}"
         await send(
-            client, input.id, input.run_id, await stored(converter, message, what, headers=encodes_headers(client))
+            client,
+            input.id,
+            input.run_id,
+            await stored(converter, message, what, headers=encodes_headers(client)),
+            session=input.session,
         )
 
     await within_of(input.id, sent(), input.rpc_timeout, "the signal")
@@ -53,7 +59,15 @@ async def signal(client: Client, input: SignalWorkflowInput) -> None:
 async def cancel(client: Client, input: CancelWorkflowInput) -> None:
     """See `WorkflowHandle.cancel`."""
     message = CancelRequest(reason=input.reason, identity=client.identity, request_id=client.database.store.new_id())
-    sent = send(client, input.id, input.run_id, message, input.first_execution_run_id, closed_is_fine=True)
+    sent = send(
+        client,
+        input.id,
+        input.run_id,
+        message,
+        input.first_execution_run_id,
+        closed_is_fine=True,
+        session=input.session,
+    )
     await within_of(input.id, sent, input.rpc_timeout, "the cancel request")
 
 
@@ -65,6 +79,7 @@ async def send(
     first_execution_run_id: str | None = None,
     *,
     closed_is_fine: bool = False,
+    session: Transactional | None = None,
 ) -> str:
     """The id of the run that it was sent to. The message is stored as it is."""
     database = client.database
@@ -75,7 +90,7 @@ async def send(
         first_execution_run_id=first_execution_run_id,
         message=codec.pack(message, database.store.now_us()),
     )
-    match await _written(client, send):
+    match await _written(client, send, session):
         case Refused(reason=Refusal.NOT_FOUND):
             raise not_found(client, workflow_id, run_id)
         case Refused(reason=Refusal.CLOSED) if not closed_is_fine:
@@ -117,8 +132,11 @@ async def within_of(workflow_id: str, wait: Awaitable[T], timeout: timedelta | N
     return await within(wait, timeout, f"workflow {workflow_id!r}: {what}", "; does a worker of its task queue run?")
 
 
-async def _written(client: Client, send: Send) -> Outcome:
+async def _written(client: Client, send: Send, session: Transactional | None) -> Outcome:
     """Sent until its outcome is known: its request id makes it happen once, however often it is sent."""
+    if session is not None:
+        return await write_within(client, session, send)
+    check_no_transaction()
     for _ in range(RESEND_MAX - 1):
         with contextlib.suppress(UnknownOutcome):
             return await client.database.write(send)

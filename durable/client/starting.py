@@ -22,6 +22,7 @@ from durable.history.values import Payload, UserMetadata, unstorable
 if TYPE_CHECKING:
     from durable.client.client import Client
     from durable.client.handle import WorkflowHandle
+    from durable.history.joining import Transactional
 
 WORKFLOW_ID_MAX = 1000
 TASK_TIMEOUT_US = 10_000_000
@@ -79,19 +80,19 @@ def start_request(client: Client, input: StartWorkflowInput | UpdateWithStartSta
 
 async def start(client: Client, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
     """See `Client.start_workflow`, without a signal."""
-    begun = _begun(client, start_request(client, input))
+    begun = _begun(client, start_request(client, input), input.session)
     run_id = (await within(begun, input.rpc_timeout, start_of(input.id))).run_id
     return client.started_handle(input.id, run_id, input.ret_type, first_execution_run_id=run_id)
 
 
-def _begun(client: Client, request: StartRequest) -> Awaitable[Committed]:
+def _begun(client: Client, request: StartRequest, session: Transactional | None) -> Awaitable[Committed]:
     if client.data_converter.is_plain:
-        return begin(client, request)  # the hot path: no frame more than it needs
-    return _stored_and_begun(client, request)
+        return begin(client, request, session)  # the hot path: no frame more than it needs
+    return _stored_and_begun(client, request, session)
 
 
-async def _stored_and_begun(client: Client, request: StartRequest) -> Committed:
-    return await begin(client, await stored_start(client, request))
+async def _stored_and_begun(client: Client, request: StartRequest, session: Transactional | None) -> Committed:
+    return await begin(client, await stored_start(client, request), session)
 
 
 async def stored_start(client: Client, request: StartRequest) -> StartRequest:

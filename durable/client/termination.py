@@ -10,6 +10,7 @@ import msgspec
 from durable.client.converting import for_workflow, stored
 from durable.client.errors import already_completed
 from durable.client.inputs import TerminateWorkflowInput
+from durable.client.joining import check_no_transaction
 from durable.client.sending import found, not_found, within_of
 from durable.history import codec, ending
 from durable.history.errors import CorruptHistory
@@ -44,6 +45,7 @@ async def end(
     details: Sequence[Payload] = (),
 ) -> None:
     """End the run, or raise why it can't be. The details are stored as they are. For the worker too."""
+    check_no_transaction()
     while True:
         run = await found(client, workflow_id, run_id)
         if first_execution_run_id not in (None, run.first_execution_run_id):

@@ -44,6 +44,7 @@ from durable.workflow.definition import WorkflowDefinition
 
 if TYPE_CHECKING:
     from durable.client.client import Client
+    from durable.history.joining import Transactional
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -153,7 +154,7 @@ async def signal_with_start(client: Client, input: StartWorkflowInput) -> Workfl
     async def started() -> str:
         what = f"signal {input.start_signal!r} of workflow {input.id!r}"
         signal = await stored(converter, message, what, headers=encodes_headers(client))
-        return await _start_or_send(client, await stored_start(client, request), signal)
+        return await _start_or_send(client, await stored_start(client, request), signal, input.session)
 
     run_id = await within(started(), input.rpc_timeout, start_of(input.id))
     return client.started_handle(input.id, run_id, input.ret_type, first_execution_run_id=None)
@@ -192,14 +193,16 @@ async def update_with_start(client: Client, input: StartWorkflowUpdateWithStartI
     return await updates.until(input.update_workflow_input.wait_for_stage, updated(), input.rpc_timeout)
 
 
-async def _start_or_send(client: Client, request: StartRequest, message: Signal | Update) -> str:
+async def _start_or_send(
+    client: Client, request: StartRequest, message: Signal | Update, session: Transactional | None = None
+) -> str:
     """The run that has the message. One that closes before it can be told is started anew, if the policies let it."""
     while True:
-        outcome = await begin(client, _with(request, message, client.database.store.now_us()))
+        outcome = await begin(client, _with(request, message, client.database.store.now_us()), session)
         if not outcome.existing:
             return outcome.run_id
         try:
-            return await send(client, request.workflow_id, outcome.run_id, message)
+            return await send(client, request.workflow_id, outcome.run_id, message, session=session)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

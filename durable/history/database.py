@@ -128,6 +128,11 @@ class Database:
             self._committed(write)
         return outcome
 
+    def joined(self, write: Write) -> None:
+        """It was written in somebody's own transaction, which is committed now."""
+        self._committed(write)
+        self.store.tell()
+
     @property
     def stalled_for(self) -> float:
         """For how many seconds the commit under way has waited for its answer; 0.0 when there is none."""

@@ -53,8 +53,8 @@ what happens instead (``if_reset``); and by no transition, for that can't say it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from durable.history.transition import (
     ActivityTask,
@@ -69,6 +69,12 @@ from durable.history.transition import (
 )
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import EVERY_WORKFLOW, Group, Position, Search
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+Joiner = Callable[["Connection", Write], Outcome | None]
 
 
 class Store(Protocol):
@@ -117,6 +123,35 @@ class Store(Protocol):
     async def release(self, worker_id: str) -> None:
         """Hand all back at once: runs lose this owner, tasks too (their attempt under way does not count, but for
         an activity that may begin only once: that attempt is ``lost``)."""
+        ...
+
+    async def joiner(self) -> Joiner:
+        """What makes a write a part of somebody else's transaction in this database.
+
+        It answers as `commit` does, of what holds if that transaction commits; None when something else is in the way
+        for now. ValueError for a transaction of another database.
+        """
+        ...
+
+    def tell_within(self, connection: Connection) -> None:
+        """Let whoever waits be told when the transaction on this connection commits, where that takes a statement."""
+        ...
+
+    def tell(self) -> None:
+        """What was joined to somebody's transaction is committed."""
+        ...
+
+    def engine(self) -> AsyncEngine:
+        """An engine for users' transactions in this database, which take turns with the store's own."""
+        ...
+
+    def sync_engine(self) -> Engine:
+        """The same for threads. Raises `StoreUnavailable` without a driver for it."""
+        ...
+
+    @property
+    def writes_in_turn(self) -> bool:
+        """Do all writers wait while a user's transaction is open?"""
         ...
 
     def changed(self) -> bool:

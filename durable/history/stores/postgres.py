@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.history.errors import SearchTooSlow, StoreUnavailable
 from durable.history.host import Host
-from durable.history.stores import plan, postgres_claim, postgres_commit, postgres_reads
+from durable.history.store import Joiner
+from durable.history.stores import plan, postgres_claim, postgres_commit, postgres_joined, postgres_reads
 from durable.history.stores.horizon import Horizon
 from durable.history.stores.postgres_address import address
 from durable.history.stores.postgres_clock import Clock
@@ -24,7 +25,7 @@ from durable.history.stores.postgres_renewal import Elsewhere
 from durable.history.stores.postgres_retry import persist
 from durable.history.stores.postgres_schema import prepare
 from durable.history.stores.postgres_search import stopped_after
-from durable.history.stores.postgres_watch import Watch
+from durable.history.stores.postgres_watch import TELL, Watch
 from durable.history.stores.postgres_workers import Workers
 from durable.history.transition import (
     ActivityReport,
@@ -43,6 +44,13 @@ from durable.history.transition import (
 )
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import EVERY_WORKFLOW, SEARCH_S, Group, Position, Search
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as SomeConnection
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from durable.history.stores.postgres_engines import Engines
 
 T = TypeVar("T")
 
@@ -99,6 +107,8 @@ class PostgresStore:
         for reader in self._readers:
             self._idle_readers.put_nowait(reader)
         self._is_closed = False
+        self._identity: Sequence[Any] | None = None
+        self._made_engines: Engines | None = None
         self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
         self._workers = Workers(self.address, self._host, self._clock)
@@ -122,6 +132,8 @@ class PostgresStore:
         await self.watch.close()
         if self._renewing is not None:
             await self._renewing.stop()
+        if self._made_engines is not None:
+            await self._made_engines.close()
         for connection in (self._db, self._side, *self._readers):
             await connection.close()
 
@@ -173,6 +185,36 @@ class PostgresStore:
             f"another transaction on the {self.address.name} has locked what this writes for {self._patience_s:g} s: "
             f"{_what(write)}; nothing is written; end that transaction (pg_locks, pg_stat_activity)"
         )
+
+    # What users write. ---------------------------------------------------------------------------------------------
+
+    writes_in_turn = False
+
+    async def joiner(self) -> Joiner:
+        if self._identity is None:
+            self._identity = (await self._read(lambda db: db.read(postgres_joined.IDENTITY)))[0]
+        identity = self._identity
+        return lambda connection, write: postgres_joined.write(connection, identity, write, self.now_us)
+
+    def tell_within(self, connection: SomeConnection) -> None:
+        connection.exec_driver_sql(TELL)
+
+    def tell(self) -> None:
+        self.watch.tell()
+
+    def engine(self) -> AsyncEngine:
+        return self._engines.asynchronous()
+
+    def sync_engine(self) -> Engine:
+        return self._engines.synchronous()
+
+    @property
+    def _engines(self) -> Engines:
+        if self._made_engines is None:
+            from durable.history.stores.postgres_engines import Engines  # most programs need none
+
+            self._made_engines = Engines(self.address)
+        return self._made_engines
 
     async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
         count = await persist(

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TypeVar
 
 from durable.history.stores import plan
-from durable.history.stores.postgres_connection import Connection, columns
+from durable.history.stores.postgres_connection import Asking, Connection, columns
 from durable.history.stores.postgres_errors import BAD_DATA, HELD_UP
 from durable.history.stores.postgres_reads import latest_runs, runs_by_id
 from durable.history.stores.postgres_retry import Outrun
@@ -47,7 +47,7 @@ async def commit(db: Connection, writes: Sequence[Write], now_us: Callable[[], i
         except (HELD_UP, *BAD_DATA):
             # A savepoint around every batch would cost two round trips; data errors are rare.
             await db.begin_again()
-            await _apply(db, ordered, at_us, outcomes)
+            await apply(db, ordered, at_us, outcomes)
     return [outcomes[place] for place in range(len(writes))]
 
 
@@ -74,7 +74,7 @@ async def add_attribute_types(db: Connection, namespace: str, types: Mapping[str
         await db.write_many(statements().commit_attributes.insert_type, rows)
 
 
-async def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
+async def apply(db: Asking, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
     """Write all that hold; an error halves the batch, until its culprit is alone."""
     await db.say("SAVEPOINT batch")
     try:
@@ -87,13 +87,13 @@ async def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcome
             outcomes[writes[0][0]] = None if held_up else Refused(reason=Refusal.INVALID, detail=detail)
             return
         middle = len(writes) // 2
-        await _apply(db, writes[:middle], now_us, outcomes)
-        await _apply(db, writes[middle:], now_us, outcomes)
+        await apply(db, writes[:middle], now_us, outcomes)
+        await apply(db, writes[middle:], now_us, outcomes)
     else:
         await db.say("RELEASE batch")
 
 
-async def _write_all(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
+async def _write_all(db: Asking, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Tried]) -> None:
     transitions = [(place, write) for place, write in writes if isinstance(write, Transition)]
     reports = [(place, write) for place, write in writes if isinstance(write, ActivityReport)]
     sends = [(place, write) for place, write in writes if isinstance(write, Send)]
@@ -120,7 +120,7 @@ def _free(writes: Iterable[tuple[int, W]], outcomes: dict[int, Tried], held: Cal
 
 
 async def _write_transitions(
-    db: Connection, transitions: Sequence[tuple[int, Transition]], now_us: int, outcomes: dict[int, Tried]
+    db: Asking, transitions: Sequence[tuple[int, Transition]], now_us: int, outcomes: dict[int, Tried]
 ) -> None:
     wanted = plan.needs(transition for _, transition in transitions)
     seen = plan.Seen(now_us=now_us)
@@ -148,7 +148,7 @@ def _ends(transition: Transition) -> list[Transition]:
     return [transition] if transition.status is not RunStatus.RUNNING else []
 
 
-async def _lock_runs(db: Connection, run_ids: Sequence[str], closing: set[str]) -> tuple[dict[str, RunInfo], set[str]]:
+async def _lock_runs(db: Asking, run_ids: Sequence[str], closing: set[str]) -> tuple[dict[str, RunInfo], set[str]]:
     """The runs that are ours until the commit, as they are now; and the ids of those that somebody else holds."""
     lock = statements().lock
     runs: dict[str, RunInfo] = {}
@@ -164,7 +164,7 @@ async def _lock_runs(db: Connection, run_ids: Sequence[str], closing: set[str]) 
 
 
 async def _lock_tasks(
-    db: Connection, keys: Sequence[plan.TaskKey]
+    db: Asking, keys: Sequence[plan.TaskKey]
 ) -> tuple[dict[plan.TaskKey, plan.HeldTask], set[plan.TaskKey]]:
     """The tasks that are ours until the commit, as they are now; and the keys of those that somebody else holds."""
     if not keys:
@@ -178,7 +178,7 @@ async def _lock_tasks(
     return tasks, {(row[0], row[1]) for row in await db.read(sql.own.tasks_there, *columns(missing))}
 
 
-async def _see_rest(db: Connection, wanted: plan.Needs, transitions: Sequence[Transition], seen: plan.Seen) -> None:
+async def _see_rest(db: Asking, wanted: plan.Needs, transitions: Sequence[Transition], seen: plan.Seen) -> None:
     """What is read once the runs are locked, so that nothing of theirs changes any more."""
     sql = statements()
     if wanted.starts:
@@ -202,7 +202,7 @@ async def _see_rest(db: Connection, wanted: plan.Needs, transitions: Sequence[Tr
         seen.alive = {row[0] for row in living}
 
 
-async def _write_plan(db: Connection, rows: plan.Plan) -> None:
+async def _write_plan(db: Asking, rows: plan.Plan) -> None:
     sql = statements()
     # In one order for all, so that two who start the same workflows don't wait for each other.
     new_runs = sorted(rows.new_runs, key=lambda row: (row[1], row[2]))
@@ -224,7 +224,7 @@ async def _write_plan(db: Connection, rows: plan.Plan) -> None:
     await db.write_many(sql.commit.insert_reply, rows.replies)
 
 
-async def _write_attributes(db: Connection, rows: plan.Plan) -> None:
+async def _write_attributes(db: Asking, rows: plan.Plan) -> None:
     sql = statements().commit_attributes
     await db.write_many(sql.delete, rows.forgotten)
     # In one order for all, so that two who are the first don't wait for each other.
@@ -233,7 +233,7 @@ async def _write_attributes(db: Connection, rows: plan.Plan) -> None:
     await db.write_many(sql.insert, rows.attributes)
 
 
-async def _cancel(db: Connection, rows: plan.Plan) -> None:
+async def _cancel(db: Asking, rows: plan.Plan) -> None:
     """Mark the tasks that somebody works on; end the others, each with its outcome in the inbox."""
     if not rows.cancels:
         return
@@ -257,7 +257,7 @@ async def _cancel(db: Connection, rows: plan.Plan) -> None:
 
 
 async def _write_reports(
-    db: Connection, reports: Sequence[tuple[int, ActivityReport]], now_us: int, outcomes: dict[int, Tried]
+    db: Asking, reports: Sequence[tuple[int, ActivityReport]], now_us: int, outcomes: dict[int, Tried]
 ) -> None:
     sql = statements()
     keys = list(dict.fromkeys(_key(report) for _, report in reports))
@@ -281,7 +281,7 @@ def _key(report: ActivityReport) -> plan.TaskKey:
 # Sends. -----------------------------------------------------------------------------------------------------------
 
 
-async def _write_sends(db: Connection, sends: Sequence[tuple[int, Send]], outcomes: dict[int, Tried]) -> None:
+async def _write_sends(db: Asking, sends: Sequence[tuple[int, Send]], outcomes: dict[int, Tried]) -> None:
     """Whoever sends shares the run until the commit: it can't be closed meanwhile."""
     aims = await _aims(db, [send for _, send in sends])
     run_ids = sorted({run_id for run_id in aims if run_id is not None})
@@ -309,7 +309,7 @@ async def _write_sends(db: Connection, sends: Sequence[tuple[int, Send]], outcom
     await db.write_many(statements().commit.insert_message, rows)
 
 
-async def _aims(db: Connection, sends: Sequence[Send]) -> list[str | None]:
+async def _aims(db: Asking, sends: Sequence[Send]) -> list[str | None]:
     """The ids of the runs that messages are for; None where there is no such workflow."""
     unnamed: dict[str, list[str]] = {}
     for send in sends:

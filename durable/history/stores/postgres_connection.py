@@ -78,6 +78,18 @@ class Raw(Protocol):
     def terminate(self) -> None: ...
 
 
+class Asking(Protocol):
+    """What a commit is decided and written over: a connection of the store's own, or somebody's transaction."""
+
+    async def read(self, statement: str, *values: object) -> list[Sequence[Any]]: ...
+
+    async def write(self, statement: str, *values: object) -> int: ...
+
+    async def write_many(self, statement: str, rows: Sequence[Sequence[object]], /) -> int: ...
+
+    async def say(self, statement: str, /) -> None: ...
+
+
 class Connection:
     """``made`` is called with every new session, before anything else is done with it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from durable.history.stores.postgres_connection import Connection
+from durable.history.stores.postgres_connection import Asking, Connection
 from durable.history.stores.postgres_errors import BAD_DATA
 from durable.history.stores.postgres_search import SEARCHES
 from durable.history.stores.postgres_sql import statements
@@ -14,13 +14,13 @@ from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import Group, Position, Search
 
 
-async def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
+async def runs_by_id(db: Asking, run_ids: Sequence[str]) -> dict[str, RunInfo]:
     if not run_ids:
         return {}
     return {row[0]: run_info(row) for row in await db.read(statements().read_runs.runs_by_id, run_ids)}
 
 
-async def latest_runs(db: Connection, wanted: dict[str, list[str]]) -> dict[tuple[str, str], RunInfo]:
+async def latest_runs(db: Asking, wanted: dict[str, list[str]]) -> dict[tuple[str, str], RunInfo]:
     """The latest run of each workflow id, by (namespace, workflow id); ``wanted`` are workflow ids by namespace."""
     latest: dict[tuple[str, str], RunInfo] = {}
     for namespace, workflow_ids in wanted.items():

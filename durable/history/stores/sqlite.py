@@ -9,11 +9,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from durable.history.host import Host, Lane
-from durable.history.stores import sqlite_claim, sqlite_commit, sqlite_reads
-from durable.history.stores.sqlite_file import WAL_BYTES_MAX, Connection, Counters, explained, prepare
+from durable.history.store import Joiner
+from durable.history.stores import sqlite_claim, sqlite_commit, sqlite_joined, sqlite_reads
+from durable.history.stores.sqlite_file import WAL_BYTES_MAX, Counters, explained, prepare
+from durable.history.stores.sqlite_file import Connection as FileConnection
 from durable.history.stores.sqlite_search import Searcher
 from durable.history.stores.sqlite_wal import Wal
 from durable.history.stores.sqlite_watch import Watch
@@ -31,6 +33,12 @@ from durable.history.transition import (
 )
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import EVERY_WORKFLOW, SEARCH_S, Group, Position, Search
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from durable.history.stores.sqlite_engines import Engines
 
 T = TypeVar("T")
 
@@ -71,10 +79,11 @@ class SqliteStore:
     async def __aenter__(self) -> SqliteStore:
         self._lanes: list[Lane] = [self._host.lane(f"durable-{name}") for name in ("writer", "renewal", "reader")]
         self._writing, self._renewing, self._reading = self._lanes
-        self._connections: list[Connection] = []
+        self._connections: list[FileConnection] = []
         self._workers: Workers | None = None
         self._searcher: Searcher | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._made_engines: Engines | None = None
         try:
             await self._writing.run(self._open)
         except BaseException:
@@ -85,6 +94,8 @@ class SqliteStore:
     async def __aexit__(self, *exc: object) -> None:
         if self._searcher is not None:
             self._searcher.stop()
+        if self._made_engines is not None:
+            await self._made_engines.close()
         lanes, self._lanes = self._lanes, []
         for lane in reversed(lanes):
             await lane.run(_nothing)  # what was handed over before is done now
@@ -112,8 +123,8 @@ class SqliteStore:
     def _prepare(self, path: Path) -> None:
         prepare(path, synchronous=self._synchronous, busy_timeout_s=self._busy_timeout_s, anywhere=self._anywhere)
 
-    def _connect(self, path: Path, counters: Counters, *, read_only: bool = False) -> Connection:
-        connection = Connection(
+    def _connect(self, path: Path, counters: Counters, *, read_only: bool = False) -> FileConnection:
+        connection = FileConnection(
             path,
             counters,
             synchronous=self._synchronous,
@@ -150,6 +161,39 @@ class SqliteStore:
         outcomes = sqlite_commit.commit(self._db, writes, self.now_us)
         self._wal.look()
         return outcomes
+
+    # What users write. ---------------------------------------------------------------------------------------------
+
+    writes_in_turn = True
+
+    async def joiner(self) -> Joiner:
+        return lambda connection, write: sqlite_joined.write(connection, self.path, write, self.now_us)
+
+    def tell_within(self, connection: Connection) -> None:
+        """The pulse has moved: it is noticed."""
+
+    def tell(self) -> None:
+        """The same."""
+
+    def engine(self) -> AsyncEngine:
+        return self._engines.asynchronous()
+
+    def sync_engine(self) -> Engine:
+        return self._engines.synchronous()
+
+    @property
+    def _engines(self) -> Engines:
+        if self._made_engines is None:
+            from durable.history.stores.sqlite_engines import Engines  # most programs need none
+
+            self._made_engines = Engines(
+                self.path,
+                self._host,
+                synchronous=self._synchronous,
+                busy_timeout_s=self._busy_timeout_s,
+                wal_bytes_max=self._wal_bytes_max,
+            )
+        return self._made_engines
 
     async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
         return await self._writing.run(
@@ -213,7 +257,7 @@ class SqliteStore:
     async def replies(self, ids: Sequence[str]) -> dict[str, bytes]:
         return await self._read(lambda db: sqlite_reads.replies(db, ids))
 
-    async def _search(self, work: Callable[[Connection], T]) -> T:
+    async def _search(self, work: Callable[[FileConnection], T]) -> T:
         """On a lane of its own, which the first one opens: other reads don't wait for what may take long."""
         if self._searcher is None:
             lane = self._host.lane("durable-search")
@@ -221,7 +265,7 @@ class SqliteStore:
             self._searcher = Searcher(self._host, lane, lambda: self._connect(self.path, Counters(), read_only=True))
         return await self._searcher.run(work, self._search_s)
 
-    async def _read(self, work: Callable[[Connection], T]) -> T:
+    async def _read(self, work: Callable[[FileConnection], T]) -> T:
         def explaining() -> T:
             with explained(self._read_db.path):
                 return work(self._read_db)

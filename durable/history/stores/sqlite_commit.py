@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from durable.history.stores import plan
 from durable.history.stores.sql import held_task, run_info
-from durable.history.stores.sqlite_file import Connection
+from durable.history.stores.sqlite_file import Asking, Connection
 from durable.history.stores.sqlite_reads import alive, latest_runs, runs_by_id
 from durable.history.stores.sqlite_sql import listed, statements
 from durable.history.transition import (
@@ -48,7 +48,7 @@ def commit(db: Connection, writes: Sequence[Write], now_us: Callable[[], int]) -
         except BAD_DATA:
             # A savepoint around every batch would cost two statements and a journal; data errors are rare.
             db.begin_again()
-            _apply(db, ordered, at_us, outcomes)
+            apply(db, ordered, at_us, outcomes)
         if any(plan.concerns_others(write, outcomes[place]) for place, write in ordered):
             db.add_pulse()
     return [outcomes[place] for place in range(len(writes))]
@@ -78,7 +78,7 @@ def add_attribute_types(db: Connection, namespace: str, types: Mapping[str, Attr
         db.write_many(statements().commit_attributes.insert_type, rows)
 
 
-def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Outcome]) -> None:
+def apply(db: Asking, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Outcome]) -> None:
     """Write all that hold; a data error halves the batch, until its culprit is alone."""
     db.read("SAVEPOINT batch")
     try:
@@ -90,13 +90,13 @@ def _apply(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dic
             outcomes[writes[0][0]] = Refused(reason=Refusal.INVALID, detail=f"{type(error).__name__}: {error}")
             return
         middle = len(writes) // 2
-        _apply(db, writes[:middle], now_us, outcomes)
-        _apply(db, writes[middle:], now_us, outcomes)
+        apply(db, writes[:middle], now_us, outcomes)
+        apply(db, writes[middle:], now_us, outcomes)
     else:
         db.read("RELEASE batch")
 
 
-def _write_all(db: Connection, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Outcome]) -> None:
+def _write_all(db: Asking, writes: Sequence[Indexed], now_us: int, outcomes: dict[int, Outcome]) -> None:
     transitions = [(place, write) for place, write in writes if isinstance(write, Transition)]
     reports = [(place, write) for place, write in writes if isinstance(write, ActivityReport)]
     sends = [(place, write) for place, write in writes if isinstance(write, Send)]
@@ -112,7 +112,7 @@ def _answers(writes: Sequence[tuple[int, Write]], outcomes: Sequence[Outcome]) -
     return zip((place for place, _ in writes), outcomes, strict=True)
 
 
-def _write_transitions(db: Connection, transitions: Sequence[Transition], now_us: int) -> list[Outcome]:
+def _write_transitions(db: Asking, transitions: Sequence[Transition], now_us: int) -> list[Outcome]:
     outcomes, rows = plan.decide(transitions, _see(db, plan.needs(transitions), now_us))
     sql = statements()
     db.write_many(sql.commit.update_run, rows.moved_runs)
@@ -144,7 +144,7 @@ def _write_transitions(db: Connection, transitions: Sequence[Transition], now_us
     return outcomes
 
 
-def _see(db: Connection, wanted: plan.Needs, now_us: int) -> plan.Seen:
+def _see(db: Asking, wanted: plan.Needs, now_us: int) -> plan.Seen:
     sql = statements()
     seen = plan.Seen(now_us=now_us)
     if wanted.runs:
@@ -170,7 +170,7 @@ def _see(db: Connection, wanted: plan.Needs, now_us: int) -> plan.Seen:
     return seen
 
 
-def _write_reports(db: Connection, reports: Sequence[ActivityReport], now_us: int) -> list[Outcome]:
+def _write_reports(db: Asking, reports: Sequence[ActivityReport], now_us: int) -> list[Outcome]:
     sql = statements()
     keys = [(report.token.run_id, report.token.scheduled_event_id) for report in reports]
     outcomes, rows = plan.decide_reports(reports, _held(db, keys), now_us)
@@ -183,12 +183,12 @@ def _write_reports(db: Connection, reports: Sequence[ActivityReport], now_us: in
     return outcomes
 
 
-def _held(db: Connection, keys: Sequence[plan.TaskKey]) -> dict[plan.TaskKey, plan.HeldTask]:
+def _held(db: Asking, keys: Sequence[plan.TaskKey]) -> dict[plan.TaskKey, plan.HeldTask]:
     rows = db.read(statements().own.held_by_key, (listed(keys),))
     return dict(map(held_task, rows))
 
 
-def _write_sends(db: Connection, sends: Sequence[Send]) -> list[Outcome]:
+def _write_sends(db: Asking, sends: Sequence[Send]) -> list[Outcome]:
     named = runs_by_id(db, [send.run_id for send in sends if send.run_id is not None])
     unnamed: dict[str, list[str]] = {}
     for send in sends:

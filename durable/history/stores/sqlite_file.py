@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy.dialects import sqlite as dialects
@@ -33,6 +33,15 @@ EMPTYING_TAKES_MS = 100
 
 ADD_PULSE = f"UPDATE {pulse.name} SET commits = commits + 1"
 READ_PULSE = f"SELECT commits FROM {pulse.name}"
+
+
+def settings(synchronous: str, wal_bytes_max: int) -> tuple[str, ...]:
+    """What a connection that writes is told, whosever it is."""
+    return (
+        f"PRAGMA synchronous={synchronous}",
+        f"PRAGMA journal_size_limit={wal_bytes_max}",
+        f"PRAGMA wal_autocheckpoint={wal_bytes_max // PAGE_BYTES // 4}",
+    )
 
 
 class Counters(msgspec.Struct):
@@ -71,6 +80,18 @@ class Turnstile:
             self._fd = -1
 
 
+class Asking(Protocol):
+    """What a commit is decided and written over: a connection of the store's own, or somebody's transaction."""
+
+    def read(self, statement: str, values: Sequence[object] = (), /) -> Any:
+        """Its rows, one by one or as ``fetchone`` and ``fetchall`` give them."""
+        ...
+
+    def write(self, statement: str, values: Sequence[object] = (), /) -> int: ...
+
+    def write_many(self, statement: str, rows: Sequence[Sequence[object]], /) -> None: ...
+
+
 class Connection:
     """One sqlite3 connection, used by one thread at a time."""
 
@@ -94,9 +115,8 @@ class Connection:
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         with explained(path):
-            self._raw.execute(f"PRAGMA synchronous={synchronous}")
-            self._raw.execute(f"PRAGMA journal_size_limit={wal_bytes_max}")
-            self._raw.execute(f"PRAGMA wal_autocheckpoint={wal_bytes_max // PAGE_BYTES // 4}")
+            for pragma in settings(synchronous, wal_bytes_max):
+                self._raw.execute(pragma)
             if read_only:
                 self._raw.execute("PRAGMA query_only=1")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from durable.history.stores.sql import activity_task, run_info, stored_message
 from durable.history.stores.sql_search import Searches
-from durable.history.stores.sqlite_file import Connection
+from durable.history.stores.sqlite_file import Asking, Connection
 from durable.history.stores.sqlite_sql import DIALECT, listed, statements
 from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
 from durable.history.visibility.attributes import AttributeType
@@ -15,13 +15,13 @@ from durable.history.visibility.search import Group, Position, Search
 SEARCHES = Searches(DIALECT)
 
 
-def runs_by_id(db: Connection, run_ids: Sequence[str]) -> dict[str, RunInfo]:
+def runs_by_id(db: Asking, run_ids: Sequence[str]) -> dict[str, RunInfo]:
     if not run_ids:
         return {}
     return {row[0]: run_info(row) for row in db.read(statements().read_runs.runs_by_id, (listed(run_ids),))}
 
 
-def latest_runs(db: Connection, wanted: dict[str, list[str]]) -> dict[tuple[str, str], RunInfo]:
+def latest_runs(db: Asking, wanted: dict[str, list[str]]) -> dict[tuple[str, str], RunInfo]:
     """The latest run of each workflow id, by (namespace, workflow id); ``wanted`` are workflow ids by namespace."""
     latest: dict[tuple[str, str], RunInfo] = {}
     for namespace, workflow_ids in wanted.items():
@@ -30,7 +30,7 @@ def latest_runs(db: Connection, wanted: dict[str, list[str]]) -> dict[tuple[str,
     return latest
 
 
-def alive(db: Connection) -> set[str]:
+def alive(db: Asking) -> set[str]:
     """The ids of the workers that nobody has declared dead."""
     return {row[0] for row in db.read(statements().workers.alive)}
 

@@ -1,0 +1,100 @@
+"""SQLAlchemy's engines on the store's PostgreSQL database, for transactions of users."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from durable.history.errors import StoreUnavailable
+from durable.history.stores.engines import attend
+from durable.history.stores.postgres_address import Address
+
+POOL_SIZE = 10
+WAIT_FOREVER_S = 1e6
+CONNECT_TIMEOUT_S = 10
+SETTINGS = {
+    "application_name": "durable activity",
+    # What a process holds that was stopped, or a machine that is gone, others get at after this time.
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+
+
+class Engines:
+    """Made when they are asked for. At most 10 transactions of each kind at a time; the others wait."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._options: dict[str, Any] = {
+            "pool_size": POOL_SIZE,
+            "max_overflow": 0,
+            "pool_timeout": WAIT_FOREVER_S,
+            "pool_pre_ping": True,
+            # Whatever the server's default: what is read after a lock has to be what is there then.
+            "isolation_level": "READ COMMITTED",
+        }
+        self._async: AsyncEngine | None = None
+        self._sync: Engine | None = None
+
+    def asynchronous(self) -> AsyncEngine:
+        if self._async is None:
+            options = dict(self._options)
+            if self._address.pooled:
+                # A pooler hands sessions on with the statements that others have prepared there.
+                names: Callable[[], str] = lambda: f"durable_{uuid.uuid4().hex}"  # noqa: E731
+                options["connect_args"] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": names}
+            self._async = create_async_engine("postgresql+asyncpg://", async_creator=self._connect, **options)
+            attend(self._async.sync_engine, _begin)
+        return self._async
+
+    def synchronous(self) -> Engine:
+        """By psycopg 3. Raises `StoreUnavailable` where that is not installed."""
+        if self._sync is None:
+            if find_spec("psycopg") is None:
+                raise StoreUnavailable(
+                    "a sync session on PostgreSQL needs the driver psycopg: pip install 'durable[postgres]'; an async "
+                    "activity needs none"
+                )
+            self._sync = create_engine("postgresql+psycopg://", creator=self._connect_sync, **self._options)
+            attend(self._sync, _begin)
+        return self._sync
+
+    async def close(self) -> None:
+        if self._async is not None:
+            await self._async.dispose()
+        if self._sync is not None:
+            self._sync.dispose()
+
+    async def _connect(self) -> Any:
+        driver: Any = asyncpg
+        own: dict[str, Any] = {"statement_cache_size": 0} if self._address.pooled else {"server_settings": SETTINGS}
+        return await driver.connect(self._address.dsn, timeout=CONNECT_TIMEOUT_S, **own)
+
+    def _connect_sync(self) -> Any:
+        import psycopg
+
+        if self._address.pooled:
+            return psycopg.connect(self._address.dsn, connect_timeout=CONNECT_TIMEOUT_S, prepare_threshold=None)
+        said = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items() if name != "application_name")
+        return psycopg.connect(
+            self._address.dsn,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name=SETTINGS["application_name"],
+            options=said,
+        )
+
+
+def _begin(_connection: Connection) -> Callable[[], None]:
+    """PostgreSQL lets others go on by itself."""
+    return _nothing
+
+
+def _nothing() -> None: ...

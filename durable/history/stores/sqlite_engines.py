@@ -1,0 +1,122 @@
+"""SQLAlchemy's engines on the store's file, for transactions of users: they take their turn as the store's own do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from durable.history.host import Host, Lane
+from durable.history.stores.engines import attend
+from durable.history.stores.sqlite_file import Turnstile, settings
+
+WAIT_FOREVER_S = 1e6
+
+
+class Turn:
+    """An engine's place at the turnstile: it has one connection, so at most one of its transactions stands there."""
+
+    def __init__(self, path: Path) -> None:
+        self._turnstile = Turnstile(path)
+        self._is_taken = False
+
+    def take(self) -> None:
+        self._turnstile.__enter__()
+        self._is_taken = True
+
+    async def take_on(self, lane: Lane) -> None:
+        """Wait for it on another thread. Who gives up waiting has it let go as soon as it comes."""
+        taking = asyncio.ensure_future(lane.run(self.take))
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(lambda _: self.release())
+            raise
+
+    def release(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._turnstile.__exit__()
+
+    def close(self) -> None:
+        self._turnstile.close()
+
+
+class Engines:
+    """Made when they are asked for. A transaction begins with the write lock, so that none has to be given up later.
+
+    Each has one connection, for only one transaction writes at a time; the others wait for it, in their order.
+    """
+
+    def __init__(self, path: Path, host: Host, *, synchronous: str, busy_timeout_s: float, wal_bytes_max: int) -> None:
+        self._path = path
+        self._host = host
+        self._settings = settings(synchronous, wal_bytes_max)
+        self._options: dict[str, Any] = {
+            "pool_size": 1,
+            "max_overflow": 0,
+            "pool_timeout": WAIT_FOREVER_S,
+            "connect_args": {"timeout": busy_timeout_s, "isolation_level": "IMMEDIATE", "check_same_thread": False},
+        }
+        self._turns: list[Turn] = []
+        self._lane: Lane | None = None
+        self._async: AsyncEngine | None = None
+        self._sync: Engine | None = None
+
+    def asynchronous(self) -> AsyncEngine:
+        if self._async is None:
+            lane = self._lane = self._host.lane("durable-turn")
+            url = URL.create("sqlite+aiosqlite", database=str(self._path))
+            self._async = create_async_engine(url, **self._options)
+
+            def take(turn: Turn, connection: Connection) -> None:
+                raw: Any = connection.connection.dbapi_connection
+                raw.run_async(lambda _: turn.take_on(lane))
+
+            self._arrange(self._async.sync_engine, take)
+        return self._async
+
+    def synchronous(self) -> Engine:
+        if self._sync is None:
+            url = URL.create("sqlite+pysqlite", database=str(self._path))
+            self._sync = create_engine(url, **self._options)
+            self._arrange(self._sync, lambda turn, _: turn.take())
+        return self._sync
+
+    async def close(self) -> None:
+        if self._async is not None:
+            await self._async.dispose()
+        if self._sync is not None:
+            self._sync.dispose()
+        if self._lane is not None:
+            self._lane.close()
+        for turn in self._turns:
+            turn.close()
+
+    def _arrange(self, engine: Engine, take: Callable[[Turn, Connection], None]) -> None:
+        turn = Turn(self._path)
+        self._turns.append(turn)
+
+        def connected(raw: Any, _record: object) -> None:
+            cursor = raw.cursor()
+            for pragma in self._settings:
+                cursor.execute(pragma)
+            cursor.close()
+
+        def begin(connection: Connection) -> Callable[[], None]:
+            take(turn, connection)
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except BaseException:
+                turn.release()
+                raise
+            return turn.release
+
+        event.listen(engine, "connect", connected)
+        # When its connection comes back, the transaction has ended, however it did.
+        event.listen(engine, "checkin", lambda *_: turn.release())
+        attend(engine, begin)
