@@ -8,7 +8,7 @@ import inspect
 import logging
 import threading
 import typing
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,12 +23,19 @@ from durable.metrics import MetricMeter
 from durable.signature import Signature
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session
+
     from durable.client import Client
     from durable.converter import DataConverter, PayloadConverter
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound="AsyncSession | Session")
 
 _DEFINITION = "__temporal_activity_definition"
+
+TRANSACTION_S = 2.0
+"""Seconds for which a transactional activity may keep all other writers of a SQLite file waiting, by default."""
 
 
 class ActivityCancellationType(IntEnum):
@@ -72,6 +79,8 @@ class ActivityDefinition:
     no_thread_cancel_exception: bool = False
     dynamic: bool = False
     is_class: bool = False
+    transaction_s: float | None = None
+    """For how many seconds its transaction may keep all other writers waiting; None: it has none."""
 
     def arguments(
         self, converter: DataConverter, payloads: Sequence[values.Payload]
@@ -114,6 +123,7 @@ def defn(
     name: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: bool | timedelta = False,
     task_queue: str | None = None,
     schedule_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
@@ -131,6 +141,7 @@ def defn(
     name: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: bool | timedelta = False,
     **options: Any,
 ) -> Any:
     """An activity: a function, a method or a class with ``__call__``, async or sync, whose effects are outside the
@@ -147,6 +158,10 @@ def defn(
     ``dynamic``: it runs what is called by a name that no activity of the worker has; it takes the arguments as one
     ``Sequence[RawValue]``, and finds the name in ``info().activity_type``.
 
+    ``transactional``: it works on `session`, in the engine's own database, and what it writes there, its result and the
+    end of its task are one commit: its effects happen exactly once, whatever crashes. On SQLite, where all writers wait
+    for it, its transaction may be open for 2 s, or for as long as is given instead of True.
+
     Raises TypeError for what can't be called or has no name, ValueError for what is decorated already, RuntimeError
     for a dynamic one with a name.
     """
@@ -159,6 +174,7 @@ def defn(
     policy = call_options.get("retry_policy")
     if policy is not None:
         policy._validate()  # pyright: ignore[reportPrivateUsage]
+    transaction_s = _transaction_s(transactional)
 
     def decorate(target: Any) -> Any:
         is_class = inspect.isclass(target)
@@ -184,6 +200,7 @@ def defn(
             no_thread_cancel_exception=no_thread_cancel_exception,
             dynamic=dynamic,
             is_class=is_class,
+            transaction_s=transaction_s,
         )
         wrapper = _async_call(definition) if definition.is_async else _sync_call(definition)
         setattr(wrapper, _DEFINITION, definition)
@@ -194,6 +211,14 @@ def defn(
         return target
 
     return decorate if fn is None else decorate(fn)
+
+
+def _transaction_s(transactional: bool | timedelta) -> float | None:
+    if isinstance(transactional, bool):
+        return TRANSACTION_S if transactional else None
+    if transactional <= timedelta():
+        raise ValueError("transactional is True, or for how long its transaction may be open on SQLite: more than zero")
+    return transactional.total_seconds()
 
 
 def _call_of(target: type) -> Any:
@@ -435,6 +460,33 @@ def client() -> Client:
             "or a process, is not on the client's event loop. In a test, give ActivityEnvironment a client."
         )
     return found
+
+
+@overload
+def session() -> AsyncSession: ...
+
+
+@overload
+def session(kind: type[S], /) -> S: ...
+
+
+def session(kind: Any = None, /) -> Any:
+    """The session of a transactional activity, a SQLAlchemy session on the engine's own database.
+
+    An `AsyncSession`; in a sync activity a `Session`, or whatever class of these ``kind`` is, the same each time. Its
+    transaction begins when it is first used, and is committed with the activity's result when the activity returns; if
+    it fails, is cancelled or times out, or its worker dies, it is rolled back. It can't be committed by hand;
+    ``begin_nested()`` makes savepoints. Given as ``session=`` to `client`'s calls, these are a part of it.
+
+    RuntimeError in an activity that is not transactional; TypeError for a ``kind`` that does not fit.
+    """
+    return _context().session(kind)
+
+
+def connection() -> Coroutine[Any, Any, AsyncConnection]:
+    """The connection of `session`'s transaction: ``await activity.connection()``. (In a sync activity it is
+    ``activity.session(Session).connection()``.)"""
+    return session().connection()
 
 
 def payload_converter() -> PayloadConverter:

@@ -272,6 +272,12 @@ class ActivityContext(ABC):
     def asleep(self) -> AbstractContextManager[None]:
         """A block in which the attempt only waits for time to pass, so that a test's time may be skipped."""
 
+    def session(self, kind: type[Any] | None) -> Any:
+        """The session of its transaction, as `activity.session` says."""
+        raise RuntimeError(
+            f"activity {self.info().activity_type!r} has no session: it has to be an @activity.defn(transactional=True)"
+        )
+
     @property
     def is_in_transaction(self) -> bool:
         """Has the attempt begun its transaction in the engine's own database, and not ended it?"""

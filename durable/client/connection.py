@@ -31,6 +31,9 @@ from durable.service import (
 )
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from durable.client.client import Client
 
 
@@ -148,6 +151,19 @@ class Connection:
     def database(self) -> Database:
         """What the client speaks to. Raises `StoreUnavailable` in a process that was forked since it was connected."""
         return self.service_client.database
+
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's async engine on this database, for transactions of the program's own; closed with the client.
+
+        What is written there and ``session=`` of `Client.start_workflow` are one transaction. On SQLite its
+        transactions begin with the write lock and take turns with the engine's own, so that none finds the file locked;
+        as long as one is open nobody else can write, so keep them short. On PostgreSQL it is a pool of 10.
+        """
+        return self.database.store.engine()
+
+    def sync_engine(self) -> Engine:
+        """The same for threads. On PostgreSQL it needs psycopg (in ``durable[postgres]``), else `StoreUnavailable`."""
+        return self.database.store.sync_engine()
 
     @classmethod
     async def connect(

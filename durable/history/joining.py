@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event
@@ -60,7 +59,7 @@ async def write_within(database: Database, session: Transactional, write: Write)
         if isinstance(session, AsyncSession | Session):
             sync = session.sync_session if isinstance(session, AsyncSession) else session
             loop = asyncio.get_running_loop()
-            _when_committed(sync, partial(loop.call_soon_threadsafe, database.joined, write))
+            _when_committed(sync, lambda: loop.call_soon_threadsafe(database.joined, write))
         else:
             await run(database.store.tell_within)
     return outcome
@@ -90,7 +89,7 @@ def _inline(connection: Connection) -> Run[Any]:
 
 
 def _when_committed(session: Session, tell: Callable[[], object]) -> None:
-    waiting = session.info.get(WAITING)
+    waiting: list[Callable[[], object]] | None = session.info.get(WAITING)
     if waiting is None:
         waiting = session.info[WAITING] = []
         event.listen(session, "after_commit", _committed)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -15,12 +15,16 @@ import anyio
 from durable.client import Client
 from durable.history.database import Database
 from durable.history.host import Aside, Host, Lane
+from durable.history.store import Joiner
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.transition import Claim, Claimed, Outcome, Write
 from durable.testing.mortality import Life
 from durable.testing.points import Moment, Recorder
 from durable.worker import Worker
 from durable.worker.replay import Run
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 T = TypeVar("T")
 
@@ -124,6 +128,7 @@ class _MortalStore(SqliteStore):
         super().__init__(path, host, synchronous="OFF")
         self._process = process
         self._recorder = recorder
+        self._joined: tuple[Write, Outcome | None, Moment | None] | None = None
 
     async def claim(self, claim: Claim) -> Claimed:
         claimed = await super().claim(claim)
@@ -142,6 +147,32 @@ class _MortalStore(SqliteStore):
         if moment is Moment.AFTER:
             await self._die()
         return outcomes
+
+    async def joiner(self) -> Joiner:
+        """A transactional activity's outcome, in its own transaction."""
+        await self._process.begun.wait()
+        join = await super().joiner()
+        loop = asyncio.get_running_loop()
+
+        def joined(connection: Connection, write: Write) -> Outcome | None:
+            moment = self._recorder.strikes([write])
+            if moment is Moment.BEFORE:
+                loop.call_soon_threadsafe(self._process.die)  # nobody goes on from here; a thread may, to no effect
+            outcome = join(connection, write)
+            self._joined = (write, outcome, moment)
+            return outcome
+
+        return joined
+
+    def tell(self) -> None:
+        if self._joined is None:
+            return
+        (write, outcome, moment), self._joined = self._joined, None
+        if outcome is not None:
+            self._recorder.written([write], [outcome])
+        self._process.committed()
+        if moment is Moment.AFTER:
+            self._process.die()
 
     async def _die(self) -> None:
         self._process.die()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from durable.activity import ActivityCancellationDetails, CompleteAsyncError, Flag, Info
+from durable.activity import ActivityCancellationDetails, ActivityDefinition, CompleteAsyncError, Flag, Info
 from durable.client.description import moment
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
@@ -44,6 +44,7 @@ from durable.worker.registry import RegisteredActivity
 if TYPE_CHECKING:
     from durable.client import Client
     from durable.worker.activities import Activities
+    from durable.worker.transaction import Transaction
 
 logger = logging.getLogger("durable.worker")
 
@@ -100,6 +101,7 @@ class Attempt(ActivityContext):
         self.outbound: ActivityOutboundInterceptor | None = None
         self._info_told: Info | None = None
         self.sleeps = False
+        self._transaction: Transaction | None = None
 
     # -- what the code may ask (ActivityContext)
 
@@ -151,6 +153,13 @@ class Attempt(ActivityContext):
     def metric_meter(self) -> MetricMeter | None:
         return MetricMeter.noop
 
+    def session(self, kind: type[Any] | None) -> Any:
+        return super().session(kind) if self._transaction is None else self._transaction.session(kind)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self._transaction is not None and self._transaction.is_open
+
     def shield_thread_cancel(self) -> AbstractContextManager[None]:
         return self._thread.shield() if self._thread is not None else _nothing()
 
@@ -200,12 +209,10 @@ class Attempt(ActivityContext):
         what: ActivityOutcome | Retry | Detach | None = None
         try:
             try:
-                result = await self._call()
-                payloads = self.converter.to_payloads([result])
-                if not self._is_plain:
-                    await self._end()
-                    payloads = await self._stored(payloads)
-                what = attempts.completed(self.task, payloads, self._activities.identity)
+                if self._found is not None and self._found.definition.transaction_s is not None:
+                    what = await self._in_transaction(self._found.definition)
+                else:
+                    what = await self._completed()
             except CompleteAsyncError:
                 if not self._is_plain:
                     await self._end()
@@ -218,6 +225,47 @@ class Attempt(ActivityContext):
             what = self._cut_short(error)
         finally:
             self._over(what)
+
+    async def _completed(self) -> ActivityOutcome:
+        """What comes of it if its code returns."""
+        result = await self._call()
+        payloads = self.converter.to_payloads([result])
+        if not self._is_plain:
+            await self._end()
+            payloads = await self._stored(payloads)
+        return attempts.completed(self.task, payloads, self._activities.identity)
+
+    async def _in_transaction(self, definition: ActivityDefinition) -> ActivityOutcome | None:
+        """The same, in a transaction that its code may begin: then it is committed, and nobody needs to be told."""
+        from durable.worker.transaction import Transaction  # brings SQLAlchemy's ORM, which most programs don't need
+
+        assert definition.transaction_s is not None
+        transaction = self._transaction = Transaction(
+            self._activities.database,
+            f"activity {self.task.spec.activity_type!r} of workflow {self.task.spec.workflow_id!r}",
+            is_sync=self.is_sync,
+            limit_s=definition.transaction_s,
+            failed=self._heartbeat_failed,
+        )
+        try:
+            what = await self._completed()
+            if not (transaction.is_open and self._owned):
+                await transaction.roll_back()
+                return what
+            report = attempts.report(self.task, what, self._activities.database.store.now_us())
+            await transaction.commit(report)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            await transaction.roll_back()
+            if transaction.error is not None:
+                raise transaction.error from error
+            if isinstance(error, CompleteAsyncError):
+                raise RuntimeError(
+                    "a transactional activity can't be completed from outside: its writes are committed with its result"
+                ) from None
+            raise
+        return None
 
     async def _call(self) -> Any:
         if self.task.unreadable:

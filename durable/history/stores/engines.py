@@ -42,7 +42,12 @@ def attend(engine: Engine, begin: Callable[[Connection], Callable[[], None]]) ->
 
     def commits(connection: Connection) -> None:
         if (owner := _owner(connection)) is not None:
-            owner.check_commit()
+            try:
+                owner.check_commit()
+            except BaseException:
+                # SQLAlchemy takes it for ended whatever happens here, and would leave it open.
+                connection.invalidate()
+                raise
 
     event.listen(engine, "begin", begins)
     event.listen(engine, "before_cursor_execute", executes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Engines:
             "connect_args": {"timeout": busy_timeout_s, "isolation_level": "IMMEDIATE", "check_same_thread": False},
         }
         self._turns: list[Turn] = []
+        self._raw: list[Any] = []
         self._lane: Lane | None = None
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None
@@ -75,7 +76,11 @@ class Engines:
 
             def take(turn: Turn, connection: Connection) -> None:
                 raw: Any = connection.connection.dbapi_connection
-                raw.run_async(lambda _: turn.take_on(lane))
+
+                def taken(_driver_connection: object) -> Awaitable[None]:
+                    return turn.take_on(lane)
+
+                raw.run_async(taken)
 
             self._arrange(self._async.sync_engine, take)
         return self._async
@@ -92,6 +97,11 @@ class Engines:
             await self._async.dispose()
         if self._sync is not None:
             self._sync.dispose()
+        for raw in self._raw:
+            # Whoever has a transaction open still has lost it.
+            closed = raw.close()
+            if closed is not None:
+                await closed
         if self._lane is not None:
             self._lane.close()
         for turn in self._turns:
@@ -101,11 +111,12 @@ class Engines:
         turn = Turn(self._path)
         self._turns.append(turn)
 
-        def connected(raw: Any, _record: object) -> None:
+        def connected(raw: Any, record: Any) -> None:
             cursor = raw.cursor()
             for pragma in self._settings:
                 cursor.execute(pragma)
             cursor.close()
+            self._raw.append(record.driver_connection)
 
         def begin(connection: Connection) -> Callable[[], None]:
             take(turn, connection)
