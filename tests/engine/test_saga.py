@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,6 +27,7 @@ from durable.history.events import (
 from durable.history.values import RunStatus
 from tests.engine.conftest import Execute, MakeWorker
 from tests.engine.histories import assert_replays, assert_sound, of_type, until
+from tests.testing.pytests import Pytest
 
 ONCE = RetryPolicy(maximum_attempts=1)
 MINUTE = timedelta(minutes=1)
@@ -482,6 +484,63 @@ async def test_a_cancellation_while_a_failed_block_compensates_takes_effect_afte
 
 
 @workflow.defn
+async def undone_badly(how: str) -> None:
+    saga = workflow.saga()
+    try:
+        async with saga:
+            saga.compensate_with(undo, "stuck")
+            if how == "by hand":
+                await saga.compensate()
+            raise ApplicationError("mine")
+    except CompensationError:
+        done.append("told")
+    await workflow.sleep(3600)
+
+
+@pytest.mark.parametrize("how", ["by hand", "on leaving"])
+async def test_a_cancellation_takes_effect_after_compensations_that_fail_too(
+    client: Client, make_worker: MakeWorker, how: str
+) -> None:
+    gates["stuck"] = asyncio.Event()
+    async with make_worker(undone_badly, *ACTIVITIES):
+        handle = await client.start_workflow(undone_badly, how, id="u")
+        await has_done("undo stuck")
+        await handle.cancel()
+        await has_happened(handle, WorkflowExecutionCancelRequested)
+        gates["stuck"].set()
+        assert isinstance(await failure_of(handle), CancelledError)
+    assert done == ["undo stuck", "told"]
+
+
+@workflow.defn
+async def tidying() -> str:
+    try:
+        async with workflow.saga() as saga:
+            saga.compensate_with(undo, "a")
+            await do("waiting")
+            await workflow.sleep(3600)
+    except asyncio.CancelledError:
+        await do("tidied up")
+    return "tidy"
+
+
+async def test_two_cancellations_of_a_block_are_one_for_what_comes_after_it(
+    client: Client, make_worker: MakeWorker
+) -> None:
+    gates["a"] = asyncio.Event()
+    async with make_worker(tidying, *ACTIVITIES):
+        handle = await client.start_workflow(tidying, id="t")
+        await has_done("waiting")
+        await handle.cancel()
+        await has_done("undo a")
+        await handle.cancel()
+        await has_happened(handle, WorkflowExecutionCancelRequested, 2)
+        gates["a"].set()
+        assert await handle.result() == "tidy"
+    assert done == ["waiting", "undo a", "tidied up"]
+
+
+@workflow.defn
 async def in_time(how: str) -> list[Any]:
     said: list[Any] = []
 
@@ -670,6 +729,18 @@ async def test_a_cancellation_while_compensating_by_hand_is_raised_when_it_is_do
         gates["b"].set()
         assert isinstance(await failure_of(handle), CancelledError)
     assert done == ["undo b", "undo a"]
+
+
+# Across crashes (`test_kill` has processes that are killed). ----------------------------------------------------------
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("end", ["refused", "jammed", "cancelled"])
+def test_sagas_survive_the_death_of_their_worker_at_each_durable_point(tmp_path: Path, end: str) -> None:
+    survival = Path(__file__).with_name("saga_survival.py")
+    done = Pytest(tmp_path).again(str(survival), "-k", end, "-o", f"pythonpath={survival.parents[2]}")
+    assert done.code == 0, done.output
+    assert done.output.count("survived the death of its worker at each of") == 2, done.output
 
 
 # Used wrongly. --------------------------------------------------------------------------------------------------------
