@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ParamSpec
 
 from durable.activity import ActivityDefinition
-from durable.context import this_workflow
+from durable.context import NotInWorkflowError, WorkflowContext, maybe_workflow, this_workflow
 from durable.exceptions import CompensationError, FailedCompensation
 from durable.signature import Signature
 from durable.workflow.logger import logger
@@ -36,22 +36,12 @@ class _Step:
     name: str
     call: Callable[[], Awaitable[Any]]
 
-    async def run(self) -> FailedCompensation | None:
-        """How it failed, if it did. A fault in its code is let out at once, so that it fails the workflow task: mended
-        code has to find the run where the fault was."""
-        try:
-            await self.call()
-        except BaseException as error:
-            if not _is_failure(error):
-                raise
-            return FailedCompensation(self.number, self.name, error)
-        return None
-
 
 class Saga:
     """Collects compensations. Made by `saga`, which says when they run."""
 
-    def __init__(self, *, parallel: bool = False) -> None:
+    def __init__(self, run: WorkflowContext, *, parallel: bool) -> None:
+        self._workflow = run
         self._parallel = parallel
         self._steps: list[_Step] = []
         self._registered = 0
@@ -95,9 +85,10 @@ class Saga:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if error is None or not self._steps:
+            # A coroutine that the garbage collector closes is stepped by nobody, or while another run is.
+            if error is None or not self._steps or maybe_workflow() is not self._workflow:
                 return
-            if not _is_failure(error):
+            if not self._is_failure(error):
                 if isinstance(error, Exception):
                     logger.warning(SKIPPED, type(error).__name__, len(self._steps))
                 return
@@ -123,12 +114,29 @@ class Saga:
 
     async def _run(self, steps: list[_Step]) -> list[FailedCompensation]:
         if self._parallel:
-            outcomes = await asyncio.gather(*(each.run() for each in steps))
+            outcomes = await asyncio.gather(*(self._undo(each) for each in steps))
         else:
-            outcomes = [await each.run() for each in steps]
+            outcomes = [await self._undo(each) for each in steps]
         return [each for each in outcomes if each is not None]
 
+    async def _undo(self, step: _Step) -> FailedCompensation | None:
+        """How it failed, if it did. A fault in its code is let out at once, so that it fails the workflow task: mended
+        code has to find the run where the fault was."""
+        try:
+            await step.call()
+        except BaseException as error:
+            if not self._is_failure(error):
+                raise
+            return FailedCompensation(step.number, step.name, error)
+        return None
+
+    def _is_failure(self, error: BaseException) -> bool:
+        """Not a fault in the code, which parks the run; nor an eviction, or a run that continues as new."""
+        return isinstance(error, asyncio.CancelledError) or self._workflow.is_failure(error)
+
     def _must_be_open(self, what: str) -> None:
+        if maybe_workflow() is not self._workflow:
+            raise NotInWorkflowError(f"{what}: not in the workflow that made this saga")
         match self._state:
             case _State.COMPENSATING:
                 raise RuntimeError(f"{what}: this saga is compensating already")
@@ -154,8 +162,7 @@ def saga(*, parallel: bool = False) -> Saga:
 
     Raises `NotInWorkflowError` outside of workflow code.
     """
-    this_workflow()
-    return Saga(parallel=parallel)
+    return Saga(this_workflow(), parallel=parallel)
 
 
 @dataclass(frozen=True)
@@ -179,11 +186,6 @@ class _Done:
                 task.uncancel()  # it was counted when it came
 
         asyncio.get_running_loop().call_soon(deliver)
-
-
-def _is_failure(error: BaseException) -> bool:
-    """Not a fault in the code, which parks the run; nor an eviction, or a run that continues as new."""
-    return isinstance(error, asyncio.CancelledError) or this_workflow().is_failure(error)
 
 
 class _Uncancellable(asyncio.Future[None]):
