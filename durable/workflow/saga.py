@@ -54,7 +54,8 @@ class Saga:
         callable: a method of the workflow, an inner function, `execute_activity`, `execute_child_workflow`.
 
         Raises TypeError at once for what is neither, and for arguments that it does not take; ValueError for a dynamic
-        activity, which has no name; RuntimeError while the saga compensates, and once its block is left.
+        activity, which has no name; RuntimeError while the saga compensates, once its block is left, and outside of
+        its workflow.
         """
         self._must_be_open("compensate_with")
         name = _checked_name(step)
