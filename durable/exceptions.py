@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from durable.history.values import Failure, RetryState, TimeoutType
 
@@ -16,6 +16,8 @@ __all__ = [
     "ApplicationError",
     "ApplicationErrorCategory",
     "CancelledError",
+    "CompensationError",
+    "FailedCompensation",
     "FailureError",
     "InvalidVersioningOverrideError",
     "NexusOperationAlreadyStartedError",
@@ -277,6 +279,50 @@ class ChildWorkflowError(FailureError):
     def retry_state(self) -> RetryState | None:
         """Why there was no other run of it."""
         return self._retry_state
+
+
+class FailedCompensation(NamedTuple):
+    """A step of a saga that has not undone what it should have."""
+
+    number: int
+    """Its place among the steps that were registered; the first is 1."""
+    step: str
+    """The name of the activity or function."""
+    error: BaseException
+
+    @property
+    def reason(self) -> str:
+        """What went wrong, in a line: not that an activity or child failed, but why it did."""
+        error = self.error
+        while isinstance(error, ActivityError | ChildWorkflowError) and error.cause is not None:
+            error = error.cause
+        kind = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__
+        message = error.message if isinstance(error, FailureError) else str(error)
+        return f"{kind}: {message}" if message else kind
+
+
+class CompensationError(ApplicationError):
+    """Steps of a saga have failed: what they should have undone is still there. ``__cause__`` is what the saga's block
+    was left by.
+
+    Its type is "CompensationError". ``message`` names each of ``errors``; ``details`` has for each a dict of "number",
+    "step" and "error", which are strings but for the number. Histories and clients have it as an `ApplicationError`.
+
+    It is non-retryable: another run of the workflow would begin anew on what is half undone. Somebody has to look. A
+    workflow that knows better catches it, and raises an error of its own.
+    """
+
+    def __init__(self, errors: Sequence[FailedCompensation], *, of: int) -> None:
+        """``errors`` in the order in which the steps ran; ``of`` how many have run."""
+        said = "; ".join(f"{each.step} (step {each.number}): {each.reason}" for each in errors)
+        super().__init__(
+            f"{len(errors)} of {of} compensations failed: {said}",
+            *({"number": each.number, "step": each.step, "error": each.reason} for each in errors),
+            type="CompensationError",
+            non_retryable=True,
+        )
+        self.errors = list(errors)
+        """What has failed, and how."""
 
 
 class WorkflowAlreadyStartedError(FailureError):

@@ -425,6 +425,9 @@ class Run(WorkflowContext):
         return self._cancel_reason
 
     def is_failure(self, error: BaseException) -> bool:
+        # A workflow may say of every BaseException that it fails it. These are none of its own.
+        if isinstance(error, Continued | WorkflowBeingEvicted | GeneratorExit):
+            return False
         return isinstance(error, self._failure_types)
 
     def random(self) -> random.Random:

@@ -1,4 +1,4 @@
-"""What goes wrong: failures of workflows and of workflow tasks, cancelling, compensation."""
+"""What goes wrong: failures of workflows and of workflow tasks, cancelling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from durable.exceptions import (
 from durable.history.events import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
-    WorkflowExecutionFailed,
     WorkflowTaskFailed,
 )
 from durable.history.values import RunStatus, TaskFailedCause
@@ -49,13 +48,6 @@ async def break_down(cause: str) -> None:
 async def do(what: str) -> str:
     done.append(what)
     return what
-
-
-@activity.defn(retry_policy=ONCE)
-async def undo(what: str) -> None:
-    done.append(f"undo {what}")
-    if what == "stuck":
-        raise RuntimeError("can't be undone")
 
 
 @activity.defn
@@ -353,78 +345,3 @@ async def test_cancelling_twice_asks_the_code_each_time_and_ends_it_once(
         await asyncio.gather(handle.cancel(), handle.cancel())
         assert isinstance(await failure_of(handle), CancelledError)
         assert_sound((await handle.fetch_history()).events)
-
-
-# Compensation. --------------------------------------------------------------------------------------------------------
-
-
-@workflow.defn
-async def order(items: list[str], end: str) -> str:
-    async with workflow.saga() as saga:
-        for item in items:
-            await do(item)
-            saga.compensate_with(undo, item)
-        if end == "fail":
-            await break_down("out of stock")
-        if end == "wait":
-            await workflow.sleep(3600)
-    return "sold"
-
-
-async def test_a_saga_that_succeeds_compensates_nothing(client: Client, make_worker: MakeWorker) -> None:
-    async with make_worker(order, do, undo, break_down):
-        assert await client.execute_workflow(order, args=[["a", "b"], ""], id="o") == "sold"
-    assert done == ["a", "b"]
-
-
-async def test_a_saga_that_fails_compensates_in_reverse_order(client: Client, make_worker: MakeWorker) -> None:
-    async with make_worker(order, do, undo, break_down):
-        handle = await client.start_workflow(order, args=[["a", "b", "c"], "fail"], id="o")
-        error = await failure_of(handle)
-        await assert_replays(order, await handle.fetch_history())
-    assert done == ["a", "b", "c", "undo c", "undo b", "undo a"]
-    assert isinstance(error, ActivityError) and str(error.cause) == "ValueError: broken"
-
-
-async def test_a_failing_compensation_does_not_stop_the_others_and_is_reported(
-    client: Client, make_worker: MakeWorker
-) -> None:
-    async with make_worker(order, do, undo, break_down):
-        handle = await client.start_workflow(order, args=[["a", "stuck", "c"], "fail"], id="o")
-        error = await failure_of(handle)
-        assert len(of_type(await handle.fetch_history(), WorkflowExecutionFailed)) == 1
-    assert done[3:] == ["undo c", "undo stuck", "undo a"]
-    assert isinstance(error, ApplicationError) and error.type == "CompensationFailed"
-    assert "can't be undone" in str(error.details)
-    assert isinstance(error.cause, ActivityError)
-
-
-async def test_compensation_is_shielded_from_cancellation(client: Client, make_worker: MakeWorker) -> None:
-    gate = asyncio.Event()
-
-    @activity.defn(name="undo")
-    async def slow_undo(what: str) -> None:
-        done.append(f"undo {what}")
-        await gate.wait()
-
-    async with make_worker(order, do, slow_undo):
-        handle = await client.start_workflow(order, args=[["a", "b"], "wait"], id="o")
-
-        async def asked(count: int) -> bool:
-            return len(of_type(await handle.fetch_history(), WorkflowExecutionCancelRequested)) >= count
-
-        await until(lambda: _has_done("b"))
-        await handle.cancel()
-        await until(lambda: _has_done("undo b"))
-        await handle.cancel()
-        await until(lambda: asked(2))
-        gate.set()
-        assert isinstance(await failure_of(handle), CancelledError)
-        history = await handle.fetch_history()
-    assert done == ["a", "b", "undo b", "undo a"]
-    assert_sound(history.events)
-    await assert_replays(order, history)
-
-
-async def _has_done(what: str) -> bool:
-    return what in done
