@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from durable.workflow.interception import WorkflowOutboundInterceptor
 
 
-class ActivityCall(Struct, frozen=True, kw_only=True):
+class ActivityCall(Struct, frozen=True, kw_only=True, gc=False):
     """One call of an activity, ready to be scheduled. Durations in microseconds; 0 is no limit."""
 
     activity_type: str

@@ -83,8 +83,11 @@ def value_of(converter: DataConverter, payloads: Sequence[Payload], hint: Any, w
     """The one value of what was read; None if there is none. What the converter raises says that it was ``what``."""
     if not payloads:
         return None
-    with _noted(f"{what} can't be read: {_encodings(payloads)}"):
+    try:
         return converter.from_payloads(payloads, None if hint is None else [hint])[0]
+    except Exception as error:
+        error.add_note(f"{what} can't be read: {_encodings(payloads)}")
+        raise
 
 
 def message_of(converter: DataConverter, failure: Failure) -> str:

@@ -15,10 +15,12 @@ ANSWER = "the database's answer"
 MAYBE_DONE = "; what was asked for may be done, or not"
 
 
-async def within(wait: Awaitable[T], timeout: timedelta | None, what: str, hint: str = "") -> T:
+def within(wait: Awaitable[T], timeout: timedelta | None, what: str, hint: str = "") -> Awaitable[T]:
     """Its result. `RPCError` DEADLINE_EXCEEDED when the time is over first: ``what`` did not come, and a hint."""
-    if timeout is None:
-        return await wait
+    return wait if timeout is None else _limited(wait, timeout, what, hint)
+
+
+async def _limited(wait: Awaitable[T], timeout: timedelta, what: str, hint: str) -> T:
     try:
         return await asyncio.wait_for(wait, timeout.total_seconds())
     except TimeoutError:

@@ -127,9 +127,9 @@ def not_found(client: Client, workflow_id: str, run_id: str | None) -> RPCError:
     )
 
 
-async def within_of(workflow_id: str, wait: Awaitable[T], timeout: timedelta | None, what: str) -> T:
+def within_of(workflow_id: str, wait: Awaitable[T], timeout: timedelta | None, what: str) -> Awaitable[T]:
     """`within`, of what a worker may have to do for it."""
-    return await within(wait, timeout, f"workflow {workflow_id!r}: {what}", "; does a worker of its task queue run?")
+    return within(wait, timeout, f"workflow {workflow_id!r}: {what}", "; does a worker of its task queue run?")
 
 
 async def _written(client: Client, send: Send, session: Transactional | None) -> Outcome:

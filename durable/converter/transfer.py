@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar, get_origin
+from typing import Any, ClassVar, Generic, TypeVar
 
 ValueT = TypeVar("ValueT")
 TransferTypeT = TypeVar("TransferTypeT")
@@ -44,5 +44,5 @@ def transfer_type_convertible(converter_type: type[TransferTypeConverter[Any, An
 
 def transfer_converter_of(hint: Any) -> TransferTypeConverter[Any, Any] | None:
     """The converter of a class, or of a hint that names one."""
-    cls = hint if isinstance(hint, type) else get_origin(hint)
+    cls = hint if isinstance(hint, type) else getattr(hint, "__origin__", None)
     return cls.__dict__.get(ATTRIBUTE) if isinstance(cls, type) else None

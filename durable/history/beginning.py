@@ -37,7 +37,7 @@ from durable.history.values import (
 )
 
 
-class StartRequest(Struct, frozen=True, kw_only=True):
+class StartRequest(Struct, frozen=True, kw_only=True, gc=False):
     """What a caller wants to start."""
 
     namespace: str

@@ -27,22 +27,22 @@ class ScheduleActivityTask(ActivityFields, frozen=True, kw_only=True):
     user_metadata: UserMetadata | None = None
 
 
-class RequestCancelActivityTask(Struct, frozen=True, kw_only=True):
+class RequestCancelActivityTask(Struct, frozen=True, kw_only=True, gc=False):
     scheduled_event_id: int
 
 
-class StartTimer(Struct, frozen=True, kw_only=True):
+class StartTimer(Struct, frozen=True, kw_only=True, gc=False):
     timer_id: str
     start_to_fire_timeout_us: int
     user_metadata: UserMetadata | None = None
 
 
-class CancelTimer(Struct, frozen=True, kw_only=True):
+class CancelTimer(Struct, frozen=True, kw_only=True, gc=False):
     timer_id: str
     started_event_id: int
 
 
-class RecordMarker(Struct, frozen=True, kw_only=True):
+class RecordMarker(Struct, frozen=True, kw_only=True, gc=False):
     """A note of the code's in its history."""
 
     marker_name: str
@@ -50,7 +50,7 @@ class RecordMarker(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
-class StartChildWorkflowExecution(Struct, frozen=True, kw_only=True):
+class StartChildWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     namespace: str
     workflow_id: str
     workflow_type: str
@@ -70,7 +70,7 @@ class StartChildWorkflowExecution(Struct, frozen=True, kw_only=True):
     user_metadata: UserMetadata | None = None
 
 
-class SignalExternalWorkflowExecution(Struct, frozen=True, kw_only=True):
+class SignalExternalWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     """``child_workflow_only``: to a child of this run, whatever its run id."""
 
     namespace: str
@@ -81,53 +81,53 @@ class SignalExternalWorkflowExecution(Struct, frozen=True, kw_only=True):
     child_workflow_only: bool = False
 
 
-class RequestCancelExternalWorkflowExecution(Struct, frozen=True, kw_only=True):
+class RequestCancelExternalWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     namespace: str
     workflow_execution: WorkflowExecution
     child_workflow_only: bool = False
     reason: str = ""
 
 
-class UpsertWorkflowSearchAttributes(Struct, frozen=True, kw_only=True):
+class UpsertWorkflowSearchAttributes(Struct, frozen=True, kw_only=True, gc=False):
     search_attributes: dict[str, Payload]
 
 
-class ModifyWorkflowProperties(Struct, frozen=True, kw_only=True):
+class ModifyWorkflowProperties(Struct, frozen=True, kw_only=True, gc=False):
     upserted_memo: dict[str, Payload]
 
 
-class AcceptUpdate(Struct, frozen=True, kw_only=True):
+class AcceptUpdate(Struct, frozen=True, kw_only=True, gc=False):
     """``request`` None: the history has it, in a WorkflowExecutionUpdateAdmitted."""
 
     update_id: str
     request: UpdateRequest | None
 
 
-class RejectUpdate(Struct, frozen=True, kw_only=True):
+class RejectUpdate(Struct, frozen=True, kw_only=True, gc=False):
     """Only of an update that is in the history already; of others a rejection leaves no trace."""
 
     update_id: str
     failure: Failure
 
 
-class CompleteUpdate(Struct, frozen=True, kw_only=True):
+class CompleteUpdate(Struct, frozen=True, kw_only=True, gc=False):
     update_id: str
     outcome: UpdateOutcome
 
 
-class CompleteWorkflowExecution(Struct, frozen=True, kw_only=True):
+class CompleteWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     result: list[Payload] = []
 
 
-class FailWorkflowExecution(Struct, frozen=True, kw_only=True):
+class FailWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     failure: Failure
 
 
-class CancelWorkflowExecution(Struct, frozen=True, kw_only=True):
+class CancelWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     details: list[Payload] = []
 
 
-class ContinueAsNewWorkflowExecution(Struct, frozen=True, kw_only=True):
+class ContinueAsNewWorkflowExecution(Struct, frozen=True, kw_only=True, gc=False):
     """End this run, and begin the next one of its workflow id. "" and None: as this run has it.
 
     ``signals`` are those that this run's code was told and has not taken: the next run is told of them first.

@@ -6,7 +6,6 @@ Store and worker are given a Host; the simulation gives them another one. Nothin
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import secrets
 import threading
@@ -184,7 +183,8 @@ class Machine:
 
     def uuid7(self) -> str:
         with self._id_lock:
-            self._last_id = uuid7_after(self._last_id, self.now_us() // 1000, int.from_bytes(os.urandom(10), "big"))
+            # Not the system's chance, for which it would have to let other threads go first.
+            self._last_id = uuid7_after(self._last_id, self.now_us() // 1000, self._random.getrandbits(80))
             return uuid7_text(self._last_id)
 
     def random(self) -> random.Random:

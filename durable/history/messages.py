@@ -52,7 +52,7 @@ ANYBODY = ""
 """The task queue of what needs no code (`RunTimeout`): every worker of the namespace takes it, before its own."""
 
 
-class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """Run the workflow code. Serves start, start delay and the retry of a parked run (``attempt`` > 0).
 
     ``held`` are outcomes of local activities that the code could not be told of before the retry.
@@ -62,15 +62,15 @@ class WorkflowTaskDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
     held: list[ActivityOutcome] = []
 
 
-class RunTimeout(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class RunTimeout(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """The run has had its time: it is closed, without its code, by whichever worker comes first."""
 
 
-class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class TimerDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     started_event_id: int
 
 
-class Signal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Signal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     name: str
     input: list[Payload] = []
     header: dict[str, Payload] = {}
@@ -80,7 +80,7 @@ class Signal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The workflow that sent it; None: a client did."""
 
 
-class CancelRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class CancelRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     reason: str = ""
     identity: str = ""
     request_id: str = ""
@@ -88,7 +88,7 @@ class CancelRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=T
     sender_event_id: int = 0
 
 
-class Query(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Query(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """A question; the answer goes to the replies under ``id``."""
 
     id: str
@@ -97,7 +97,7 @@ class Query(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     header: dict[str, Payload] = {}
 
 
-class Update(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Update(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """A call of a handler of the run, which answers. Its id is its own within the run, however often it is sent.
 
     The first answer goes to the replies under the ``request_id`` of the request; the outcome of an update that was
@@ -107,39 +107,39 @@ class Update(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     request: UpdateRequest
 
 
-class Completed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Completed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     result: list[Payload] = []
 
 
-class Failed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Failed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     failure: Failure
     retry_state: RetryState
 
 
-class TimedOut(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class TimedOut(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     failure: Failure
     retry_state: RetryState
 
 
-class Canceled(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Canceled(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     details: list[Payload] = []
 
 
-class Terminated(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Terminated(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     pass
 
 
-class ChildStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ChildStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     initiated_event_id: int
     run_id: str
 
 
-class ChildStartFailed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ChildStartFailed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     initiated_event_id: int
     cause: StartChildFailedCause
 
 
-class ChildClosed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ChildClosed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """How a child ended: its last run, ``run_id``, of those that began with ``first_run_id``."""
 
     initiated_event_id: int
@@ -148,21 +148,21 @@ class ChildClosed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tru
     outcome: Completed | Failed | TimedOut | Canceled | Terminated
 
 
-class RequestAnswered(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class RequestAnswered(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """What became of a signal or cancel request that this run sent to another: ``found`` somebody, or nobody."""
 
     initiated_event_id: int
     found: bool
 
 
-class ErrandsDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ErrandsDue(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """Do what is still to be done at other runs: see `errands`. ``key`` is that of this message."""
 
     key: int
     attempt: int = 0
 
 
-class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class ActivityOutcome(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     """How an activity ended, all attempts over. ``started_us`` 0: no attempt ever began."""
 
     scheduled_event_id: int
@@ -206,7 +206,7 @@ KIND_OF: dict[type[Message], MessageKind] = {
 }
 
 
-class QueryAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class QueryAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The reply to a Query: a result, or why there is none.
 
     ``continued``: another run has followed the one that answers, and got what this one has not read.
@@ -226,7 +226,7 @@ class UpdateStage(IntEnum):
     COMPLETED = 3
 
 
-class UpdateAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpdateAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The reply to an Update. Rejected or completed: with its outcome, or None when the history has it.
 
     Accepted: the outcome comes later. ``run_id`` is the run that answers: the one that it was sent to, or one that has

@@ -65,7 +65,7 @@ V = TypeVar("V")
 REQUEST_IDS_KEPT = 1000
 
 
-class PendingActivity(Struct, frozen=True):
+class PendingActivity(Struct, frozen=True, gc=False):
     """An activity that is scheduled and not over; ``cancel_requested_event_id`` 0 means not asked to end."""
 
     activity_id: str
@@ -80,7 +80,7 @@ Request = (
 """What a run asks of another run."""
 
 
-class PendingChild(Struct, frozen=True):
+class PendingChild(Struct, frozen=True, gc=False):
     """A child that was asked for, and is not over. ``started_event_id`` 0: the run does not know yet that it began."""
 
     initiated: StartChildWorkflowExecutionInitiated
@@ -88,7 +88,7 @@ class PendingChild(Struct, frozen=True):
     started_event_id: int = 0
 
 
-class KnownUpdate(Struct, frozen=True):
+class KnownUpdate(Struct, frozen=True, gc=False):
     """An update that the history tells of: admitted (0), or accepted by event ``accepted_event_id``; over, or not.
 
     ``request_id`` is that of one that is admitted only: nobody has answered it yet.
@@ -99,7 +99,7 @@ class KnownUpdate(Struct, frozen=True):
     request_id: str = ""
 
 
-class State(Struct, kw_only=True):
+class State(Struct, kw_only=True, gc=False):
     """What a run's history amounts to. A value: `fold` makes a new one and leaves the old one alone.
 
     ``activities`` and ``timers`` are what is pending, by the id of the event that began it. ``task_scheduled`` is the

@@ -33,7 +33,7 @@ from durable.history.values import (
 REPLY_KEPT_US = 60_000_000
 
 
-class Incoming(Struct, frozen=True):
+class Incoming(Struct, frozen=True, gc=False):
     """A message to consume: from the inbox (``id``), or an outcome that never was there (the attempt's ``token``, and
     its ``task``, to report on it if it can't be consumed)."""
 
@@ -44,7 +44,7 @@ class Incoming(Struct, frozen=True):
     task: ActivityTask | None = None
 
 
-class Received(Struct, frozen=True, kw_only=True):
+class Received(Struct, frozen=True, kw_only=True, gc=False):
     """A step half done: the messages are events, the code has not run.
 
     ``state`` is the run before the step, ``after`` the one that has read the messages. ``events`` are what the
@@ -80,7 +80,7 @@ class Received(Struct, frozen=True, kw_only=True):
     """The size of the history before the step, as stored."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class Step(Struct, frozen=True, kw_only=True, gc=False):
     """A step to commit, and the run after it. ``command_events`` answer the commands, one each, in order.
 
     ``errands`` are to be run once it is committed.

@@ -25,7 +25,7 @@ MESSAGES_PER_RUN = 1000
 """So many messages of a run a claim reads at once."""
 
 
-class EventBatch(Struct, frozen=True, kw_only=True):
+class EventBatch(Struct, frozen=True, kw_only=True, gc=False):
     """The events of one transition, encoded: one row of history. ``first_id`` … ``first_id + count - 1``."""
 
     first_id: int
@@ -33,7 +33,7 @@ class EventBatch(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-class NewMessage(Struct, frozen=True, kw_only=True):
+class NewMessage(Struct, frozen=True, kw_only=True, gc=False):
     """A message to put into an inbox. ``key`` is a timer's started event id, so that it can be cancelled; else 0."""
 
     kind: MessageKind
@@ -42,7 +42,7 @@ class NewMessage(Struct, frozen=True, kw_only=True):
     key: int = 0
 
 
-class StoredMessage(Struct, frozen=True, kw_only=True):
+class StoredMessage(Struct, frozen=True, kw_only=True, gc=False):
     """A message as the inbox holds it; inbox order is the order of ``id``."""
 
     id: int
@@ -60,7 +60,7 @@ class ActivitySpec(ActivityFields, frozen=True, kw_only=True, omit_defaults=True
     scheduled_us: int
 
 
-class ActivityProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivityProgress(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one attempt leaves to the next, and to whoever asks: heartbeat details and the last failure.
 
     ``losses`` counts the latest attempts in a row that ended with the death of their worker.
@@ -75,7 +75,7 @@ OUTSIDE = "outside"
 """The owner of an attempt whose outcome comes from outside: no worker's id, so that none's death or stop touches it."""
 
 
-class ActivityPause(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivityPause(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Since when no attempt of an activity may begin, who asked for that, and why."""
 
     time_us: int
@@ -83,7 +83,7 @@ class ActivityPause(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class ActivityControl(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivityControl(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was asked of an activity from outside.
 
     ``reset``: when the attempt under way does not succeed, the next one is the first again; it finds no heartbeat
@@ -95,7 +95,7 @@ class ActivityControl(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reset_heartbeat: bool = False
 
 
-class ActivityTask(Struct, frozen=True, kw_only=True):
+class ActivityTask(Struct, frozen=True, kw_only=True, gc=False):
     """An activity that is not over: its row in ``activity_tasks``.
 
     (``run_id``, ``scheduled_event_id``) is its key; with ``owner`` and ``attempt`` it is the attempt's token.
@@ -124,7 +124,7 @@ class ActivityTask(Struct, frozen=True, kw_only=True):
     """Why its row can't be read; ``spec`` and ``progress`` then tell nothing, and every attempt fails with this."""
 
 
-class AttemptToken(Struct, frozen=True, kw_only=True):
+class AttemptToken(Struct, frozen=True, kw_only=True, gc=False):
     """One attempt of one activity by one owner: what a report must show to be believed.
 
     ``owner`` None stands for an unclaimed task: the report holds only if nobody claimed it meanwhile.
@@ -136,14 +136,14 @@ class AttemptToken(Struct, frozen=True, kw_only=True):
     attempt: int
 
 
-class ActivityCancel(Struct, frozen=True, kw_only=True):
+class ActivityCancel(Struct, frozen=True, kw_only=True, gc=False):
     """Ask a task of this run to end: marked if somebody works on it, else removed and ``outcome`` put in the inbox."""
 
     scheduled_event_id: int
     outcome: NewMessage
 
 
-class Reply(Struct, frozen=True, kw_only=True):
+class Reply(Struct, frozen=True, kw_only=True, gc=False):
     """An answer for somebody who waits; kept until ``expires_us``."""
 
     id: str
@@ -151,7 +151,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     expires_us: int
 
 
-class RunInfo(Struct, frozen=True, kw_only=True):
+class RunInfo(Struct, frozen=True, kw_only=True, gc=False):
     """A run's row. ``generation`` counts the runs of its workflow id; ``parked`` is why its code can't go on.
 
     ``deaths`` counts the owners in a row that were declared dead while it had a message to read, since its last step.
@@ -184,14 +184,14 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     """Of one in a list that is sorted in an order of its own: by what."""
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class Shown(Struct, frozen=True, kw_only=True, gc=False):
     """What the run's row shows of what its starter and its code have noted about it."""
 
     memo: dict[str, Payload]
     search_attributes: dict[str, Payload]
 
 
-class NewRun(Struct, frozen=True, kw_only=True):
+class NewRun(Struct, frozen=True, kw_only=True, gc=False):
     """The start of a run: decided by the store, against the latest run of its workflow id, in the commit itself.
 
     A run of the id that was started by the same ``request_id`` is the answer, whatever the policies.
@@ -213,7 +213,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     root: WorkflowExecution | None = None
 
 
-class Transition(Struct, frozen=True, kw_only=True):
+class Transition(Struct, frozen=True, kw_only=True, gc=False):
     """One step of one run's life, committed whole or refused whole.
 
     It holds when the run is open (or ``events`` is None: a query on a closed run), is owned by ``owner``, has
@@ -250,7 +250,7 @@ class Transition(Struct, frozen=True, kw_only=True):
     """The start of the next run, with the end of this one: what holds this one open in its inbox goes over to it."""
 
 
-class Send(Struct, frozen=True, kw_only=True):
+class Send(Struct, frozen=True, kw_only=True, gc=False):
     """A message for a run from outside: to ``run_id``, or to the latest run of ``workflow_id`` when None.
 
     A closed run takes only messages that outlive it (queries); for others the answer is CLOSED. With
@@ -264,7 +264,7 @@ class Send(Struct, frozen=True, kw_only=True):
     first_execution_run_id: str | None = None
 
 
-class Retry(Struct, frozen=True, kw_only=True):
+class Retry(Struct, frozen=True, kw_only=True, gc=False):
     """Put the task back: next attempt not before ``due_us``; its wait is over at ``deadline_us``."""
 
     due_us: int
@@ -274,21 +274,21 @@ class Retry(Struct, frozen=True, kw_only=True):
     """The number of attempts that count as begun: a hand-back takes its own one off again."""
 
 
-class Beat(Struct, frozen=True, kw_only=True):
+class Beat(Struct, frozen=True, kw_only=True, gc=False):
     """The attempt lives: new deadline, new details."""
 
     deadline_us: int | None
     progress: ActivityProgress
 
 
-class Detach(Struct, frozen=True, kw_only=True):
+class Detach(Struct, frozen=True, kw_only=True, gc=False):
     """The attempt's code has ended, and its outcome comes from outside: the attempt goes on as nobody's."""
 
     deadline_us: int | None
     progress: ActivityProgress
 
 
-class Steer(Struct, frozen=True, kw_only=True):
+class Steer(Struct, frozen=True, kw_only=True, gc=False):
     """Somebody outside pauses, unpauses or resets the activity. Once its cancellation is asked for, that does nothing.
 
     ``priority`` is its row's from now on (`attempts.priority`); ``again``, if it waits, is for what.
@@ -299,7 +299,7 @@ class Steer(Struct, frozen=True, kw_only=True):
     again: Retry | None = None
 
 
-class ActivityReport(Struct, frozen=True, kw_only=True):
+class ActivityReport(Struct, frozen=True, kw_only=True, gc=False):
     """What happened to an attempt: over for good (a message, an ActivityOutcome), to be tried again, alive, let go of.
 
     Or what is asked of the activity. ``if_reset`` is what happens instead of its end, if it was reset meanwhile.
@@ -325,7 +325,7 @@ class Refusal(Enum):
     INVALID = "the database refuses the data"
 
 
-class Committed(Struct, frozen=True, kw_only=True):
+class Committed(Struct, frozen=True, kw_only=True, gc=False):
     """It is written. For a start and a send ``run_id`` names the run; for reports the flags are the task's.
 
     ``existing`` on a start: nothing was written because the run was there (same request id, or USE_EXISTING).
@@ -338,7 +338,7 @@ class Committed(Struct, frozen=True, kw_only=True):
     reset: bool = False
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class Refused(Struct, frozen=True, kw_only=True, gc=False):
     """It is not written. ``run`` is the run in the way, where there is one."""
 
     reason: Refusal
@@ -352,7 +352,7 @@ Outcome = Committed | Refused
 MESSAGES_PER_RUN_MAX = 1000
 
 
-class Claim(Struct, frozen=True, kw_only=True):
+class Claim(Struct, frozen=True, kw_only=True, gc=False):
     """What a worker asks for: work of these queues, at most so much.
 
     ``cached`` maps the runs that it holds in memory to their last event id: no history is read for them when it
@@ -372,7 +372,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     shares_since_us: int = 1 << 62
 
 
-class ClaimedRun(Struct, frozen=True, kw_only=True):
+class ClaimedRun(Struct, frozen=True, kw_only=True, gc=False):
     """A run to step: its row, its due messages in order, and, unless cached, its history (one bytes per row)."""
 
     run: RunInfo
@@ -380,7 +380,7 @@ class ClaimedRun(Struct, frozen=True, kw_only=True):
     history: list[bytes] | None
 
 
-class Claimed(Struct, frozen=True, kw_only=True):
+class Claimed(Struct, frozen=True, kw_only=True, gc=False):
     """What a claim found.
 
     ``overdue`` are tasks of the workflow queues whose deadline has passed (whoever owns them; the reader applies
@@ -402,7 +402,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     left: bool = False
 
 
-class Renewal(Struct, frozen=True, kw_only=True):
+class Renewal(Struct, frozen=True, kw_only=True, gc=False):
     """What a renewal found: is this worker still alive to the others, and which attempts are booked on it."""
 
     alive: bool
@@ -411,7 +411,7 @@ class Renewal(Struct, frozen=True, kw_only=True):
     """Workers that this renewal declared dead."""
 
 
-class WorkerInfo(Struct, frozen=True, kw_only=True):
+class WorkerInfo(Struct, frozen=True, kw_only=True, gc=False):
     """A worker's row: unique per start, renewed while it lives."""
 
     worker_id: str

@@ -264,7 +264,7 @@ class Failure(Message, kw_only=True, omit_defaults=True):
         )
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How often, and how far apart, an activity is tried. Temporal's defaults.
 
     ``maximum_interval_us`` 0 means 100 times the initial interval; ``maximum_attempts`` 0 means no limit.
@@ -285,7 +285,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return ceiling
 
 
-class ActivityFields(Struct, frozen=True, kw_only=True):
+class ActivityFields(Struct, frozen=True, kw_only=True, gc=False):
     """What is said of an activity wherever it is asked for: who, with what, and how long. 0 is no timeout."""
 
     activity_id: str
@@ -300,33 +300,33 @@ class ActivityFields(Struct, frozen=True, kw_only=True):
     priority: Priority | None = None
 
 
-class WorkerVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WorkerVersion(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Which build of a worker's code."""
 
     build_id: str = ""
 
 
-class LocalActivityAsked(Struct, frozen=True, kw_only=True):
+class LocalActivityAsked(Struct, frozen=True, kw_only=True, gc=False):
     """A local activity that a workflow task asked for: its number among the activities of the run, and its type."""
 
     seq: int
     activity_type: str
 
 
-class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpdateMeta(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Which update of a run, and whose."""
 
     update_id: str
     identity: str = ""
 
 
-class UpdateInput(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpdateInput(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     name: str
     header: dict[str, Payload] = {}
     args: list[Payload] = []
 
 
-class UpdateRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpdateRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An update as its caller sent it."""
 
     meta: UpdateMeta
@@ -334,7 +334,7 @@ class UpdateRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str = ""
 
 
-class UpdateOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpdateOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How an update ended: one of the two is not None."""
 
     success: list[Payload] | None = None

@@ -175,7 +175,7 @@ class Attempt(ActivityContext):
 
     def begin(self) -> None:
         self._work = self._loop.create_task(self._run(), name=f"{ATTEMPT}{self.task.spec.activity_type}")
-        self._work.add_done_callback(self._never_ran)
+        self._work.add_done_callback(self._task_ended)
         self._watch_deadline()
 
     def cancel(self, details: ActivityCancellationDetails) -> None:
@@ -199,10 +199,11 @@ class Attempt(ActivityContext):
         """Whatever comes of it is nobody's business any more."""
         self._owned = False
 
-    def _never_ran(self, work: asyncio.Task[None]) -> None:
-        """A task cancelled before its first step runs none of its code: the attempt is over all the same."""
+    def _task_ended(self, work: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs none of its code: the attempt is over all the same."""
         if work.cancelled():
             self._over(self._cut_short(asyncio.CancelledError()))
+        self._work = None  # it holds this attempt in its context: without the circle both go at once
 
     async def _run(self) -> None:
         current_activity.set(self)

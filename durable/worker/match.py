@@ -54,7 +54,7 @@ from durable.worker.local_activities import data_of
 from durable.worker.patches import patch_of
 
 
-class Asked(Struct, frozen=True):
+class Asked(Struct, frozen=True, gc=False):
     """A command, and the source line that asked for it ("" when lines are not traced)."""
 
     command: Command

@@ -88,7 +88,7 @@ Pending = ActivityFuture | Timer | ChildFuture | RequestFuture
 """What a command is the beginning of."""
 
 
-class Moment(Struct, frozen=True):
+class Moment(Struct, frozen=True, gc=False):
     """The workflow task that an activation belongs to: its time, the id of its WorkflowTaskStarted, what that says of
     the history before it, and whose code it ran on, or runs on now."""
 
@@ -331,11 +331,19 @@ class Run(WorkflowContext):
                 return introspection.metadata(self._started.workflow_type, self.handlers, self.current_details)
 
     def evict(self) -> None:
-        """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored."""
+        """Close the coroutines. Their ``finally`` blocks run, and what they ask for is ignored. Once is enough."""
+        if not self.__dict__:
+            return  # it was let go of
         self.evicting = True
         self.replaying = True
         with self.stepping(self):
             self.loop.close_quietly()
+
+    def let_go(self) -> None:
+        """After `evict`, when nobody asks it anything any more: what holds it in a circle goes at once, and need not be
+        found by the garbage collector."""
+        if self.loop.is_closed() and not self.loop.is_running():
+            self.__dict__.clear()
 
     @property
     def contexts(self) -> Contexts:

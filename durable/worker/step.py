@@ -123,6 +123,7 @@ class Stepping:
         """
         for copy in job.discard:
             copy.run.evict()
+            copy.run.let_go()
         job.discard = ()
         if not job.run_id:
             return Stepped(step=None, rebuilt=None, log_lines=[])

@@ -464,7 +464,7 @@ def handed_back_row(task: ActivityTask, now_us: int) -> Row:
     return waiting_row(again, task.control, (task.run_id, task.scheduled_event_id))
 
 
-class HeldTask(msgspec.Struct, frozen=True):
+class HeldTask(msgspec.Struct, frozen=True, gc=False):
     """What a report has to know of its task's row."""
 
     owner: str | None

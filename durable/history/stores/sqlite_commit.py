@@ -115,7 +115,7 @@ def _answers(writes: Sequence[tuple[int, Write]], outcomes: Sequence[Outcome]) -
 def _write_transitions(db: Asking, transitions: Sequence[Transition], now_us: int) -> list[Outcome]:
     outcomes, rows = plan.decide(transitions, _see(db, plan.needs(transitions), now_us))
     sql = statements()
-    db.write_many(sql.commit.update_run, rows.moved_runs)
+    db.write_many(sql.own.update_run, rows.moved_runs)
     db.write_many(sql.commit.insert_run, rows.new_runs)
     db.write_many(sql.commit.update_shown, rows.shown)
     db.write_many(sql.commit_attributes.delete, rows.forgotten)
@@ -123,10 +123,13 @@ def _write_transitions(db: Asking, transitions: Sequence[Transition], now_us: in
     db.write_many(sql.commit_attributes.insert, rows.attributes)
     db.write_many(sql.commit.insert_history, rows.history)
     db.write_many(sql.commit.delete_message, rows.consumed)
-    db.write_many(sql.commit_tasks.delete_task, rows.finished)
+    if rows.finished:
+        db.write(sql.own.delete_tasks, (listed(rows.finished),))
     db.write_many(sql.commit.hand_on, rows.handed_on)
-    db.write_many(sql.commit.delete_inbox, rows.closed)
-    db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
+    if rows.closed:
+        closed = listed(run_id for (run_id,) in rows.closed)
+        db.write(sql.own.delete_closed_inbox, (closed,))
+        db.write(sql.own.delete_closed_tasks, (closed,))
     db.write_many(sql.commit.delete_timer, rows.timers)
     db.write_many(sql.commit_tasks.insert_task, rows.tasks)
     for run, run_id, scheduled_event_id, outcome in rows.cancels:
@@ -178,7 +181,8 @@ def _write_reports(db: Asking, reports: Sequence[ActivityReport], now_us: int) -
     db.write_many(sql.commit_tasks.detach, rows.detached)
     db.write_many(sql.commit_tasks.steer, rows.steered)
     db.write_many(sql.commit_tasks.retry, rows.retries)
-    db.write_many(sql.commit_tasks.delete_task, rows.finished)
+    if rows.finished:
+        db.write(sql.own.delete_tasks, (listed(rows.finished),))
     db.write_many(sql.commit.insert_message, rows.messages)
     return outcomes
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +31,9 @@ WAL_BYTES_MAX = 64 * 1024 * 1024
 PAGE_BYTES = 4096
 STEPS_BETWEEN_LOOKS = 10_000
 """Of SQLite's machine, between two looks at the time: less than a millisecond."""
+ROWS_AT_ONCE = 64
+"""So many are handed over by one statement; smaller numbers are powers of two, so that few statements are prepared."""
+ROW = re.compile(r"VALUES (\([?, ]+\))")
 EMPTYING_TAKES_MS = 100
 """So long the readers of the WAL are waited for; those of the engine take less."""
 
@@ -42,6 +48,15 @@ def settings(synchronous: str, wal_bytes_max: int) -> tuple[str, ...]:
         f"PRAGMA journal_size_limit={wal_bytes_max}",
         f"PRAGMA wal_autocheckpoint={wal_bytes_max // PAGE_BYTES // 4}",
     )
+
+
+@cache
+def several(statement: str, count: int) -> str:
+    """The statement for so many rows, which are given as VALUES.
+
+    The driver lets other threads go for each row that it is handed by itself, and has to wait for its turn again.
+    """
+    return ROW.sub(lambda found: f"VALUES {', '.join([found[1]] * count)}", statement, count=1)
 
 
 class Counters(msgspec.Struct):
@@ -150,9 +165,20 @@ class Connection:
         return changed
 
     def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        if rows:
+        if not rows:
+            return
+        if len(rows) == 1 or "VALUES (" not in statement:
             self._counters.statements += 1
             self._counters.rows_written += self._raw.executemany(statement, rows).rowcount
+            return
+        at = 0
+        while at < len(rows):
+            size = min(ROWS_AT_ONCE, 1 << (len(rows) - at).bit_length() - 1)
+            part = rows[at : at + size]
+            self._counters.statements += 1
+            values = list(chain.from_iterable(part))
+            self._counters.rows_written += self._raw.execute(several(statement, size), values).rowcount
+            at += size
 
     def write_alone(self, statement: str, values: Sequence[object]) -> int:
         """One statement that is a transaction of its own; the number of rows changed."""

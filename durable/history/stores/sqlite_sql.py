@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, func, select
 from sqlalchemy.dialects import sqlite as dialects
 
 from durable.history.attempts import PRIORITIES
-from durable.history.messages import WAITS
+from durable.history.messages import OUTLIVES, WAITS
 from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
@@ -46,6 +46,23 @@ class OwnStatements:
             f"SELECT min((SELECT t.due_us FROM {activity_tasks.name} AS t WHERE t.namespace = ? AND t.task_queue = ? "
             "AND t.owner IS NULL AND t.priority = each.value AND t.due_us > ? ORDER BY t.due_us LIMIT 1)) "
             f"FROM json_each('{list(PRIORITIES)}') AS each"
+        )
+        moved = ("owner", "last_event_id", "history_bytes", "status", "closed_us", "parked", "deaths")
+        self.update_run = (
+            f"UPDATE {runs.name} SET {', '.join(f'{name} = given.column{at}' for at, name in enumerate(moved, 1))} "
+            f"FROM (VALUES ({', '.join('?' * (len(moved) + 1))})) AS given "
+            f"WHERE {runs.name}.run_id = given.column{len(moved) + 1}"
+        )
+        task = activity_tasks.name
+        self.delete_tasks = (
+            f"DELETE FROM {task} WHERE (run_id, scheduled_event_id) IN "
+            "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
+        )
+        of_these = "run_id IN (SELECT value FROM json_each(?))"
+        self.delete_closed_tasks = f"DELETE FROM {task} WHERE {of_these}"
+        self.delete_closed_inbox = (
+            f"DELETE FROM {inbox.name} WHERE {of_these} "
+            f"AND kind NOT IN ({', '.join(str(int(kind)) for kind in sorted(OUTLIVES))})"
         )
         self.held_by_key = (
             f"SELECT {', '.join(f't.{column.name}' for column in HELD_COLUMNS)} FROM json_each(?) AS wanted "
