@@ -71,6 +71,7 @@ def enter(connection: Connection, key: str, now_us: int) -> list[Payload] | None
 
     Raises RuntimeError when the table can't be made or used, or the row tells of effects without a result.
     """
+    is_there = False
     for _ in range(ROUNDS_MAX):
         transaction = connection.begin()
         try:
@@ -84,9 +85,11 @@ def enter(connection: Connection, key: str, now_us: int) -> list[Payload] | None
                 return _read(key, found.result)
         except DBAPIError as error:
             transaction.rollback()
-            if _has_table(connection):
-                raise _explained(error) from error
+            _explain(error)
+            if is_there:
+                raise
             _make(connection)
+            is_there = True
     raise RuntimeError(
         f"the ledger {effects.name} takes no row for {key}, though none is there: compare its columns with what "
         f"`durable db ledger {connection.dialect.name}` prints"
@@ -139,28 +142,29 @@ def _has_table(connection: Connection) -> bool:
 
 
 def _make(connection: Connection) -> None:
-    """In a transaction of its own. If another does so at the same time, one of the two succeeds."""
-    dialect = connection.dialect
+    """In a transaction of its own, if it is not there. If another does so at the same time, one of the two succeeds."""
+    if _has_table(connection):
+        return
     try:
         with connection.begin():
             for statement in (CreateTable(effects), CreateIndex(_by_age)):
                 connection.execute(statement)
     except DBAPIError as error:
+        _explain(error)
         if _has_table(connection):
             return
         raise RuntimeError(
             f"the ledger of effects exactly once needs a table in this database, which can't be made here "
-            f"({error.orig}). Have it made by someone who may; `durable db ledger {dialect.name}` prints this:\n"
-            + "".join(f"{statement};\n" for statement in _statements(dialect))
+            f"({error.orig}). Have it made by someone who may; `durable db ledger {connection.dialect.name}` prints "
+            "this:\n" + "".join(f"{statement};\n" for statement in _statements(connection.dialect))
         ) from error
 
 
-def _explained(error: DBAPIError) -> Exception:
-    """SQLite has one writer at a time, and who waits for it does not wait for ever."""
-    if "database is locked" not in str(error.orig):
-        return error
-    return RuntimeError(
-        "the SQLite database of the effects is locked: it has one writer at a time, and another transaction has "
-        "written for longer than this engine waits. Keep activities with exactly_once short, and let the engine "
-        'wait longer (5 s is the default): create_engine(…, connect_args={"timeout": 60})'
-    )
+def _explain(error: DBAPIError) -> None:
+    """SQLite has one writer at a time, and who waits for it does not wait for ever: RuntimeError for that."""
+    if "database is locked" in str(error.orig):
+        raise RuntimeError(
+            "the SQLite database of the effects is locked: it has one writer at a time, and another transaction has "
+            "written for longer than this engine waits. Keep activities with exactly_once short, and let the engine "
+            'wait longer (5 s is the default): create_engine(…, connect_args={"timeout": 60})'
+        ) from error
