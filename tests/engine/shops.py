@@ -21,7 +21,7 @@ class Shop:
     def __init__(self, sync_url: str, async_url: str) -> None:
         self.engine: Engine = create_engine(sync_url, poolclass=NullPool)
         self.async_engine: AsyncEngine = create_async_engine(async_url, poolclass=NullPool)
-        bookings.create(self.engine)
+        bookings.create(self.engine, checkfirst=True)
 
     def close(self) -> None:
         for table in (bookings, ledger.effects):

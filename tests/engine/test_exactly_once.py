@@ -153,6 +153,23 @@ async def test_effects_and_result_are_committed_together(
     assert [key.partition(":")[0] for key in books.shop.recorded()] == [run_id]
 
 
+async def test_an_activity_that_a_client_starts_by_itself_has_its_effects_once_too(
+    client: Client, make_worker: MakeWorker, books: Books, kind: str
+) -> None:
+    def broken() -> None:
+        raise ConnectionError("the line is down")
+
+    books.shop.recorded()
+    Commits(books.shop.async_engine.sync_engine if kind == "async" else books.shop.engine, after=broken)
+    async with make_worker(books.book, books.book_sync):
+        result = await client.execute_activity(
+            kind, "tea", id="alone", start_to_close_timeout=MINUTE, retry_policy=SOON, task_queue="default"
+        )
+
+    assert result == "tea by attempt 1"
+    assert (books.shop.booked(), books.attempts) == (["tea"], 2)
+
+
 @both
 @pytest.mark.parametrize("is_kept", [True, False], ids=["committed", "not-committed"])
 async def test_the_answer_to_the_commit_is_lost_and_the_next_attempt_knows_what_became_of_it(
@@ -216,6 +233,8 @@ async def test_a_recorded_result_is_as_the_interceptors_have_made_it(
     assert (books.shop.booked(), books.attempts) == (["tea"], 2)
 
 
+# On SQLite, what a simulated death leaves open would lock the file, as no real death does.
+@pytest.mark.parametrize(("store", "shop"), [("postgres", "postgres")], indirect=["shop"])
 @pytest.mark.crash_sweep
 async def test_the_worker_dies_at_any_commit_and_the_effect_is_there_once(
     durable_worker: Any, durable_client: Client, shop: Shop
