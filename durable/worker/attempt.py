@@ -314,7 +314,6 @@ class Attempt(ActivityContext):
         )
 
     async def _ended_by(self, error: BaseException) -> ActivityOutcome | Retry | None:
-        await self._roll_back()
         if not self._is_plain:
             await self._end()
         what = self._judged(error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, insert, text
+from sqlalchemy import Engine, create_engine, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -68,6 +70,7 @@ class Books:
         self.shop = shop
         self.options = options
         self.attempts = 0
+        self.connections: list[Any] = []
         self.before: Callable[[], Any] = nothing
         self.within: Callable[[AsyncSession], Any] = nothing
         self.after: Callable[[], Any] = nothing
@@ -78,6 +81,7 @@ class Books:
         self.attempts += 1
         await self.before()
         async with activity.exactly_once(self.shop.async_engine, **self.options) as session:
+            self.connections.append(await session.connection())
             await session.execute(insert(bookings).values(what=what))
             await self.within(session)
         await self.after()
@@ -87,6 +91,7 @@ class Books:
     def book_sync(self, what: str) -> str:
         self.attempts += 1
         with activity.exactly_once(self.shop.engine, **self.options) as session:
+            self.connections.append(session.connection())
             session.execute(insert(bookings).values(what=what))
             self.within_sync(session)
         return f"{what} by attempt {activity.info().attempt}"
@@ -254,6 +259,11 @@ async def test_the_worker_dies_at_any_commit_and_the_effect_is_there_once(
 # Nothing is there. ------------------------------------------------------------------------------------------------
 
 
+def assert_nothing_there(books: Books) -> None:
+    assert all(each.closed for each in books.connections)
+    assert (books.shop.booked(), books.shop.recorded()) == ([], [])
+
+
 async def fails(*_: Any) -> None:
     raise ApplicationError("no more tea", type="Empty")
 
@@ -309,7 +319,7 @@ async def test_what_fails_leaves_nothing_there(
     error = await cause(booked(make_worker, books, "async", policy=ONCE, client=client))
 
     assert told in error.message
-    assert (books.shop.booked(), books.shop.recorded()) == ([], [])
+    assert_nothing_there(books)
 
 
 @pytest.mark.parametrize("how", ["fails", "commit", "rollback"])
@@ -326,7 +336,7 @@ async def test_what_fails_in_a_thread_leaves_nothing_there(
     error = await cause(booked(make_worker, books, "sync", policy=ONCE, client=client))
 
     assert {"fails": "no more", "commit": "is refused", "rollback": "was rolled back"}[how] in error.message
-    assert (books.shop.booked(), books.shop.recorded()) == ([], [])
+    assert_nothing_there(books)
 
 
 async def test_a_result_that_cannot_be_converted_leaves_nothing_there(
@@ -372,6 +382,27 @@ async def in_block(books: Books) -> asyncio.Event:
     return reached
 
 
+async def test_who_is_cancelled_in_its_thread_leaves_nothing_there(
+    client: Client, make_worker: MakeWorker, books: Books
+) -> None:
+    loop, reached = asyncio.get_running_loop(), asyncio.Event()
+
+    def within(_: Session) -> None:
+        loop.call_soon_threadsafe(reached.set)
+        while True:
+            time.sleep(0.001)  # until the exception comes
+
+    books.within_sync = within
+    async with make_worker(booking, books.book_sync):
+        handle = await client.start_workflow(booking, args=["sync", "tea", ONCE], id="the-run")
+        await reached.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+
+    assert_nothing_there(books)
+
+
 @pytest.mark.parametrize("by", ["cancel", "terminate", "stop"])
 async def test_who_is_cancelled_in_the_block_leaves_nothing_there(
     client: Client, make_worker: MakeWorker, books: Books, by: str
@@ -385,7 +416,7 @@ async def test_who_is_cancelled_in_the_block_leaves_nothing_there(
             with pytest.raises(WorkflowFailureError):
                 await handle.result()
 
-    assert (books.shop.booked(), books.shop.recorded()) == ([], [])
+    assert_nothing_there(books)
 
 
 async def test_an_attempt_that_times_out_in_the_block_leaves_nothing_there_and_the_next_one_has_the_effect(
@@ -410,6 +441,29 @@ async def test_an_attempt_that_times_out_in_the_block_leaves_nothing_there_and_t
 
 
 # Whoever comes in the middle. -------------------------------------------------------------------------------------
+
+
+MANY = 12
+
+
+class BadLine:
+    """Of three commits on an engine one comes to nothing, and of another one nobody hears."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._dialect: Any = engine.dialect
+        self._commit = engine.dialect.do_commit
+        self._count = 0
+        self._dialect.do_commit = self._do
+
+    def mend(self) -> None:
+        self._dialect.do_commit = self._commit
+
+    def _do(self, connection: Any) -> None:
+        self._count += 1
+        if self._count % 3 != 1:
+            self._commit(connection)
+        if self._count % 3:
+            raise ConnectionError("the line is down")
 
 
 def at_work() -> asyncio.Task[Any]:
@@ -507,7 +561,56 @@ async def test_a_late_attempt_whose_activity_is_over_changes_nothing_though_the_
         await over.wait()
 
     assert [type(each).__name__ for each in ended] == ["AttemptSuperseded"]
-    assert (books.shop.booked(), books.shop.recorded()) == ([], [])
+    assert_nothing_there(books)
+
+
+async def test_a_late_attempt_in_a_thread_changes_nothing_either(
+    client: Client, make_worker: MakeWorker, books: Books
+) -> None:
+    loop, reached, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    ended: asyncio.Queue[str] = asyncio.Queue()
+
+    @activity.defn(name="sync", no_thread_cancel_exception=True)
+    def book(what: str) -> str:
+        loop.call_soon_threadsafe(reached.set)
+        gate.wait()
+        try:
+            return books.book_sync(what)
+        except BaseException as error:
+            loop.call_soon_threadsafe(ended.put_nowait, type(error).__name__)
+            raise
+
+    async with make_worker(booking, book):
+        handle = await client.start_workflow(booking, args=["sync", "tea", ONCE], id="the-run")
+        await reached.wait()
+        await handle.terminate()
+        gate.set()
+        assert await ended.get() == "AttemptSuperseded"
+
+    assert_nothing_there(books)
+
+
+@both
+async def test_many_at_once_have_their_effects_once_though_commits_fail_and_their_answers_are_lost(
+    client: Client, make_worker: MakeWorker, shop: Shop
+) -> None:
+    shop.recorded()
+    lines = [BadLine(shop.async_engine.sync_engine), BadLine(shop.engine)]
+    names = [f"{number:02}" for number in range(MANY)]
+    books = Books(shop)
+    async with make_worker(booking, books.book, books.book_sync):
+        results = await asyncio.gather(
+            *(
+                client.execute_workflow(booking, args=[("async", "sync")[int(name) % 2], name, SOON], id=name)
+                for name in names
+            )
+        )
+
+    for line in lines:
+        line.mend()
+    assert [result[:2] for result in results] == names
+    assert shop.booked() == names
+    assert books.attempts > MANY
 
 
 # The ledger. ------------------------------------------------------------------------------------------------------
@@ -531,7 +634,7 @@ async def test_rows_of_activities_that_are_over_are_removed_and_those_that_someb
             return bool((await waiting.describe()).pending_activities)
 
         await until(scheduled)
-    needed = ["a-run-of-another-engine:5", f"{waiting.run_id}:5"]
+    needed = ["a-run-of-another-engine:5", f"{(await waiting.describe()).run_id}:5"]
     with shop.engine.begin() as connection:
         connection.execute(insert(ledger.effects), [{"key": key, "created": 1} for key in needed])
 
