@@ -34,6 +34,10 @@ COMMITTED = (
     "this commit is refused: the transaction of activity.exactly_once is committed when the activity has returned, "
     "together with its result. Leave commit() out; begin_nested() makes savepoints"
 )
+NOT_LEFT = (
+    "the activity has returned while a task of its own was still in its activity.exactly_once block, so nothing is "
+    "committed: await what works there"
+)
 ROLLED_BACK = (
     "the transaction of activity.exactly_once was rolled back within its block, and the activity's row in the ledger "
     "with it, so nothing is committed: let the error leave the block, or do what may fail under begin_nested()"
@@ -51,6 +55,7 @@ class _Block:
         self._key = ""
         self._connection: Connection | None = None
         self._session: Session | None = None
+        self._is_left = False
         self._commits = False
         self._spoilt: str | None = None
 
@@ -95,8 +100,12 @@ class _Block:
     def _on_rollback(self, connection: Connection) -> None:
         self._spoilt = self._spoilt or ROLLED_BACK
 
-    def _flush(self) -> None:
+    def _leave(self) -> None:
         """The code has left the block well."""
+        self._flush()
+        self._is_left = True
+
+    def _flush(self) -> None:
         if self._spoilt is not None:
             raise RuntimeError(self._spoilt)
         assert self._session is not None
@@ -106,7 +115,9 @@ class _Block:
         """Commit the effects, and the result with them; in any thread, when the code has ended."""
         assert self._connection is not None
         try:
-            self._flush()
+            if not self._is_left:
+                raise RuntimeError(NOT_LEFT)
+            self._flush()  # what the code did with the session since
             ledger.record(self._connection, self._key, result)
             transaction = self._connection.get_transaction()
             assert transaction is not None
@@ -161,7 +172,7 @@ class SyncBlock(_Block, AbstractContextManager[Session]):
         with self._context.shield_thread_cancel():
             try:
                 if error is None:
-                    self._flush()
+                    self._leave()
                     return
             except BaseException:
                 self.discard()
@@ -220,7 +231,7 @@ class AsyncBlock(_Block, AbstractAsyncContextManager[AsyncSession]):
             await self.rollback()
             return
         try:
-            await self._opened.run_sync(lambda _: self._flush())
+            await self._opened.run_sync(lambda _: self._leave())
         except BaseException:
             await self.rollback()
             raise

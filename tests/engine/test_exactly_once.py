@@ -71,6 +71,7 @@ class Books:
         self.options = options
         self.attempts = 0
         self.connections: list[Any] = []
+        self.forgotten: asyncio.Task[str] | None = None
         self.before: Callable[[], Any] = nothing
         self.within: Callable[[AsyncSession], Any] = nothing
         self.after: Callable[[], Any] = nothing
@@ -353,6 +354,26 @@ async def test_a_result_that_cannot_be_converted_leaves_nothing_there(
             await client.execute_workflow(booking, args=["async", "tea", ONCE], id="the-run")
 
     assert (shop.booked(), shop.recorded()) == ([], [])
+
+
+async def test_who_returns_while_a_task_is_in_the_block_leaves_nothing_there(
+    client: Client, make_worker: MakeWorker, books: Books
+) -> None:
+    reached = await in_block(books)
+
+    @activity.defn(name="async")
+    async def book(what: str) -> None:
+        books.forgotten = asyncio.create_task(books.book(what))
+        await reached.wait()
+
+    async with make_worker(booking, book):
+        error = await cause(client.execute_workflow(booking, args=["async", "tea", ONCE], id="the-run"))
+    assert books.forgotten is not None
+    books.forgotten.cancel()
+    await asyncio.wait([books.forgotten])
+
+    assert "was still in its activity.exactly_once block" in error.message
+    assert_nothing_there(books)
 
 
 async def test_a_savepoint_may_be_rolled_back(client: Client, make_worker: MakeWorker, books: Books) -> None:
