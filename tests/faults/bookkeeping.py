@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import insert
@@ -67,9 +69,29 @@ def work_until_death(address: str, urls: Urls, moment: str) -> None:
     around: dict[str, Any] = {moment: die} if moment != "block" else {}
     for engine in (shop.engine, shop.async_engine.sync_engine):
         Commits(engine, **around)
-    asyncio.run(_serve(address, Books(shop, die if moment == "block" else lambda: None)))
+    books = Books(shop, die if moment == "block" else lambda: None)
+    asyncio.run(_serve(address, books.book, books.book_sync))
 
 
-async def _serve(address: str, books: Books) -> None:
+def work_when_told(address: str, urls: Urls, folder: Path) -> None:
+    """A worker process whose attempt has ``reached`` its block, enters it when it may ``go``, and then has ``ended``."""
+    logging.disable(logging.CRITICAL)
+    books = Books(Shop(*urls))
+
+    @activity.defn(name="sync", no_thread_cancel_exception=True)
+    def book(what: str) -> str:
+        (folder / "reached").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        try:
+            return books.book_sync(what)
+        except BaseException as error:
+            (folder / "ended").write_text(type(error).__name__)
+            raise
+
+    asyncio.run(_serve(address, book))
+
+
+async def _serve(address: str, *activities: Any) -> None:
     async with await Client.connect(address) as client:
-        await Worker(client, workflows=[booking], activities=[books.book, books.book_sync], lease=LEASE).run()
+        await Worker(client, workflows=[booking], activities=activities, lease=LEASE).run()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
-from durable import Client
+from durable import Client, ledger
+from tests.chaos.places import Place
+from tests.engine.histories import until
 from tests.engine.shops import Shop
-from tests.faults.bookkeeping import LEASE, Books, Urls, booking, work_until_death
+from tests.faults.bookkeeping import LEASE, Books, Urls, booking, work_until_death, work_when_told
 from tests.faults.conftest import MakeWorker
 from tests.forkserver import processes
 from tests.postgres import OTHERS_END, Server
@@ -50,3 +54,34 @@ async def test_the_process_is_killed_around_the_commit_of_effects_and_they_are_t
         assert await handle.result() == f"tea by attempt {attempt}"
 
     assert (shop.booked(), len(shop.recorded())) == (["tea"], 1)
+
+
+async def test_a_process_that_was_frozen_before_its_block_changes_nothing_when_it_wakes_up_after_the_rows_removal(
+    client: Client, place: Place, make_worker: MakeWorker, urls: Urls, tmp_path: Path
+) -> None:
+    shop = Shop(*urls)
+    handle = await client.start_workflow(booking, args=["sync", "tea"], id="booking")
+    frozen = processes.Process(target=work_when_told, args=(place.address, urls, tmp_path), daemon=True)
+    frozen.start()
+    assert frozen.pid is not None
+
+    async def told(word: str) -> bool:
+        return (tmp_path / word).exists()
+
+    await until(lambda: told("reached"))
+    place.freeze(frozen.pid)
+    try:
+        books = Books(shop)
+        async with make_worker(client, booking, books.book_sync, lease=LEASE):
+            assert await handle.result() == "tea by attempt 2"
+        with shop.engine.begin() as connection:
+            connection.execute(delete(ledger.effects))
+        (tmp_path / "go").touch()
+        os.kill(frozen.pid, signal.SIGCONT)
+        await until(lambda: told("ended"))
+    finally:
+        frozen.kill()
+        frozen.join()
+
+    assert (tmp_path / "ended").read_text() == "AttemptSuperseded"
+    assert (shop.booked(), shop.recorded()) == (["tea"], [])
