@@ -74,7 +74,7 @@ def work_until_death(address: str, urls: Urls, moment: str) -> None:
 
 
 def work_when_told(address: str, urls: Urls, folder: Path) -> None:
-    """A worker process whose attempt has ``reached`` its block, enters it when it may ``go``, and then has ``ended``."""
+    """A worker process whose attempt has ``reached`` a block, enters it when it may ``go``, and has ``ended`` then."""
     logging.disable(logging.CRITICAL)
     books = Books(Shop(*urls))
 
