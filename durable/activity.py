@@ -9,7 +9,7 @@ import logging
 import threading
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -23,7 +23,8 @@ from durable.metrics import MetricMeter
 from durable.signature import Signature
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session
 
     from durable.client import Client
@@ -524,8 +525,43 @@ def raise_complete_async() -> NoReturn:
 
     Its timeouts go on, a heartbeat timeout too; the worker may stop or die, which does the attempt no harm any more.
     """
-    _context()
+    if _context().effect is not None:
+        raise RuntimeError(
+            "an attempt that has entered activity.exactly_once can't be completed from outside: its effects are "
+            "committed with its result, which it returns"
+        )
     raise CompleteAsyncError
+
+
+@overload
+def exactly_once(
+    engine: AsyncEngine, *, keep: timedelta = timedelta(days=1)
+) -> AbstractAsyncContextManager[AsyncSession]: ...
+
+
+@overload
+def exactly_once(engine: Engine, *, keep: timedelta = timedelta(days=1)) -> AbstractContextManager[Session]: ...
+
+
+def exactly_once(engine: Any, *, keep: timedelta = timedelta(days=1)) -> Any:
+    """A transaction in a SQL database of your own, whose effects happen once, whoever dies and whatever is tried again.
+
+    An async activity enters ``async with exactly_once(async_engine) as session``, a sync one (in a thread) ``with
+    exactly_once(engine) as session``; once per attempt. What the session does is committed when the function has
+    returned, together with the result, in the table ``durable_effects`` of that database; it is rolled back when the
+    block is left by an error, or the function fails or is cancelled. An attempt that finds a result of an earlier one
+    there ends with that result, at the block's first line. Savepoints (``begin_nested``) are fine; the session's
+    ``commit`` is refused.
+
+    ``keep``: rows are removed so long after they were made, once their activity is over.
+
+    RuntimeError outside of an activity, in a process activity, for a second block, for an engine that does not
+    commit by transactions, and when the table can't be made (``durable db ledger`` prints its DDL); TypeError for what
+    is no engine.
+    """
+    from durable import exactly_once as blocks
+
+    return blocks.begin(_context(), engine, keep)
 
 
 def is_cancelled() -> bool:

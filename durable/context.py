@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from durable.activity import ActivityDefinition
     from durable.client import Client
     from durable.converter import DataConverter, PayloadConverter
+    from durable.effects import Effect
     from durable.metrics import MetricMeter
     from durable.workflow.definition import WorkflowDefinition
     from durable.workflow.handlers import HandlerDefinition, Kind
@@ -239,6 +240,8 @@ class ActivityContext(ABC):
     """What an attempt that is under way answers to its own code."""
 
     payload_converter: PayloadConverter
+    effect: Effect | None = None
+    """Its `activity.exactly_once` block, from when it enters it on."""
 
     @abstractmethod
     def info(self) -> activity.Info: ...
@@ -282,6 +285,19 @@ class ActivityContext(ABC):
     def is_in_transaction(self) -> bool:
         """Has the attempt begun its transaction in the engine's own database, and not ended it?"""
         return False
+
+    @abstractmethod
+    def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
+        """What names the activity in a ledger of effects, and the time in microseconds. ``blocking``: the block is one
+        for sync code. RuntimeError where there can be no such block."""
+
+    @abstractmethod
+    async def is_current(self) -> bool:
+        """Does the store know the attempt as the one that is under way? On the engine's loop."""
+
+    @abstractmethod
+    def is_current_sync(self) -> bool:
+        """`is_current`, in any other thread."""
 
     @abstractmethod
     def shield_thread_cancel(self) -> AbstractContextManager[None]:

@@ -51,6 +51,19 @@ def db_sql(
     print(ask.run(database.sql(address, start)), end="")
 
 
+@db.command("ledger")
+def db_ledger(
+    dialect: Annotated[str, typer.Argument(help="As SQLAlchemy names it: postgresql, sqlite, mysql …")],
+) -> None:
+    """Print, as SQL, the table that `activity.exactly_once` needs in a database of yours; nothing is opened."""
+    from durable import ledger
+
+    try:
+        print(ledger.ddl(dialect), end="")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 @db.command("check")
 def db_check(address: Address = DEFAULT_ADDRESS) -> None:
     """Say whether the database's tables are up to date; 0: they are, 1: they are not, or can't be read."""

@@ -60,6 +60,11 @@ def worker(task: ActivityTask) -> str | None:
     return None if task.owner == OUTSIDE else task.owner
 
 
+def idempotency_key(task: ActivityTask) -> str:
+    """What names the activity to whoever has effects for it: the same for all its attempts, and of no other one."""
+    return f"{task.run_id}:{task.scheduled_event_id}"
+
+
 def task_token(task: ActivityTask) -> bytes:
     """What names the attempt under way to whoever knows nothing else of it, and to nobody once it is over.
 

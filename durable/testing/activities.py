@@ -7,6 +7,7 @@ import contextvars
 import dataclasses
 import inspect
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,10 @@ from durable.client import Client
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter import DataConverter
+from durable.effects import RecordedResult, uncut
+from durable.history.values import Payload
 from durable.metrics import MetricMeter
+from durable.signature import Signature
 from durable.worker.attempt_thread import AttemptThread
 
 P = ParamSpec("P")
@@ -32,7 +36,8 @@ class ActivityEnvironment:
 
     ``info`` is changed with `dataclasses.replace`; ``on_heartbeat`` is called with the details of each heartbeat;
     ``payload_converter`` and ``metric_meter`` are what the functions of these names give. ``client`` is what an async
-    activity gets from `activity.client`.
+    activity gets from `activity.client`. What the function does in `activity.exactly_once` is committed when it has
+    returned; in that ledger the activity goes by the run id and the activity id of ``info``.
     """
 
     def __init__(self, client: Client | None = None, *, data_converter: DataConverter = DataConverter.default) -> None:
@@ -94,6 +99,7 @@ class ActivityEnvironment:
         call: Any = definition.fn if definition is not None and not definition.is_method else fn
         is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
         context = _Context(self, self._client if is_async else None)
+        context.signature = lambda: Signature.of(call) if definition is None else definition.signature
         if definition is not None and self.info.activity_type == "unknown":
             context.attempt = dataclasses.replace(self.info, activity_type=definition.name)
         if is_async:
@@ -111,14 +117,34 @@ class ActivityEnvironment:
         with self._present(context):
             context.task = asyncio.ensure_future(attempt())
             self._catch_up(context)
-            return await context.task
+            try:
+                result = await context.task
+                effect = context.effect
+                if effect is not None and effect.is_open:
+                    await uncut(effect.commit(self.payload_converter.to_payloads([result])))
+                return result
+            except RecordedResult as earlier:
+                return context.read(earlier.result)
+            finally:
+                if context.effect is not None:
+                    await context.effect.rollback()
 
     def _run_sync(self, context: _Context, call: Callable[[], Any], raises: bool) -> Any:
         current_activity.set(context)
         with self._present(context):
             context.thread = AttemptThread(raises=raises)
             self._catch_up(context)
-            return context.thread.run(call)
+            try:
+                result = context.thread.run(call)
+                effect = context.effect
+                if effect is not None and effect.is_open:
+                    effect.settle(self.payload_converter.to_payloads([result]))
+                return result
+            except RecordedResult as earlier:
+                return context.read(earlier.result)
+            finally:
+                if context.effect is not None:
+                    context.effect.discard()
 
     def _catch_up(self, context: _Context) -> None:
         if self._shut_down:
@@ -145,6 +171,7 @@ class _Context(ActivityContext):
         self.attempt = environment.info
         self.task: asyncio.Task[Any] | None = None
         self.thread: AttemptThread | None = None
+        self.signature: Callable[[], Signature]
         self._on_heartbeat = environment.on_heartbeat
         self._cancelled = Flag()
         self._shutdown = Flag()
@@ -176,6 +203,19 @@ class _Context(ActivityContext):
 
     def asleep(self) -> AbstractContextManager[None]:
         return _nothing()
+
+    def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
+        return f"{self.attempt.workflow_run_id}:{self.attempt.activity_id}", time.time_ns() // 1000
+
+    async def is_current(self) -> bool:
+        return True
+
+    def is_current_sync(self) -> bool:
+        return True
+
+    def read(self, result: list[Payload]) -> Any:
+        """A result that was recorded, as the function would have returned it."""
+        return self.payload_converter.from_payloads(result, [self.signature().return_hint])[0]
 
     def shield_thread_cancel(self) -> AbstractContextManager[None]:
         return self.thread.shield() if self.thread is not None else _nothing()

@@ -29,6 +29,7 @@ from durable.history.transition import (
 )
 from durable.worker.attempt import Attempt, Key
 from durable.worker.interceptor import Interceptor
+from durable.worker.ledgers import Ledgers
 from durable.worker.processes import Processes, has_threads
 from durable.worker.rate import Rate
 from durable.worker.registry import Registry
@@ -95,6 +96,7 @@ class Activities:
         self._next_turn: asyncio.TimerHandle | None = None
         self._eager = eager
         self.interceptors = interceptors
+        self.ledgers = Ledgers(client.database, client.namespace)
         self._finished = finished
         self._freed = freed
         self._broken = broken
@@ -286,6 +288,7 @@ class Activities:
         self._close()
 
     def _close(self) -> None:
+        self.ledgers.close()
         if self._next_turn is not None:
             self._next_turn.cancel()
         if self._own_pool is not None:

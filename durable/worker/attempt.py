@@ -20,6 +20,7 @@ from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter.failure import SOURCE
 from durable.converter.task_context import of_task
+from durable.effects import AttemptSuperseded, RecordedResult
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
 from durable.history.local_activities import is_local
@@ -52,6 +53,8 @@ HEARTBEAT_INTERVAL_MAX = 60.0
 HEARTBEAT_INTERVAL_DEFAULT = 30.0
 HEARTBEAT_WAIT = 10.0
 """Seconds that a thread waits until interceptors have had its heartbeat, on the loop."""
+CURRENT_WAIT = 60.0
+"""Seconds that a thread waits for the store's answer whether its attempt is still the one under way."""
 ATTEMPT = "durable activity "
 """So begin the names of the tasks that run attempts."""
 
@@ -163,6 +166,27 @@ class Attempt(ActivityContext):
     def shield_thread_cancel(self) -> AbstractContextManager[None]:
         return self._thread.shield() if self._thread is not None else _nothing()
 
+    def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
+        if self._transaction is not None:
+            raise RuntimeError(
+                "a transactional activity can't have an activity.exactly_once block: its own transaction and that of "
+                "another database are two commits; make it two activities"
+            )
+        if blocking == (threading.get_ident() == self._loop_thread):
+            raise RuntimeError(
+                "activity.exactly_once takes an AsyncEngine in an async activity, on the worker's event loop, and an "
+                "Engine in a sync one, in its thread"
+            )
+        return attempts.idempotency_key(self.task), self._activities.database.store.now_us()
+
+    async def is_current(self) -> bool:
+        if self._owned and not await self._activities.ledgers.knows(attempts.token(self.task)):
+            self.disown()
+        return self._owned
+
+    def is_current_sync(self) -> bool:
+        return asyncio.run_coroutine_threadsafe(self.is_current(), self._loop).result(CURRENT_WAIT)
+
     @contextmanager
     def asleep(self) -> Generator[None]:
         self.sleeps = True
@@ -214,6 +238,10 @@ class Attempt(ActivityContext):
                     what = await self._in_transaction(self._found.definition)
                 else:
                     what = await self._completed()
+            except RecordedResult as earlier:
+                what = attempts.completed(self.task, earlier.result, self._activities.identity)
+            except AttemptSuperseded:
+                self.disown()
             except CompleteAsyncError:
                 if not self._is_plain:
                     await self._end()
@@ -225,7 +253,18 @@ class Attempt(ActivityContext):
         except asyncio.CancelledError as error:
             what = self._cut_short(error)
         finally:
-            self._over(what)
+            try:
+                await self._roll_back()
+            finally:
+                self._over(what)
+
+    async def _roll_back(self) -> None:
+        """What the code wanted to have committed with its result, and is not."""
+        if self.effect is not None:
+            await self.effect.rollback()
+
+    def _is_ours(self) -> bool:
+        return self._owned
 
     async def _completed(self) -> ActivityOutcome:
         """What comes of it if its code returns."""
@@ -234,6 +273,9 @@ class Attempt(ActivityContext):
         if not self._is_plain:
             await self._end()
             payloads = await self._stored(payloads)
+        if self.effect is not None:
+            await self._end()
+            payloads = await self._activities.ledgers.settle(self.effect, payloads, self._is_ours)
         return attempts.completed(self.task, payloads, self._activities.identity)
 
     async def _in_transaction(self, definition: ActivityDefinition) -> ActivityOutcome | None:

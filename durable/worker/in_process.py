@@ -146,6 +146,18 @@ class _Context(ActivityContext):
         """Only that it was cancelled comes here, not why."""
         return None
 
+    def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
+        raise RuntimeError(
+            "activity.exactly_once is not for activities that run in a process pool: what they do can't be committed "
+            "with their result, which the worker records. Make it an async activity, or one that runs in a thread"
+        )
+
+    async def is_current(self) -> bool:
+        return True
+
+    def is_current_sync(self) -> bool:
+        return True
+
     def asleep(self) -> AbstractContextManager[None]:
         return nullcontext()
 

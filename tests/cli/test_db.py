@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from durable import Client, Worker
 from durable.history.stores.tables import SCHEMA
+from durable.ledger import ddl
 from tests.cli.databases import Database
 from tests.cli.flows import greeting, hello
 from tests.cli.processes import Shell
@@ -54,6 +55,23 @@ def test_upgrade_brings_old_tables_up_to_date(command: Command, empty: Database)
 
     assert (ended.exit_code, sentence(ended)) == (0, f"from a revision before the first to revision {SCHEMA}")
     assert command("db", "check", "-a", empty.url).exit_code == 0
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
+def test_ledger_prints_the_table_of_effects_exactly_once(command: Command, dialect: str) -> None:
+    ended = command("db", "ledger", dialect)
+
+    assert (ended.exit_code, ended.output) == (0, ddl(dialect))
+    if dialect == "sqlite":
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.executescript(ended.output)
+            assert database.execute("SELECT key, result, created FROM durable_effects").fetchall() == []
+
+
+def test_ledger_refuses_a_dialect_that_is_not_known(command: Command) -> None:
+    ended = command("db", "ledger", "nosuch")
+
+    assert ended.exit_code == 2 and "SQLAlchemy knows no dialect 'nosuch'" in ended.output
 
 
 def test_upgrade_changes_nothing_where_nothing_is_to_do(command: Command, empty: Database) -> None:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from sqlalchemy import create_engine
+
 from durable import activity
 from durable.exceptions import ApplicationError, CancelledError
 
@@ -52,6 +54,12 @@ class Press:
 @activity.defn
 def where(order: Order) -> tuple[int, Order]:
     return os.getpid(), Order(order.id, order.items + 1)
+
+
+@activity.defn
+def books() -> None:
+    with activity.exactly_once(create_engine("sqlite://")):
+        pass
 
 
 @activity.defn
@@ -155,6 +163,7 @@ def takes_hidden(value: Hidden) -> int:
 
 
 ALL = (
+    books,
     where,
     knows,
     fail,

@@ -154,6 +154,14 @@ async def test_a_process_activity_knows_its_attempt_and_what_it_has_not(
         ]
 
 
+async def test_a_process_activity_has_no_effects_exactly_once_and_is_told_so(
+    client: Client, make_worker: MakeWorker, options: dict[str, Any]
+) -> None:
+    async with make_worker(call, *process_activities.ALL, **options):
+        error = await error_of(client, "books")
+    assert "exactly_once is not for activities that run in a process pool" in error.message
+
+
 async def test_a_process_activitys_log_tells_whose_it_is(
     client: Client, make_worker: MakeWorker, options: dict[str, Any]
 ) -> None:
