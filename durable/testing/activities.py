@@ -69,6 +69,7 @@ class ActivityEnvironment:
             workflow_type="test",
             priority=Priority.default,
             retry_policy=RetryPolicy(),
+            idempotency_key="test-run:1",
         )
 
     def cancel(

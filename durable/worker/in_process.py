@@ -48,8 +48,9 @@ class Errand:
     worker_shutdown: threading.Event
 
 
-Answer = tuple[bytes, Failure | None]
-"""The pickled result, or why there is none: a pool does not survive an exception that can't be unpickled."""
+Answer = tuple[bytes, Failure | None, bool]
+"""The pickled result, or why there is none: a pool does not survive an exception that can't be unpickled. Has the code
+ended well?"""
 
 
 def run(pickled: bytes) -> Answer:
@@ -57,12 +58,15 @@ def run(pickled: bytes) -> Answer:
     try:
         errand: Errand = pickle.loads(pickled)
     except Exception as error:
-        return b"", DataConverter.default.to_failure(error)
+        return b"", DataConverter.default.to_failure(error), False
     context = _Context(errand)
+    ended_well = False
     try:
-        return _pickled(copy_context().run(_call, context, errand)), None
+        result = copy_context().run(_call, context, errand)
+        ended_well = True
+        return _pickled(result), None, True
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        return b"", context.converter.to_failure(context.heartbeat_error or error)
+        return b"", context.converter.to_failure(context.heartbeat_error or error), ended_well
 
 
 def _call(context: _Context, errand: Errand) -> Any:
