@@ -48,9 +48,8 @@ class Errand:
     worker_shutdown: threading.Event
 
 
-Answer = tuple[bytes, Failure | None, bool]
-"""The pickled result, or why there is none: a pool does not survive an exception that can't be unpickled. Has the code
-ended well?"""
+Answer = tuple[bytes, Failure | None]
+"""The pickled result, or why there is none: a pool does not survive an exception that can't be unpickled."""
 
 
 def run(pickled: bytes) -> Answer:
@@ -58,15 +57,12 @@ def run(pickled: bytes) -> Answer:
     try:
         errand: Errand = pickle.loads(pickled)
     except Exception as error:
-        return b"", DataConverter.default.to_failure(error), False
+        return b"", DataConverter.default.to_failure(error)
     context = _Context(errand)
-    ended_well = False
     try:
-        result = copy_context().run(_call, context, errand)
-        ended_well = True
-        return _pickled(result), None, True
+        return _pickled(copy_context().run(_call, context, errand)), None
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        return b"", context.converter.to_failure(context.heartbeat_error or error), ended_well
+        return b"", context.converter.to_failure(context.heartbeat_error or error)
 
 
 def _call(context: _Context, errand: Errand) -> Any:

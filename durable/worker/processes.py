@@ -149,12 +149,12 @@ class AttemptProcess:
                 cancelled=event,
                 worker_shutdown=shutdown,
             )
-            work = self._activities.run_in_pool(executor, in_process.run, _pickled(errand))
-            result, failure, self.result_lost = await work
+            result, failure = await self._activities.run_in_pool(executor, in_process.run, _pickled(errand))
         finally:
             await shared_state.unregister_heartbeater(info.task_token)
         if failure is not None:
             raise converter.from_failure(failure)
+        self.result_lost = True
         value = pickle.loads(result)
         self.result_lost = False
         return value
