@@ -32,17 +32,20 @@ class Bank(ThreadingHTTPServer):
 
 
 class Desk(BaseHTTPRequestHandler):
-    server: Bank
+    @property
+    def bank(self) -> Bank:
+        assert isinstance(self.server, Bank)
+        return self.server
 
     def do_POST(self) -> None:
         refund = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.paid.append(refund)
-        self.server.has_paid.set()
-        self.server.may_answer.wait()
-        self.answer(200, {"number": len(self.server.paid)})
+        self.bank.paid.append(refund)
+        self.bank.has_paid.set()
+        self.bank.may_answer.wait()
+        self.answer(200, {"number": len(self.bank.paid)})
 
     def do_GET(self) -> None:
-        for number, refund in enumerate(self.server.paid, 1):
+        for number, refund in enumerate(self.bank.paid, 1):
             if self.path == f"/refunds/{refund['key']}":
                 return self.answer(200, {"number": number})
         self.answer(404, {})

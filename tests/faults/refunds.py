@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from durable import Client, RetryPolicy, Worker, activity, workflow
 from durable.activity import Happened
+from durable.history import attempts
 from durable.history.transition import ActivityReport, NewMessage, Outcome, Transition, Write
 
 LEASE = timedelta(seconds=0.3)
@@ -150,4 +151,5 @@ async def serve(scene: Scene, point: str) -> None:
 def work(scene: Scene, point: str) -> None:
     """The main function of a worker process."""
     logging.disable(logging.CRITICAL)
+    attempts.LOST_RETRY_FIRST_US = 1  # no pause before an activity whose workers die one after the other
     asyncio.run(serve(scene, point))
