@@ -19,6 +19,8 @@ from tests.forkserver import processes
 
 MANY = 1000
 SEED = 20_261_123
+POINTS_AND_ASKING = (*POINTS[:-1], ASKING, POINTS[-1])
+"""Whoever is to die asking comes after one that leaves something to ask about: not after "recorded"."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def duplicates(service: Service) -> int:
 
 
 def chosen(count: int, points: Sequence[str]) -> list[str]:
-    """Points by chance; whoever is to die asking comes after one that leaves something to ask about."""
+    """Points by chance, in such an order."""
     chance, found = random.Random(SEED), ["effect"]
     while len(found) < count:
         point = chance.choice(points)
@@ -69,7 +71,7 @@ async def show_none_twice_and_none_lost(place: Place, *, verifies: bool, points:
 
 
 async def test_with_a_verify_function_no_refund_is_made_twice_and_none_is_lost(place: Place) -> None:
-    await show_none_twice_and_none_lost(place, verifies=True, points=(*POINTS, ASKING))
+    await show_none_twice_and_none_lost(place, verifies=True, points=POINTS_AND_ASKING)
 
 
 async def test_with_a_key_that_the_service_honours_no_refund_is_made_twice_and_none_is_lost(place: Place) -> None:
@@ -89,5 +91,5 @@ async def test_with_neither_each_death_between_effect_and_record_makes_a_refund_
 async def test_of_a_thousand_killed_workers_none_makes_a_refund_twice_or_loses_one(
     place: Place, verifies: bool
 ) -> None:
-    points = chosen(MANY, (*POINTS, ASKING) if verifies else POINTS)
+    points = chosen(MANY, POINTS_AND_ASKING if verifies else POINTS)
     await show_none_twice_and_none_lost(place, verifies=verifies, points=points)
