@@ -13,8 +13,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, overload
 
+from durable.after_crash import AfterCrash, rule_of
 from durable.common import Priority, RawValue, RetryPolicy
 from durable.common import duration_us as _us
 from durable.context import ActivityCall, ActivityContext, WorkflowContext, current_activity, maybe_workflow
@@ -82,6 +83,7 @@ class ActivityDefinition:
     is_class: bool = False
     transaction_s: float | None = None
     """For how many seconds its transaction may keep all other writers waiting; None: it has none."""
+    after_crash: AfterCrash = "retry"
 
     def arguments(
         self, converter: DataConverter, payloads: Sequence[values.Payload]
@@ -132,6 +134,7 @@ def defn(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    after_crash: Literal["retry", "fail"] | Callable[..., Any] = "retry",
 ) -> Callable[[F], F]: ...
 
 
@@ -143,6 +146,7 @@ def defn(
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
     transactional: bool | timedelta = False,
+    after_crash: Literal["retry", "fail"] | Callable[..., Any] = "retry",
     **options: Any,
 ) -> Any:
     """An activity: a function, a method or a class with ``__call__``, async or sync, whose effects are outside the
@@ -163,8 +167,17 @@ def defn(
     end of its task are one commit: its effects happen exactly once, whatever crashes. On SQLite, where all writers wait
     for it, its transaction may be open for 2 s, or for as long as is given instead of True.
 
-    Raises TypeError for what can't be called or has no name, ValueError for what is decorated already, RuntimeError
-    for a dynamic one with a name.
+    ``after_crash`` (ours) is what the next attempt does when the code of one before had begun and nobody knows how it
+    ended: its worker died, it timed out, or it was cut off by a worker that stopped, a pause or a reset. "retry": it
+    runs the code again. "fail": it does not, and the activity has failed for good with an `ApplicationError` of type
+    "OutcomeUnknown". A function, async or not: it asks that one first, with the activity's arguments (of a method, the
+    same object before them), where `info` and `heartbeat` work as in the activity. `Happened` is then the activity's
+    result; None means that the effect has not happened, and the code runs; an error fails the attempt, and the next
+    one asks again. What counts is the definition of the worker that runs the next attempt.
+
+    Raises TypeError for what can't be called or has no name, and for an ``after_crash`` function that can't take the
+    activity's arguments; ValueError for what is decorated already, or an unknown ``after_crash``; RuntimeError for a
+    dynamic one with a name.
     """
     if dynamic and name is not None:
         raise RuntimeError("Cannot provide name and dynamic boolean")
@@ -202,6 +215,7 @@ def defn(
             dynamic=dynamic,
             is_class=is_class,
             transaction_s=transaction_s,
+            after_crash=rule_of(after_crash, call, own_name),
         )
         wrapper = _async_call(definition) if definition.is_async else _sync_call(definition)
         setattr(wrapper, _DEFINITION, definition)
@@ -330,6 +344,13 @@ def activity_call(
 _DEFAULT_POLICY = values.RetryPolicy()
 
 
+@dataclass(frozen=True)
+class Happened:
+    """What an ``after_crash`` function returns when the effect has happened: ``result`` is the activity's."""
+
+    result: Any = None
+
+
 class Flag:
     """Something that comes true once: asked, awaited, or waited for in a thread."""
 
@@ -403,6 +424,10 @@ class Info:
     retry_policy: RetryPolicy | None
     activity_run_id: str | None = None
     """The run of an activity that a client started by itself; None for one of a workflow's."""
+    idempotency_key: str = field(default="", kw_only=True)
+    """The same for all attempts of this activity, and never that of another one, in whatever run: for services that
+    do nothing twice under one key. The run's id, a colon, and the number of the activity in the run (a local one's is
+    negative): printable ASCII, 57 characters at most."""
 
     @property
     def in_workflow(self) -> bool:

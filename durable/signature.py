@@ -138,6 +138,12 @@ class Signature:
         bound = self.bind(args, kwargs)
         return [value for name, value in bound if name is None], {name: value for name, value in bound if name}
 
+    def completed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same call with the defaults of what it leaves out. Raises TypeError like a call would."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
     def _given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values of a call by parameter, without defaults. Raises TypeError for a wrong call."""
         if len(args) <= len(self._names) and self._known.issuperset(kwargs):

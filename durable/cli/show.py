@@ -139,6 +139,8 @@ def _activity(activity: PendingActivityInfo) -> tuple[str | None, ...]:
     state = f"running since {_time(activity.started)}" if activity.started else f"due {_time(activity.due)}"
     if activity.started and activity.worker is None:
         state += ", outcome from outside"
+    if activity.ambiguous:
+        state += ", ambiguous"
     if activity.paused:
         state += ", paused"
     if activity.cancel_requested:

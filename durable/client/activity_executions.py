@@ -132,6 +132,8 @@ class ActivityExecutionDescription(ActivityExecution):
     schedule_to_start_timeout: timedelta | None
     start_to_close_timeout: timedelta | None
     heartbeat_timeout: timedelta | None
+    ambiguous: bool
+    """Not Temporal's: the code of an attempt before had begun, and it is not known yet how it ended."""
     data_converter: DataConverter = field(repr=False, compare=False)
 
     @property
@@ -274,6 +276,7 @@ async def describe(client: Client, run: RunInfo) -> ActivityExecutionDescription
         schedule_to_start_timeout=_duration(asked.schedule_to_start_timeout_us),
         start_to_close_timeout=_duration(asked.start_to_close_timeout_us),
         heartbeat_timeout=_duration(asked.heartbeat_timeout_us),
+        ambiguous=task is not None and attempts.is_ambiguous(task),
         data_converter=converter,
     )
 

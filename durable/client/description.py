@@ -38,7 +38,8 @@ def moment(us: int) -> datetime:
 class PendingActivityInfo:
     """An activity that is not over. ``started`` None: waiting to be (re)tried, not before ``due``, nor while paused.
 
-    ``worker`` None though it has started: its outcome will come from outside.
+    ``worker`` None though it has started: its outcome will come from outside. ``ambiguous``: the code of an attempt
+    before had begun, and it is not known yet how it ended, nor whether its effect has happened.
     """
 
     activity_id: str
@@ -50,6 +51,7 @@ class PendingActivityInfo:
     last_failure: str | None
     cancel_requested: bool
     paused: bool
+    ambiguous: bool
 
     @staticmethod
     def of(task: ActivityTask) -> PendingActivityInfo:
@@ -65,6 +67,7 @@ class PendingActivityInfo:
             last_failure=failure.message if failure is not None else None,
             cancel_requested=task.cancel_requested,
             paused=task.control.pause is not None,
+            ambiguous=attempts.is_ambiguous(task),
         )
 
 

@@ -77,6 +77,8 @@ class RawPendingActivityInfo:
     paused: bool
     pause_info: PauseInfo | None
     priority: Priority
+    ambiguous: bool
+    """Not Temporal's: see `durable.client.PendingActivityInfo`."""
 
     @staticmethod
     def of(task: ActivityTask) -> RawPendingActivityInfo:
@@ -99,6 +101,7 @@ class RawPendingActivityInfo:
             paused=pause is not None,
             pause_info=None if pause is None else _pause_info(pause),
             priority=Priority.from_history(spec.priority),
+            ambiguous=attempts.is_ambiguous(task),
         )
 
 

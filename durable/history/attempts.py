@@ -60,17 +60,22 @@ def worker(task: ActivityTask) -> str | None:
     return None if task.owner == OUTSIDE else task.owner
 
 
-def idempotency_key(task: ActivityTask) -> str:
-    """What names the activity to whoever has effects for it: the same for all its attempts, and of no other one."""
-    return f"{task.run_id}:{task.scheduled_event_id}"
-
-
 def task_token(task: ActivityTask) -> bytes:
     """What names the attempt under way to whoever knows nothing else of it, and to nobody once it is over.
 
     Its owner is no part of that: the attempt goes on when its worker lets go of it.
     """
     return msgspec.msgpack.encode((task.run_id, task.scheduled_event_id, task.attempt, task.started_us))
+
+
+def idempotency_key(run_id: str, scheduled_event_id: int) -> str:
+    """What all attempts of one activity have in common, and no other activity of any run ever has.
+
+    Run ids are never used twice, whatever begins a run. Within one, the id of the event that scheduled the activity
+    is its alone; a local activity has minus its number in the run instead. At most 57 printable ASCII characters: the
+    36 of a UUID, a colon, and the 20 of a 64-bit number.
+    """
+    return f"{run_id}:{scheduled_event_id}"
 
 
 def run_of(task_token: bytes) -> str:
@@ -139,6 +144,21 @@ def beat(task: ActivityTask, details: list[Payload], now_us: int) -> ActivityRep
     return ActivityReport(token=token(task), what=Beat(deadline_us=deadline_us(task, now_us), progress=progress))
 
 
+def in_doubt(task: ActivityTask) -> ActivityTask:
+    """The task as an attempt leaves it whose code has begun and did not tell how it ended."""
+    return _with_ambiguity(task, True)
+
+
+def certain(task: ActivityTask) -> ActivityTask:
+    """The task once it is known that no attempt so far has had its effect."""
+    return _with_ambiguity(task, False)
+
+
+def is_ambiguous(task: ActivityTask) -> bool:
+    """Has an attempt begun of which nobody knows how its code ended? The one under way is none, while it lives."""
+    return task.progress.ambiguous or task.lost
+
+
 def detached(task: ActivityTask, now_us: int) -> Detach:
     """The attempt's code has ended, and its outcome will come from outside. It lives until one of its timeouts."""
     return Detach(deadline_us=deadline_us(task, now_us), progress=task.progress)
@@ -153,7 +173,7 @@ def canceled(task: ActivityTask, details: list[Payload], identity: str) -> Activ
 
 
 def failed(task: ActivityTask, failure: Failure, identity: str, now_us: int) -> ActivityOutcome | Retry:
-    """An attempt ended in ``failure``: again, or over?"""
+    """An attempt ended in ``failure``: again, or over? An activity that was ambiguous before still is."""
     state = _retry_state(task, failure, now_us)
     if isinstance(state, Retry):
         return state
@@ -161,14 +181,18 @@ def failed(task: ActivityTask, failure: Failure, identity: str, now_us: int) -> 
 
 
 def interrupted(task: ActivityTask, failure: Failure, now_us: int) -> Retry:
-    """An attempt ended in ``failure`` because it was paused or reset: it is never the last one."""
+    """An attempt ended in ``failure`` because it was paused or reset: it is never the last one.
+
+    If its code had begun, ``task`` is `in_doubt`.
+    """
     return _retry(task, failure, now_us + task.spec.retry_policy.interval_us(task.attempt))
 
 
 def expired(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry | None:
     """What a passed deadline means for a task; None when no timeout of its own has run out and it is not lost.
 
-    A task marked ``lost`` belongs to a worker that was declared dead: its attempt is over, and counts.
+    A task marked ``lost`` belongs to a worker that was declared dead: its attempt is over, and counts. An attempt that
+    runs out leaves the task `in_doubt`.
     """
     spec = task.spec
     if task.deadline_us is None or task.deadline_us > now_us:
@@ -180,6 +204,7 @@ def expired(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry | None:
         if waits and now_us >= task.due_us + spec.schedule_to_start_timeout_us:
             return _timed_out(task, TimeoutType.SCHEDULE_TO_START, RetryState.NON_RETRYABLE_FAILURE)
         return None
+    task = in_doubt(task)
     if spec.start_to_close_timeout_us and now_us >= task.started_us + spec.start_to_close_timeout_us:
         return _attempt_timed_out(task, TimeoutType.START_TO_CLOSE, now_us)
     if task.lost:
@@ -200,7 +225,10 @@ def _lost(task: ActivityTask, now_us: int) -> ActivityOutcome | Retry:
 
 
 def handed_back(task: ActivityTask, now_us: int) -> Retry:
-    """A worker that stops gives its attempt back: it does not count, and may begin anew at once."""
+    """A worker that stops gives its attempt back: it does not count, and may begin anew at once.
+
+    If its code had begun, ``task`` is `in_doubt`.
+    """
     unclaimed = msgspec.structs.replace(task, owner=None, attempt=task.attempt - 1, due_us=now_us)
     return Retry(
         due_us=now_us,
@@ -226,7 +254,7 @@ def report(task: ActivityTask, what: ActivityOutcome | Retry | Detach, now_us: i
         return ActivityReport(token=token(task), what=what)
     ended, if_reset = what.outcome, None
     if isinstance(ended, Failed | TimedOut) and ended.retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
-        if_reset = _retry(task, ended.failure, now_us)
+        if_reset = _retry(in_doubt(task) if isinstance(ended, TimedOut) else task, ended.failure, now_us)
     return ActivityReport(token=token(task), what=codec.pack(what, now_us), if_reset=if_reset)
 
 
@@ -282,6 +310,11 @@ def _steered(task: ActivityTask, control: ActivityControl, due_us: int | None) -
 
 
 # The inside. ------------------------------------------------------------------------------------------------------
+
+
+def _with_ambiguity(task: ActivityTask, ambiguous: bool) -> ActivityTask:
+    progress = msgspec.structs.replace(task.progress, ambiguous=ambiguous)
+    return msgspec.structs.replace(task, progress=progress)
 
 
 def _attempt_timed_out(
@@ -346,6 +379,9 @@ def _retry_state(task: ActivityTask, failure: Failure, now_us: int, pause_us: in
 
 
 def _retry(task: ActivityTask, failure: Failure, due_us: int) -> Retry:
-    progress = ActivityProgress(heartbeat_details=task.progress.heartbeat_details, last_failure=failure)
+    before = task.progress
+    progress = ActivityProgress(
+        heartbeat_details=before.heartbeat_details, last_failure=failure, ambiguous=before.ambiguous
+    )
     waiting = msgspec.structs.replace(task, owner=None, due_us=due_us)
     return Retry(due_us=due_us, deadline_us=waiting_deadline_us(waiting), progress=progress, attempt=task.attempt)

@@ -63,12 +63,14 @@ class ActivitySpec(ActivityFields, frozen=True, kw_only=True, omit_defaults=True
 class ActivityProgress(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one attempt leaves to the next, and to whoever asks: heartbeat details and the last failure.
 
-    ``losses`` counts the latest attempts in a row that ended with the death of their worker.
+    ``losses`` counts the latest attempts in a row that ended with the death of their worker. ``ambiguous``: of an
+    attempt whose code had begun nobody knows how that ended, and nobody has said since what came of it.
     """
 
     heartbeat_details: list[Payload] = []
     last_failure: Failure | None = None
     losses: int = 0
+    ambiguous: bool = False
 
 
 OUTSIDE = "outside"

@@ -74,6 +74,7 @@ class ActivityEnvironment:
             workflow_type="test",
             priority=Priority.default,
             retry_policy=RetryPolicy(),
+            idempotency_key="test-run:1",
         )
 
     def cancel(
@@ -205,7 +206,7 @@ class _Context(ActivityContext):
         return _nothing()
 
     def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
-        return f"{self.attempt.workflow_run_id}:{self.attempt.activity_id}", time.time_ns() // 1000
+        return self.attempt.idempotency_key, time.time_ns() // 1000
 
     async def is_current(self) -> bool:
         return True

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +35,7 @@ from durable.history.transition import (
 )
 from durable.history.values import ApplicationFailureInfo, Failure, Payload
 from durable.metrics import MetricMeter
+from durable.worker import verifying
 from durable.worker.attempt_chain import chained
 from durable.worker.attempt_thread import AttemptThread
 from durable.worker.encoding import CodecError, in_context, through_codec
@@ -82,6 +83,8 @@ class Attempt(ActivityContext):
         self.heartbeat_details = task.progress.heartbeat_details
         """Those that the attempts before have left, as the code reads them."""
         self._is_plain = activities.converter.is_plain
+        self._is_open = False
+        """Its code has begun, and has not ended with an error of its own: what came of it must not get lost."""
         self._ended = False
         self._beat_next: list[Payload] | None = None
         self._beats: asyncio.Task[None] | None = None
@@ -101,6 +104,8 @@ class Attempt(ActivityContext):
         self._loop_thread = threading.get_ident()
         self._thread: AttemptThread | None = None
         self._process: AttemptProcess | None = None
+        self._result_lost = False
+        """The code has ended well in its process, and what it returned can't be told here."""
         self.outbound: ActivityOutboundInterceptor | None = None
         self._info_told: Info | None = None
         self.sleeps = False
@@ -177,7 +182,7 @@ class Attempt(ActivityContext):
                 "activity.exactly_once takes an AsyncEngine in an async activity, on the worker's event loop, and an "
                 "Engine in a sync one, in its thread"
             )
-        return attempts.idempotency_key(self.task), self._activities.database.store.now_us()
+        return attempts.idempotency_key(*self.key), self._activities.database.store.now_us()
 
     async def is_current(self) -> bool:
         if self._owned and not await self._activities.ledgers.knows(attempts.token(self.task)):
@@ -328,10 +333,45 @@ class Attempt(ActivityContext):
             return await inbound.execute_activity(
                 ExecuteActivityInput(self._found.reference, args, executor, header, kwargs=kwargs)
             )
-        if definition.is_async:
-            return await self._found.fn(*args, **kwargs)
-        in_process = self._activities.processes is not None
-        return await self.run_sync(self._found.reference if in_process else self._found.fn, args, kwargs, executor)
+        in_process = self._activities.processes is not None and not definition.is_async
+        fn = self._found.reference if in_process else self._found.fn
+        return await self.run_code(fn, args, kwargs, executor, is_async=definition.is_async)
+
+    async def run_code(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        executor: Executor | None,
+        *,
+        is_async: bool,
+    ) -> Any:
+        """What the code returns; or what it is known to have come to in an attempt before."""
+        if self.task.progress.ambiguous and self._found is not None:
+            known = await verifying.known(self, self._found, args, kwargs, executor)
+            if known is not None:
+                return known.result
+            if self._cancelled.is_set():  # while it was asked, in a thread perhaps: nobody has told this task
+                raise CancelledError("Cancelled")
+        self._is_open = True
+        try:
+            return await (fn(*args, **kwargs) if is_async else self.run_sync(fn, args, kwargs, executor))
+        except Exception as error:
+            self._is_open = self._is_cut_off(error)
+            raise
+
+    def _is_cut_off(self, error: Exception) -> bool:
+        """Was it not the code that said so? It was cancelled, its process died, or its result did not get here."""
+        cancelled = isinstance(error, CancelledError) and self._cancelled.is_set()
+        return cancelled or isinstance(error, BrokenExecutor) or self._result_lost
+
+    def did_not_happen(self) -> None:
+        """It is known of all attempts before; whoever asks is to know it while this one runs."""
+        self.task = attempts.certain(self.task)
+        self._info_told = None
+        if self._beat_due is not None:
+            self._beat_due.cancel()
+        self._send_beat()
 
     async def run_sync(
         self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], executor: Executor | None
@@ -356,9 +396,13 @@ class Attempt(ActivityContext):
             seen = self.outbound is not None
             beat = self._beat_from_process if seen else self._beat
             context = of_task(self._activities.namespace, self.task)
-            return await self._process.run(
-                executor, fn, args, kwargs, self.info(), beat, self.converter, context, beats_are_values=seen
-            )
+            process = self._process
+            try:
+                return await process.run(
+                    executor, fn, args, kwargs, self.info(), beat, self.converter, context, beats_are_values=seen
+                )
+            finally:
+                self._result_lost = process.result_lost
         assert self._found is not None
         thread = self._thread = AttemptThread(raises=not self._found.definition.no_thread_cancel_exception)
         if self._cancelled.is_set():
@@ -394,6 +438,8 @@ class Attempt(ActivityContext):
 
     def _judged(self, error: BaseException) -> ActivityOutcome | Retry | list[Payload] | Failure | None:
         """What an error means for the attempt: its failure; or the details with which it was cancelled, as a list."""
+        if self._is_open:
+            self.task = attempts.in_doubt(self.task)
         details = self._details
         now_us = self._activities.database.store.now_us()
         cancelled = isinstance(error, asyncio.CancelledError | CancelledError)
@@ -663,4 +709,5 @@ def _info(activities: Activities, attempt: Attempt) -> Info:
         priority=Priority.from_history(spec.priority),
         retry_policy=RetryPolicy.from_history(spec.retry_policy),
         activity_run_id=task.run_id if standalone else None,
+        idempotency_key=attempts.idempotency_key(task.run_id, task.scheduled_event_id),
     )

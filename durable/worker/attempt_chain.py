@@ -38,9 +38,8 @@ class _Inbound(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         call = getattr(input.fn, "__call__", None)  # noqa: B004 - of an object, it is what is async or not
-        if inspect.iscoroutinefunction(input.fn) or inspect.iscoroutinefunction(call):
-            return await input.fn(*input.args, **input.kwargs)
-        return await self._attempt.run_sync(input.fn, input.args, input.kwargs, input.executor)
+        is_async = inspect.iscoroutinefunction(input.fn) or inspect.iscoroutinefunction(call)
+        return await self._attempt.run_code(input.fn, input.args, input.kwargs, input.executor, is_async=is_async)
 
 
 class _Outbound(ActivityOutboundInterceptor):

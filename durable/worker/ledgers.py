@@ -104,7 +104,7 @@ class Ledgers:
             run = await store.find(self._namespace, "", run_id)
             if run is not None:
                 tasks = await store.tasks(run_id) if run.status is RunStatus.RUNNING else []
-                open_keys = {attempts.idempotency_key(task) for task in tasks}
+                open_keys = {attempts.idempotency_key(task.run_id, task.scheduled_event_id) for task in tasks}
                 over += [key for key in its if key not in open_keys]
         return over
 

@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from durable.activity import Flag, Info
+from durable.after_crash import Verify
 from durable.converter import ConversionError, DataConverter, SerializationContext
 from durable.worker import in_process
 from durable.worker.registry import RegisteredActivity
@@ -38,6 +39,9 @@ def check(activities: Iterable[RegisteredActivity], shared_state: SharedStateMan
                 f"Activity {name} is not async and activity_executor is no ThreadPoolExecutor: the worker needs a "
                 "shared_state_manager, as in SharedStateManager.create_from_multiprocessing(multiprocessing.Manager())"
             )
+        rule = activity.definition.after_crash
+        if isinstance(rule, Verify) and not rule.is_async:
+            _check_verify(activity, name, rule)
         try:
             pickle.dumps(activity.reference)
         except Exception as error:
@@ -45,6 +49,16 @@ def check(activities: Iterable[RegisteredActivity], shared_state: SharedStateMan
                 f"Activity {name} must be picklable to run in a process: a function at the top level of a module, or a "
                 f"method of an object that is picklable itself ({error})"
             ) from error
+
+
+def _check_verify(activity: RegisteredActivity, name: str, rule: Verify) -> None:
+    try:
+        pickle.dumps(activity.verify)
+    except Exception as error:
+        raise TypeError(
+            f"{rule.name}, the after_crash of activity {name}, must be picklable to run in a process: a function at "
+            f"the top level of a module, or of the activity's class; or async, which runs in the worker ({error})"
+        ) from error
 
 
 class Processes:
@@ -81,6 +95,8 @@ class AttemptProcess:
         self._processes = processes
         self._event: threading.Event | None = None
         self._cancelled = False
+        self.result_lost = False
+        """The code has ended well, and its result did not get here."""
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -138,7 +154,10 @@ class AttemptProcess:
             await shared_state.unregister_heartbeater(info.task_token)
         if failure is not None:
             raise converter.from_failure(failure)
-        return pickle.loads(result)
+        self.result_lost = True
+        value = pickle.loads(result)
+        self.result_lost = False
+        return value
 
 
 def _pickled(errand: in_process.Errand) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from durable.activity import ActivityDefinition
+from durable.after_crash import Verify
 from durable.history.standalone import is_standalone
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.standalone import DEFINITION as STANDALONE
@@ -18,12 +19,14 @@ from durable.workflow.standalone import DEFINITION as STANDALONE
 class RegisteredActivity(Struct, frozen=True):
     """An activity and what to call: its function, with the object that its method is bound to.
 
-    ``reference`` is what was registered: it does the same, and other processes can be told of it.
+    ``reference`` is what was registered: it does the same, and other processes can be told of it. ``verify`` is what
+    its ``after_crash`` calls, if that is a function; of a method, with the same object.
     """
 
     definition: ActivityDefinition
     fn: Callable[..., Any]
     reference: Callable[..., Any]
+    verify: Callable[..., Any] | None = None
 
 
 class Registry:
@@ -104,16 +107,25 @@ def _registered(activity: Any) -> RegisteredActivity:
         name = activity.__qualname__
         raise TypeError(f"Activity {name} is a class instead of an object: register one, as in activities=[{name}()]")
     if definition.is_class:
-        return RegisteredActivity(definition, activity.__call__, activity)
+        return RegisteredActivity(definition, activity.__call__, activity, _verify(definition, activity))
     if not definition.is_method:
-        return RegisteredActivity(definition, definition.fn, activity)
+        return RegisteredActivity(definition, definition.fn, activity, _verify(definition))
     if not inspect.ismethod(activity):
         name = definition.fn.__qualname__
         raise ValueError(
             f"Activity {name} is a method: register it on an object, as in "
             f"activities=[object.{name.rpartition('.')[2]}]"
         )
-    return RegisteredActivity(definition, functools.partial(definition.fn, activity.__self__), activity)
+    bound_to = activity.__self__
+    fn = functools.partial(definition.fn, bound_to)
+    return RegisteredActivity(definition, fn, activity, _verify(definition, bound_to))
+
+
+def _verify(definition: ActivityDefinition, *bound_to: Any) -> Callable[..., Any] | None:
+    rule = definition.after_crash
+    if not isinstance(rule, Verify):
+        return None
+    return functools.partial(rule.fn, *bound_to) if bound_to else rule.fn
 
 
 def _names(names: Iterable[str]) -> str:

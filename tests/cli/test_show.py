@@ -18,7 +18,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 def described(**changes: Any) -> WorkflowExecutionDescription:
     """A run with one activity that waits, changed."""
-    facts = {"started": None, "worker": None, "last_failure": None, "cancel_requested": False, "paused": False}
+    nothing = {"started": None, "worker": None, "last_failure": None}
+    facts = {**nothing, "cancel_requested": False, "paused": False, "ambiguous": False}
     waiting: dict[str, Any] = {"activity_id": "1", "activity_type": "charge", "attempt": 1, "due": NOON, **facts}
     return WorkflowExecutionDescription(
         id="order-7",
@@ -49,6 +50,7 @@ async def no_events() -> list[HistoryEvent]:
     [
         ({}, "due 2026-11-22 12:00:00Z "),
         ({"paused": True}, "due 2026-11-22 12:00:00Z, paused "),
+        ({"ambiguous": True}, "due 2026-11-22 12:00:00Z, ambiguous "),
         ({"started": NOON, "worker": "w1"}, "running since 2026-11-22 12:00:00Z "),
         ({"started": NOON}, "running since 2026-11-22 12:00:00Z, outcome from outside "),
         ({"started": NOON, "worker": "w1", "paused": True}, "running since 2026-11-22 12:00:00Z, paused "),

@@ -162,6 +162,39 @@ def takes_hidden(value: Hidden) -> int:
     return int(value.number)
 
 
+def asked_in_its_process(path: str) -> activity.Happened:
+    return activity.Happened([os.getpid(), activity.info().idempotency_key])
+
+
+@activity.defn(after_crash=asked_in_its_process)
+def cut_off(path: str) -> None:
+    """Tells by a file that it has begun, with its key, and works until its worker stops."""
+    with open(path, "w") as file:
+        file.write(activity.info().idempotency_key)
+    activity.wait_for_cancelled_sync()
+    raise CancelledError("the worker stops")
+
+
+@activity.defn(after_crash=asked_in_its_process)
+def lost_on_the_way(path: str) -> Stubborn:
+    """It ends well, and the worker can't read what it returns."""
+    return Stubborn("one", "other")
+
+
+@activity.defn(after_crash=lambda: None)
+def never_asked() -> None: ...
+
+
+def _async_verify() -> Any:
+    async def verify() -> None: ...
+
+    return verify
+
+
+@activity.defn(after_crash=_async_verify())
+def asked_in_the_worker() -> None: ...
+
+
 ALL = (
     books,
     where,
@@ -175,5 +208,7 @@ ALL = (
     logs,
     unpicklable,
     takes_hidden,
+    cut_off,
+    lost_on_the_way,
     Press(2).print,
 )

@@ -357,12 +357,40 @@ async def test_the_death_of_a_process_ends_the_worker_with_a_word_and_another_on
     assert isinstance(caught.value.__cause__, BrokenProcessPool)
     assert told == [caught.value] and worker.is_shutdown
 
-    @activity.defn
+    asked: list[str] = []
+
+    async def verify(path: str) -> None:
+        asked.append(path)
+
+    @activity.defn(after_crash=verify)
     async def dies(path: str) -> str:
         return f"attempt {activity.info().attempt} lives"
 
     async with make_worker(call, dies):
         assert await handle.result() == "attempt 2 lives"
+    assert asked == ["now"]  # nobody knew how attempt 1 had ended
+
+
+async def test_what_says_whether_an_effect_has_happened_is_asked_in_a_process_too(
+    client: Client, make_worker: MakeWorker, options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "begun"
+    async with make_worker(call, *process_activities.ALL, **options):
+        handle = await client.start_workflow(call, args=["cut_off", [str(path)]], kwargs={"attempts": 0}, id="a")
+        await begun(path)
+    async with make_worker(call, *process_activities.ALL, **options):
+        pid, key = await handle.result()
+
+    assert pid != os.getpid() and key == path.read_text()
+
+
+async def test_a_result_that_the_worker_can_not_read_may_be_asked_for(
+    client: Client, make_worker: MakeWorker, options: dict[str, Any]
+) -> None:
+    async with make_worker(call, *process_activities.ALL, **options):
+        pid, _ = await client.execute_workflow(call, args=["lost_on_the_way", [""], 2], id="a")
+
+    assert pid != os.getpid()
 
 
 async def test_the_block_of_a_worker_whose_process_died_is_cancelled_and_raises_why(
@@ -423,6 +451,9 @@ async def test_what_can_not_run_in_processes_is_refused_when_the_worker_is_made(
         Worker(client, activities=[where], activity_executor=pool)
     with pytest.raises(TypeError, match="Activity local must be picklable to run in a process"):
         Worker(client, activities=[local], **options)
+    with pytest.raises(TypeError, match="the after_crash of activity never_asked, must be picklable to run in a proc"):
+        Worker(client, activities=[process_activities.never_asked], **options)
+    Worker(client, activities=[process_activities.asked_in_the_worker], **options)
     Worker(client, activities=[local_async], **options)
     Worker(client, activities=[local_async], activity_executor=pool)
     Worker(client, activities=[local], activity_executor=ThreadPoolExecutor(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from durable.history import attempts, codec
 from durable.history.messages import ActivityOutcome, Canceled, Completed, Failed, MessageKind, TimedOut
-from durable.history.transition import ActivityProgress, ActivitySpec, ActivityTask, Beat, NewMessage, Retry
+from durable.history.transition import (
+    ActivityControl,
+    ActivityProgress,
+    ActivitySpec,
+    ActivityTask,
+    Beat,
+    NewMessage,
+    Retry,
+)
 from durable.history.values import (
     ActivityFailureInfo,
     ApplicationFailureInfo,
@@ -502,3 +511,89 @@ def test_the_token_of_an_unclaimed_task_holds_only_while_nobody_claims_it() -> N
 
     assert attempts.token(task).owner is None
     assert attempts.token(task) != attempts.token(attempts.begun(task, "w1", HOUR))
+
+
+# Known or not
+
+
+CODE_ENDS = ("raised", "lost", "timed out", "silent", "handed back", "interrupted", "handed back before it began")
+"""How an attempt ends that does not end well."""
+VERIFY_ENDS = ("raised", "lost", "handed back", "it did not happen")
+
+
+def taken_back(task: ActivityTask, again: Retry) -> ActivityTask:
+    """The task as the store has it once it waits for its next attempt."""
+    moved = msgspec.structs.replace(task, owner=None, lost=False, attempt=again.attempt, due_us=again.due_us)
+    return msgspec.structs.replace(moved, deadline_us=again.deadline_us, progress=again.progress)
+
+
+def ended(held: ActivityTask, how: str, *, begun: bool) -> Retry:
+    """What follows an attempt; ``begun``: its code had."""
+    left = attempts.in_doubt(held) if begun else held
+    match how:
+        case "raised":
+            what = attempts.failed(held, BOOM, "", held.started_us)
+        case "lost":
+            lost = msgspec.structs.replace(held, lost=True, deadline_us=held.started_us)
+            assert attempts.is_ambiguous(lost)
+            what = attempts.expired(lost, held.started_us)
+        case "timed out":
+            what = attempts.expired(held, held.started_us + 9 * SECOND)
+        case "silent":
+            what = attempts.expired(held, held.started_us + 2 * SECOND)
+        case "interrupted":
+            what = attempts.interrupted(left, BOOM, held.started_us)
+        case _:
+            what = attempts.handed_back(left, held.started_us)
+    assert isinstance(what, Retry)
+    return what
+
+
+@given(st.lists(st.tuples(st.sampled_from(VERIFY_ENDS), st.sampled_from(CODE_ENDS), st.booleans(), st.booleans())))
+def test_an_activity_is_ambiguous_exactly_while_the_end_of_its_code_is_unknown(
+    lives: list[tuple[str, str, bool, bool]],
+) -> None:
+    task = waiting(a_spec(start_to_close_timeout_us=8 * SECOND, heartbeat_timeout_us=SECOND))
+    unknown = False
+
+    for verify, code, beats, is_reset in lives:
+        held = attempts.begun(task, "w1", task.due_us)
+        if beats:
+            beat = attempts.beat(held, [Payload(data=b"half")], held.started_us).what
+            assert isinstance(beat, Beat)
+            held = msgspec.structs.replace(held, progress=beat.progress)
+        if unknown and verify != "it did not happen":
+            again = ended(held, verify, begun=False)
+        else:
+            held = attempts.certain(held) if unknown else held
+            assert not attempts.is_ambiguous(held)
+            unknown = code not in ("raised", "handed back before it began")
+            again = ended(held, code, begun=code != "handed back before it began")
+        task = taken_back(held, attempts.restarted(again, ActivityControl(reset=is_reset, reset_heartbeat=is_reset)))
+
+        assert attempts.is_ambiguous(task) is unknown
+        assert codec.decode_progress(codec.encode(task.progress)).ambiguous is unknown
+
+
+def test_what_is_written_of_an_activity_that_is_not_ambiguous_is_what_it_always_was() -> None:
+    assert b"ambiguous" not in codec.encode(ActivityProgress(last_failure=BOOM, losses=1))
+
+
+def test_a_last_attempt_that_ran_out_leaves_doubt_to_the_one_that_a_reset_asks_for() -> None:
+    spec = a_spec(start_to_close_timeout_us=SECOND, retry_policy=RetryPolicy(maximum_attempts=1))
+    task = running(spec)
+    over, failed = attempts.expired(task, HOUR + SECOND), attempts.failed(task, BOOM, "", HOUR)
+    assert isinstance(over, ActivityOutcome) and isinstance(failed, ActivityOutcome)
+
+    ran_out, raised = attempts.report(task, over, HOUR).if_reset, attempts.report(task, failed, HOUR).if_reset
+
+    assert ran_out is not None and ran_out.progress.ambiguous
+    assert raised is not None and not raised.progress.ambiguous
+
+
+@given(st.uuids(), st.integers(-(1 << 63), (1 << 63) - 1), st.uuids(), st.integers(-(1 << 63), (1 << 63) - 1))
+def test_an_idempotency_key_is_short_and_printable_and_of_one_activity_only(a: UUID, n: int, b: UUID, m: int) -> None:
+    key, other = attempts.idempotency_key(str(a), n), attempts.idempotency_key(str(b), m)
+
+    assert key.isascii() and key.isprintable() and " " not in key and len(key) <= 57
+    assert (key == other) is ((a, n) == (b, m))

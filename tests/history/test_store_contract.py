@@ -1171,6 +1171,7 @@ async def test_a_released_worker_hands_everything_back_at_once(store: Store) -> 
     found = await store.claim(claim("w2"))
     assert taken(found) == [RUN]
     assert [(each.attempt, each.owner) for each in found.activities] == [(1, "w2")]
+    assert [attempts.is_ambiguous(each) for each in found.activities] == [True]  # its code may have begun
     with pytest.raises(WorkerDead):
         await store.claim(claim("w1"))
 

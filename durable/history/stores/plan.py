@@ -459,8 +459,8 @@ def waiting_row(again: Retry, control: ActivityControl, key: TaskKey) -> Row:
 
 
 def handed_back_row(task: ActivityTask, now_us: int) -> Row:
-    """A task that its worker gives back as it stops."""
-    again = attempts.restarted(attempts.handed_back(task, now_us), task.control)
+    """A task that its worker gives back as it stops, and whose code may have begun."""
+    again = attempts.restarted(attempts.handed_back(attempts.in_doubt(task), now_us), task.control)
     return waiting_row(again, task.control, (task.run_id, task.scheduled_event_id))
 
 
