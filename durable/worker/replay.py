@@ -343,7 +343,7 @@ class Run(WorkflowContext):
         """After `evict`, when nobody asks it anything any more: what holds it in a circle goes at once, and need not be
         found by the garbage collector."""
         if self.loop.is_closed() and not self.loop.is_running():
-            self.__dict__.clear()
+            vars(self).clear()
 
     @property
     def contexts(self) -> Contexts:

@@ -672,7 +672,7 @@ async def test_rows_of_activities_that_are_over_are_removed_and_those_that_someb
 
 def alone(activity_id: str = "test") -> ActivityEnvironment:
     env = ActivityEnvironment()
-    env.info = replace(env.info, activity_id=activity_id)
+    env.info = replace(env.info, activity_id=activity_id, idempotency_key=f"test-run:{activity_id}")
     return env
 
 
