@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from tests.benchmarks import page, peers, server
 from tests.benchmarks.child import Failed, Figures, measure
 from tests.benchmarks.curves import CURVES, Point
-from tests.benchmarks.figures import FIGURES, FULL, QUICK, STORES, TITLES, Sizes, measured
+from tests.benchmarks.figures import FIGURES, FULL, ONCE, QUICK, STORES, TITLES, Sizes, measured
 from tests.benchmarks.machine import description
 from tests.benchmarks.report import summary, table
 
@@ -39,15 +39,15 @@ def main(arguments: Sequence[str], sizes: Sizes | None = None) -> int:
         if asked.peers:
             facts["peers"] = peers.installed()
         session = _Session(asked.names or NAMES, sizes, asked.directory, databases, asked.peers)
-        session.run()
-    summed = summary(session.results)
-    facts["took"] = f"{time.monotonic() - began:.0f} s; {sizes.rounds} rounds, each benchmark in a process of its own"
+        found = b""
+        for _ in session.run():
+            facts["took"] = f"{time.monotonic() - began:.0f} s, {sizes.rounds} rounds, a process for each benchmark"
+            whole = {"facts": facts, "sizes": sizes, "results": summary(session.results), "curves": session.curves}
+            found = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+            if asked.json is not None:
+                asked.json.write_bytes(found)  # what is there is kept when somebody breaks off
     print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items()) + "\n")
-    print(table(summed))
-    whole = {"facts": facts, "sizes": sizes, "results": summed, "curves": session.curves}
-    found = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
-    if asked.json is not None:
-        asked.json.write_bytes(found)
+    print(table(summary(session.results)))
     if asked.page:
         page.FIGURES_FILE.parent.mkdir(exist_ok=True)
         page.FIGURES_FILE.write_bytes(found)
@@ -71,31 +71,37 @@ class _Session:
         self.results: dict[str, dict[str, list[Figures]]] = {column: {} for column in (*databases, *self._peers)}
         self.curves: dict[str, dict[str, list[Point]]] = {store: {} for store in databases}
         self.failures = 0
+        self._began = time.monotonic()
 
-    def run(self) -> None:
+    def run(self) -> Iterator[None]:
+        """Goes on after each figure or curve."""
         for number in range(1, self._sizes.rounds + 1):
             for name in FIGURES:
-                if name in self._names:
-                    self._round(number, name)
+                if name in self._names and (number == 1 or name not in ONCE):
+                    yield from self._round(number, name)
         for name in CURVES:
             for store, databases in self._databases.items():
                 if name in self._names:
                     self._say(f"curve: {name} on {STORES[store]}")
                     points = self._try(measure, name, self._sizes, self._directory, databases, list[Point])
                     self.curves[store].update({name: points} if points else {})
+                    yield
 
-    def _round(self, number: int, name: str) -> None:
+    def _round(self, number: int, name: str) -> Iterator[None]:
         """On each store, and then the same of each peer: what is compared runs close together."""
         told = f"round {number} of {self._sizes.rounds}: {name}, {TITLES[name]}"
         for store, databases in self._databases.items():
             if measured(name, store):
                 self._say(f"{told}, on {STORES[store]}")
-                self._keep(store, name, self._try(measure, name, self._sizes, self._directory, databases, Figures))
+                figures = self._try(measure, name, self._sizes, self._directory, databases, Figures)
+                self._keep(store, name, figures)
+                yield
         for peer, store in self._peers.items():
             if name in peers.NAMES:
                 self._say(f"{told}, {peer}")
                 figures = self._try(peers.measure, name, self._sizes, self._directory, self._databases[store])
                 self._keep(peer, name, figures)
+                yield
 
     def _keep(self, column: str, name: str, figures: Figures | None) -> None:
         if figures is not None:
@@ -110,7 +116,7 @@ class _Session:
             return None
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - self._began:4.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

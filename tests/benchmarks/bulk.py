@@ -16,20 +16,21 @@ from durable.service.address import database_url
 STEPS = 20_000
 
 
-async def execute(url: str, statements: Sequence[str], *, settle: bool = True) -> None:
-    """Each a transaction of its own. Nobody else is to write meanwhile. ``settle``: what a server does by and by is
-    done before it returns."""
+async def execute(url: str, statements: Sequence[str]) -> None:
+    """Each a transaction of its own; nobody else is to write meanwhile. What a server else does by and by, while
+    something is measured, is done before it returns."""
     where = place(database_url(url))
     if isinstance(where, File):
         with closing(sqlite3.connect(where.path, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous=OFF")
+            db.execute("PRAGMA cache_size=-500000")
             for statement in statements:
                 db.execute(statement)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return
     connection = await asyncpg.connect(url)
     await connection.execute("SET synchronous_commit = off")
-    for statement in [*statements, *(("VACUUM ANALYZE", "CHECKPOINT") if settle else ())]:
+    for statement in [*statements, "VACUUM ANALYZE", "CHECKPOINT"]:
         await connection.execute(statement)
     await connection.close()
 
@@ -39,19 +40,19 @@ def numbers(first: int, last: int) -> str:
     return f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {last})"
 
 
-def copied(table: Table, new: dict[str, str], condition: str, first: int, last: int) -> str:
-    """A row for each number, and for each row that fits: the same one, but for ``new`` columns."""
+def copied(table: Table, new: dict[str, str], which: str, first: int, last: int) -> str:
+    """A row for each number, and for each row of ``which``: the same one, but for ``new`` columns."""
     names = [column.name for column in table.columns if not (table is inbox and column.name == "id")]
     values = ", ".join(new.get(name, f"old.{name}") for name in names)
     return (
         f"{numbers(first, last)} INSERT INTO {table.name} ({', '.join(names)}) "
-        f"SELECT {values} FROM n CROSS JOIN {table.name} AS old WHERE {condition}"
+        f"SELECT {values} FROM n CROSS JOIN (SELECT * FROM {table.name} {which}) AS old"
     )
 
 
 def closed_runs(run_id: str, first: int, last: int) -> list[str]:
     """Copies of a closed run, with its history."""
-    of_run = f"old.run_id = '{run_id}'"
+    of_run = f"WHERE run_id = '{run_id}'"
     statements: list[str] = []
     for begin in range(first, last, STEPS):
         end = min(begin + STEPS, last)
@@ -73,8 +74,8 @@ def closed_runs(run_id: str, first: int, last: int) -> list[str]:
 
 
 def timers(first: int, last: int, runs: int) -> list[str]:
-    """From ``first`` to ``last``: copies of all that is in the inbox, the one timer of each of ``runs`` runs."""
+    """From ``first`` to ``last``: copies of what came first into the inbox, the one timer of each of ``runs`` runs."""
     new = {"key": f"old.key + 1000000 + {first} + i", "due_us": "old.due_us + i"}
     each = max(1, STEPS // runs)
     begins = range(first // runs, last // runs, each)
-    return [copied(inbox, new, "old.key < 1000000", i, min(i + each, last // runs)) for i in begins]
+    return [copied(inbox, new, f"ORDER BY id LIMIT {runs}", i, min(i + each, last // runs)) for i in begins]

@@ -28,7 +28,6 @@ class Curve(Struct, frozen=True):
     title: str
     x: str
     lines: dict[str, tuple[str, str]]
-    is_flat: bool = True
 
 
 CURVES = {
@@ -61,7 +60,6 @@ CURVES = {
         "Size of argument and result",
         "KB, each",
         {"per_s": ("workflows", "workflows/s"), "mb_per_s": ("argument and result", "MB/s")},
-        is_flat=False,
     ),
 }
 

@@ -40,7 +40,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     w5_activities: int = 10
     w6_workflows: int = 5000
     w6_sleep_s: float = 5.0
-    replay_activities: int = 2000
+    replay_activities: int = 1500
     parked_runs: int = 10_000
     idle_s: float = 5.0
     claims: int = 100
@@ -178,6 +178,9 @@ TITLES = {
     "claim": "what a claim costs, timers pending",
     "tests": "environments of tests whose time skips, each with a worker and a workflow of one activity",
 }
+
+ONCE = {"claim"}
+"""These fill large tables, and run in the first round only; each is a median itself."""
 
 AGAINST_THE_FLOOR = {
     ("W1", "p50_ms"): "p50_ms",

@@ -8,8 +8,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 70, 180, 40, 50
-COLORS = ("#0b6e99", "#c2410c", "#5aa9c8", "#f0a070")
-STYLES = ("", "", "5 4", "5 4")
+COLORS = ("#0b6e99", "#c2410c")
 
 Line = Sequence[tuple[float, float]]
 
@@ -25,7 +24,7 @@ def picture(title: str, x: str, lines: Mapping[str, Line]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        _text(LEFT, 22, title, "start", 'font-weight="bold"'),
+        _text(LEFT, 22, title, "start", ' font-weight="bold"'),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x, "middle"),
     ]
     for tick in across.ticks:
@@ -36,10 +35,10 @@ def picture(title: str, x: str, lines: Mapping[str, Line]) -> str:
         at = up.at(tick)
         parts += [_rule(LEFT, at, WIDTH - RIGHT, at), _text(LEFT - 8, at + 4, _short(tick), "end")]
     for number, (name, line) in enumerate(lines.items()):
-        color, dashes = COLORS[number % len(COLORS)], STYLES[number % len(STYLES)]
+        color = COLORS[number % len(COLORS)]
         points = [(across.at(max(each, zero)), up.at(value)) for each, value in line]
         drawn = " ".join(f"{left:.1f},{top:.1f}" for left, top in points)
-        stroke = f'fill="none" stroke="{color}" stroke-width="2" stroke-dasharray="{dashes}"'
+        stroke = f'fill="none" stroke="{color}" stroke-width="2"'
         parts.append(f'<polyline points="{drawn}" {stroke}/>')
         parts += [f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3" fill="{color}"/>' for left, top in points]
         key = TOP + 12 + 20 * number
@@ -62,7 +61,7 @@ class _Axis:
 
 
 def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="#333333" {more}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="#333333"{more}>{escape(text)}</text>'
 
 
 def _rule(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from durable import Client
-from tests.benchmarks import curves, page, scale, server
+from tests.benchmarks import curves, page, peers, scale, server
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.child import MEASURES
 from tests.benchmarks.curves import CURVES
@@ -311,9 +311,34 @@ def test_benchmarks_run_in_turn_round_after_round(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tests.benchmarks.__main__.measure", noted)
     monkeypatch.setattr(server, "running", lambda directory: nullcontext(SimpleNamespace(facts="")))
 
-    assert main(["W2", "tests", "floor", "--quick", "--rounds", "2", "--directory", str(tmp_path)]) == 0
-    one_round = [("floor", True), ("floor", False), ("W2", True), ("W2", False), ("tests", True)]
-    assert ran == [(*each, 50) for each in one_round] * 2
+    assert main(["W2", "tests", "floor", "claim", "--quick", "--rounds", "2", "--directory", str(tmp_path)]) == 0
+    each_round = [("floor", True), ("floor", False), ("W2", True), ("W2", False)]
+    once = [("claim", True), ("claim", False)]
+    assert ran == [(*each, 50) for each in [*each_round, *once, ("tests", True), *each_round, ("tests", True)]]
+
+
+def test_a_peer_runs_right_after_us_in_each_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+
+    def noted(name: str, *_: object) -> dict[str, float]:
+        ran.append(f"ours {name}")
+        return {figure.key: 1.0 for figure in FIGURES[name]}
+
+    def peer(name: str, *_: object) -> dict[str, float]:
+        ran.append(f"peer {name}")
+        return {"per_s": 66.0}
+
+    monkeypatch.setattr("tests.benchmarks.__main__.measure", noted)
+    monkeypatch.setattr(peers, "measure", peer)
+    monkeypatch.setattr(peers, "installed", lambda: "a peer")
+
+    asked = ["W2", "W4", "W5", "--peers", "--stores", "sqlite", "--rounds", "2", "--directory", str(tmp_path)]
+    assert main(asked, TINY) == 0
+
+    assert ran == ["ours W2", "peer W2", "ours W4", "peer W4", "ours W5"] * 2
+    assert "66.0 /s" in capsys.readouterr().out
 
 
 def test_a_benchmark_that_does_not_exist_is_refused_with_those_that_do(capsys: pytest.CaptureFixture[str]) -> None:
