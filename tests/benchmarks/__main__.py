@@ -41,9 +41,7 @@ def main(arguments: Sequence[str], sizes: Sizes | None = None) -> int:
         session = _Session(asked.names or NAMES, sizes, asked.directory, databases, asked.peers)
         found, small = b"", ", small sizes (--quick)" if sizes == QUICK else ""
         for _ in session.run():
-            facts["took"] = (
-                f"{time.monotonic() - began:.0f} s, {sizes.rounds} rounds{small}, a process each"
-            )
+            facts["took"] = f"{time.monotonic() - began:.0f} s, {sizes.rounds} rounds{small}, a process each"
             whole = {"facts": facts, "sizes": sizes, "results": summary(session.results), "curves": session.curves}
             found = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
             if asked.json is not None:
