@@ -50,6 +50,7 @@ def running(directory: Path) -> Iterator[Databases]:
             server.restart()
             yield Databases(server)
         finally:
+            server.go_away()  # what `stop` would end is the process from before the restart
             server.stop()
     finally:
         shutil.rmtree(own, ignore_errors=True)

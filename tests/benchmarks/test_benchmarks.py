@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -185,7 +186,11 @@ def test_a_server_of_benchmarks_waits_for_the_disk_and_is_gone_at_the_end() -> N
             with databases.one() as url:
                 assert server_s(url) > 0
             assert "fsync on, synchronous_commit on" in databases.facts
+            (own,) = Path(folder).iterdir()
+            postmaster = int((own / "postmaster.pid").read_text().split()[0])
         assert list(Path(folder).iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(postmaster, 0)
 
 
 async def test_no_more_than_the_asked_number_is_under_way_at_once() -> None:
