@@ -31,7 +31,7 @@ demo: $(if $(filter postgres,$(DB)),$(POSTGRES),$(RUNTIME))
 	$(BIN)/python samples/demo.py --db $(DB)
 
 bench: $(DEV)
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 docs: $(DEV)
 	$(BIN)/python -m sphinx -q -W --keep-going -j 2 -c docs -d build/doctrees . build/site

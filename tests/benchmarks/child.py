@@ -1,4 +1,4 @@
-"""One benchmark, once, in a process of its own: sizes as JSON on the command line, figures as JSON on stdout."""
+"""One benchmark or curve, once, in a process of its own: it is told sizes as JSON, and writes figures as JSON."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from tests.benchmarks import crash, environments, floor, guard, standing, workloads
+from tests.benchmarks import claim, crash, curves, environments, floor, guard, standing, workloads
 from tests.benchmarks.figures import Sizes
+from tests.benchmarks.server import Databases
 
 ROOT = Path(__file__).resolve().parents[2]
 
+T = TypeVar("T")
 Figures = dict[str, float]
-MEASURES: dict[str, Callable[[Sizes, Path], Awaitable[Figures]]] = {
+MEASURES: dict[str, Callable[[Sizes, str], Awaitable[Figures]]] = {
     "floor": floor.measure,
     "W1": workloads.w1,
     "W2": workloads.w2,
@@ -28,6 +32,7 @@ MEASURES: dict[str, Callable[[Sizes, Path], Awaitable[Figures]]] = {
     "W6": workloads.w6,
     "replay": standing.replay,
     "parked": standing.parked,
+    "claim": claim.measure,
     "tests": environments.measure,
 }
 
@@ -36,23 +41,43 @@ class Failed(Exception):
     """A benchmark did not get to its end."""
 
 
-def measure(name: str, sizes: Sizes, directory: Path) -> Figures:
-    """Run a benchmark in a new process, on a new database under ``directory``. Raises `Failed` with what it said."""
+def measure(name: str, sizes: Sizes, directory: Path, databases: Databases | None, type: type[T]) -> T:
+    """Run it in a new process, on a new PostgreSQL database, or on a new SQLite one under ``directory``.
+
+    Raises `Failed` with what it said.
+    """
+    with empty(directory, databases) as url:
+        command = (sys.executable, "-m", "tests.benchmarks.child", name, msgspec.json.encode(sizes).decode(), url)
+        said = run(name, command)
+    return msgspec.json.decode(said, type=type)
+
+
+def empty(directory: Path, databases: Databases | None) -> AbstractContextManager[str]:
+    """The URL of a database with nothing in it, gone at the end."""
+    return _file(directory) if databases is None else databases.one()
+
+
+@contextmanager
+def _file(directory: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="durable-bench-", dir=directory) as own:
-        command = [sys.executable, "-m", "tests.benchmarks.child", name, msgspec.json.encode(sizes).decode(), own]
-        ended = subprocess.run(command, capture_output=True, cwd=ROOT, text=True)
+        yield f"sqlite:///{own}/bench.db"
+
+
+def run(name: str, command: tuple[str, ...]) -> str:
+    """What it writes to stdout. Raises `Failed`."""
+    ended = subprocess.run(command, capture_output=True, cwd=ROOT, text=True)
     if ended.returncode:
         raise Failed(f"{name} ended with exit code {ended.returncode}:\n{ended.stderr}")
-    return msgspec.json.decode(ended.stdout, type=Figures)
+    return ended.stdout
 
 
-def main(name: str, sizes: str, directory: str) -> None:
-    figures = asyncio.run(_measured(name, msgspec.json.decode(sizes, type=Sizes), Path(directory)))
-    sys.stdout.write(msgspec.json.encode(figures).decode())
+def main(name: str, sizes: str, url: str) -> None:
+    measure: Callable[[Sizes, str], Awaitable[object]] = {**MEASURES, **curves.MEASURES}[name]
 
+    async def measured() -> object:
+        return await measure(msgspec.json.decode(sizes, type=Sizes), url)
 
-async def _measured(name: str, sizes: Sizes, directory: Path) -> Figures:
-    return await MEASURES[name](sizes, directory)
+    sys.stdout.write(msgspec.json.encode(asyncio.run(measured())).decode())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from durable import Client, Worker
@@ -22,13 +21,12 @@ BETWEEN_LOOKS_S = 0.02
 STARTS_AT_ONCE = 100
 
 
-async def measure(sizes: Sizes, directory: Path) -> dict[str, float]:
+async def measure(sizes: Sizes, url: str) -> dict[str, float]:
     """Resumed is a run whose code, brought back by the new worker, has taken a signal and ended.
 
     The signals are sent while no worker lives. The first figure holds the start of a Python process.
     """
-    path = directory / "crash.db"
-    async with await Client.connect(f"sqlite:///{path}") as client:
+    async with await Client.connect(url) as client:
         handles: list[Any] = []
 
         async def start(number: int) -> None:
@@ -40,13 +38,13 @@ async def measure(sizes: Sizes, directory: Path) -> dict[str, float]:
         async def end(number: int) -> None:
             assert await handles[number].result() == sizes.w5_activities
 
-        async with _worker(path) as first:
+        async with _worker(url) as first:
             await _line(first)
             await in_flight(start, sizes.w5_workflows, STARTS_AT_ONCE)
             await _until_all_wait(client, sizes)
             first.send_signal(signal.SIGKILL)
             killed = time.perf_counter()
-        async with _worker(path) as second:
+        async with _worker(url) as second:
             await in_flight(tell, sizes.w5_workflows, STARTS_AT_ONCE)
             ending = asyncio.create_task(in_flight(end, sizes.w5_workflows, sizes.w5_workflows))
             await _line(second)
@@ -57,8 +55,8 @@ async def measure(sizes: Sizes, directory: Path) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def _worker(path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    command = (sys.executable, "-m", "tests.benchmarks.crash", str(path))
+async def _worker(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    command = (sys.executable, "-m", "tests.benchmarks.crash", url)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         yield process
@@ -83,9 +81,9 @@ async def _until_all_wait(client: Client, sizes: Sizes) -> None:
         await asyncio.sleep(BETWEEN_LOOKS_S)
 
 
-async def work(path: str) -> None:
+async def work(url: str) -> None:
     """The worker process: it works until it is killed."""
-    async with await Client.connect(f"sqlite:///{path}") as client:
+    async with await Client.connect(url) as client:
         async with Worker(client, workflows=WORKFLOWS, activities=ACTIVITIES, lease=timedelta(seconds=5)):
             sys.stdout.buffer.write(READY)
             sys.stdout.buffer.flush()

@@ -32,6 +32,16 @@ async def all_at_once(count: int) -> int:
     return sum(each["number"] for each in await asyncio.gather(*[trivial(number) for number in range(count)]))
 
 
+@activity.defn
+async def echo(text: str) -> str:
+    return text
+
+
+@workflow.defn
+async def echo_workflow(text: str) -> str:
+    return await echo(text)
+
+
 @workflow.defn
 async def sleeper(seconds: float) -> None:
     await workflow.sleep(timedelta(seconds=seconds))
@@ -56,5 +66,24 @@ class Parked:
         self._told = True
 
 
-WORKFLOWS: list[Any] = [one_activity, in_sequence, all_at_once, sleeper, Parked]
-ACTIVITIES = [trivial]
+@workflow.defn
+class Counted:
+    """It ends when so many signals have come."""
+
+    def __init__(self) -> None:
+        self._come = 0
+        self._sum = 0
+
+    @workflow.run
+    async def run(self, count: int) -> int:
+        await workflow.wait_condition(lambda: self._come == count)
+        return self._sum
+
+    @workflow.signal
+    def one(self, number: int) -> None:
+        self._come += 1
+        self._sum += number
+
+
+WORKFLOWS: list[Any] = [one_activity, in_sequence, all_at_once, echo_workflow, sleeper, Parked, Counted]
+ACTIVITIES: list[Any] = [trivial, echo]

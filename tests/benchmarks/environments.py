@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from durable import Worker
 from durable.testing import WorkflowEnvironment
@@ -12,8 +11,11 @@ from tests.benchmarks.figures import Sizes
 from tests.benchmarks.meters import percentile
 
 
-async def measure(sizes: Sizes, directory: Path) -> dict[str, float]:
-    """The first start compiles statements and loads what is loaded when it is needed; it is told apart."""
+async def measure(sizes: Sizes, url: str) -> dict[str, float]:
+    """The first start compiles statements and loads what is loaded when it is needed; it is told apart.
+
+    They bring their own databases.
+    """
     first_ms, _ = await _one()
     others = [await _one() for _ in range(sizes.environments)]
     starts, wholes = [start_ms for start_ms, _ in others], [whole_ms for _, whole_ms in others]

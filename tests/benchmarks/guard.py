@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import timeit
-from pathlib import Path
 from typing import Any
 
 from durable.worker import guard
@@ -14,7 +13,7 @@ from tests.benchmarks.figures import Sizes
 REPEATS = 200_000
 
 
-async def measure(sizes: Sizes, directory: Path) -> dict[str, float]:
+async def measure(sizes: Sizes, url: str) -> dict[str, float]:
     """The hook can't be taken away again, so its calls are counted, and one of them is timed."""
     asked = 0
 
@@ -24,7 +23,7 @@ async def measure(sizes: Sizes, directory: Path) -> dict[str, float]:
 
     sys.addaudithook(count)
     asked = 0
-    cpu_us = (await workloads.w2(sizes, directory))["cpu_us"]
+    cpu_us = (await workloads.w2(sizes, url))["cpu_us"]
     events = asked / sizes.w2_workflows
     hook = guard._audit
     call_ns = 1e9 * min(timeit.repeat(lambda: hook("sys._getframe", ()), number=REPEATS, repeat=5)) / REPEATS

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 
-import asyncpg
-
 from durable import Client
-from durable.history.stores.place import File, place
-from durable.service.address import database_url
+from tests.benchmarks import bulk
 
 QUERIES = [
     "",
@@ -56,17 +51,8 @@ LAST = [
 
 
 async def fill(url: str, runs: int) -> None:
-    statements = [each for first in range(0, runs, STEPS) for each in filling(first, min(first + STEPS, runs))] + LAST
-    where = place(database_url(url))
-    if isinstance(where, File):
-        with closing(sqlite3.connect(where.path, isolation_level=None)) as db:
-            for statement in statements:
-                db.execute(statement)
-        return
-    connection = await asyncpg.connect(url)
-    for statement in statements:
-        await connection.execute(statement)
-    await connection.close()
+    statements = [each for first in range(0, runs, STEPS) for each in filling(first, min(first + STEPS, runs))]
+    await bulk.execute(url, statements + LAST)
 
 
 async def pages(client: Client, query: str) -> list[float]:

@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+
+import asyncpg
 
 from durable.converter import DataConverter
 from durable.history import codec
@@ -25,9 +26,9 @@ SETTLE_S = 2.5
 """Longer than the poller's longest wait: what starting the runs set going is over then."""
 
 
-async def replay(sizes: Sizes, directory: Path) -> dict[str, float]:
+async def replay(sizes: Sizes, url: str) -> dict[str, float]:
     """Stored rows to a run that can go on: decoded, replayed, compared."""
-    async with running(directory) as client:
+    async with running(url) as client:
         return {
             "per_s": await _rate(client, sizes.replay_activities),
             "short_per_s": await _rate(client, max(1, sizes.replay_activities // 10)),
@@ -37,6 +38,12 @@ async def replay(sizes: Sizes, directory: Path) -> dict[str, float]:
 async def _rate(client: Any, activities: int) -> float:
     handle = await client.start_workflow(in_sequence, activities, id=f"long-{activities}")
     await handle.result()
+    events, elapsed_s = await replayed(client, handle)
+    return events / elapsed_s
+
+
+async def replayed(client: Any, handle: Any) -> tuple[int, float]:
+    """How many events of a workflow `in_sequence` were replayed, in how many seconds, once they were read."""
     rows = await client.database.store.history(handle.result_run_id)
     environment = Environment(namespace="default", converter=DataConverter.default)
     definition = WorkflowDefinition.must_be(in_sequence)
@@ -45,17 +52,17 @@ async def _rate(client: Any, activities: int) -> float:
     rebuilt = rebuild(definition, handle.result_run_id, events, environment)
     elapsed_s = cpu.elapsed_s
     rebuilt.run.evict()
-    return len(events) / elapsed_s
+    return len(events), elapsed_s
 
 
-async def parked(sizes: Sizes, directory: Path) -> dict[str, float]:
+async def parked(sizes: Sizes, url: str) -> dict[str, float]:
     """Runs in a sleep of a day, in a worker's memory; then the worker left alone."""
     with _statements() as statements:
-        return await _parked(sizes, directory, statements)
+        return await _parked(sizes, url, statements)
 
 
-async def _parked(sizes: Sizes, directory: Path, statements: list[None]) -> dict[str, float]:
-    async with running(directory) as client:
+async def _parked(sizes: Sizes, url: str, statements: list[None]) -> dict[str, float]:
+    async with running(url) as client:
 
         async def start(number: int) -> None:
             await client.start_workflow(sleeper, A_DAY_S, id=f"parked-{number}")
@@ -77,19 +84,25 @@ async def _parked(sizes: Sizes, directory: Path, statements: list[None]) -> dict
 def _statements() -> Iterator[list[None]]:
     """Grows with each statement that a connection made meanwhile executes, ``PRAGMA data_version`` apart."""
     counted: list[None] = []
-    connect = sqlite3.connect
+    sqlite_connect, postgres_connect = sqlite3.connect, asyncpg.connect
 
     def count(statement: str) -> None:
         if statement != "PRAGMA data_version":
             counted.append(None)
 
-    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*args, **options)
+    def sqlite(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = sqlite_connect(*args, **options)
         connection.set_trace_callback(count)
         return connection
 
-    sqlite3.connect = traced  # type: ignore[assignment]
+    async def postgres(*args: Any, **options: Any) -> Any:
+        connection = await postgres_connect(*args, **options)
+        connection.add_query_logger(lambda record: count(record.query))
+        return connection
+
+    sqlite3.connect = sqlite  # type: ignore[assignment]
+    asyncpg.connect = postgres
     try:
         yield counted
     finally:
-        sqlite3.connect = connect
+        sqlite3.connect, asyncpg.connect = sqlite_connect, postgres_connect
