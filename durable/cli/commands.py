@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -41,6 +42,9 @@ TAKES_VALUES = {"ignore_unknown_options": True}
 
 # With the two seconds that cancelled activities get to clean up, well within the ten that `docker stop` gives.
 GRACE = 6.0
+
+GARBAGE_LOOKED_FOR_AFTER = 50_000
+"""So many objects more; 700 are Python's default, a few workflows' worth."""
 
 
 def _version(asked: bool) -> None:
@@ -89,6 +93,9 @@ def worker(
     except refusal.CommandRefused as error:
         ask.refuse(error)
     to_stderr()
+    # All that is loaded stays, and need not be looked at again and again; what workflows leave behind has no circles.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_LOOKED_FOR_AFTER)
     ask.run(
         serve(
             definitions,

@@ -91,7 +91,7 @@ async def test_python_calls_a_workflow(calls: Calls, client: Client, make_worker
         await crowd(client, "warm")
         spent = await calls.during(crowd(client, "counted"))
 
-    assert 200 < spent / WORKFLOWS < 900
+    assert 200 < spent / WORKFLOWS < 800
 
 
 async def test_python_calls_an_activity(calls: Calls, client: Client, make_worker: MakeWorker) -> None:
@@ -99,7 +99,7 @@ async def test_python_calls_an_activity(calls: Calls, client: Client, make_worke
         await client.execute_workflow(many, 5, id="warm")
         spent = await calls.during(client.execute_workflow(many, 50, id="counted"))
 
-    assert 200 < spent / 50 < 900
+    assert 200 < spent / 50 < 600
 
 
 async def test_thread_hops_a_workflow(client: Client, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
