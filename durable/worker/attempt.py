@@ -249,6 +249,7 @@ class Attempt(ActivityContext):
         )
         try:
             what = await self._completed()
+            transaction.check_whole()
             if not (transaction.is_open and self._owned):
                 await transaction.roll_back()
                 return what
@@ -259,7 +260,7 @@ class Attempt(ActivityContext):
         except BaseException as error:
             await transaction.roll_back()
             if transaction.error is not None:
-                raise transaction.error from error
+                raise transaction.error from None
             if isinstance(error, CompleteAsyncError):
                 raise RuntimeError(
                     "a transactional activity can't be completed from outside: its writes are committed with its result"

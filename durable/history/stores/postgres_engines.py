@@ -43,6 +43,7 @@ class Engines:
         }
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None
+        self._raw: list[Any] = []
 
     def asynchronous(self) -> AsyncEngine:
         if self._async is None:
@@ -70,13 +71,18 @@ class Engines:
     async def close(self) -> None:
         if self._async is not None:
             await self._async.dispose()
+        for raw in self._raw:
+            # Whoever has a transaction open still has lost it.
+            raw.terminate()
         if self._sync is not None:
             self._sync.dispose()
 
     async def _connect(self) -> Any:
         driver: Any = asyncpg
         own: dict[str, Any] = {"statement_cache_size": 0} if self._address.pooled else {"server_settings": SETTINGS}
-        return await driver.connect(self._address.dsn, timeout=CONNECT_TIMEOUT_S, **own)
+        raw = await driver.connect(self._address.dsn, timeout=CONNECT_TIMEOUT_S, **own)
+        self._raw = [each for each in self._raw if not each.is_closed()] + [raw]
+        return raw
 
     def _connect_sync(self) -> Any:
         import psycopg
@@ -92,9 +98,5 @@ class Engines:
         )
 
 
-def _begin(_connection: Connection) -> Callable[[], None]:
-    """PostgreSQL lets others go on by itself."""
-    return _nothing
-
-
-def _nothing() -> None: ...
+def _begin(_connection: Connection) -> None:
+    """Others don't wait for its end."""
