@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from durable.activity import ActivityCancellationDetails, ActivityDefinition, Flag, Info
 from durable.client import Client
@@ -19,6 +19,9 @@ from durable.context import ActivityContext, current_activity
 from durable.converter import DataConverter
 from durable.metrics import MetricMeter
 from durable.worker.attempt_thread import AttemptThread
+
+if TYPE_CHECKING:
+    from durable.worker.transaction import Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +35,8 @@ class ActivityEnvironment:
 
     ``info`` is changed with `dataclasses.replace`; ``on_heartbeat`` is called with the details of each heartbeat;
     ``payload_converter`` and ``metric_meter`` are what the functions of these names give. ``client`` is what an async
-    activity gets from `activity.client`.
+    activity gets from `activity.client`; a transactional one, async or sync, works in its database: what it writes
+    there is committed when it returns, and rolled back when it fails.
     """
 
     def __init__(self, client: Client | None = None, *, data_converter: DataConverter = DataConverter.default) -> None:
@@ -96,6 +100,8 @@ class ActivityEnvironment:
         context = _Context(self, self._client if is_async else None)
         if definition is not None and self.info.activity_type == "unknown":
             context.attempt = dataclasses.replace(self.info, activity_type=definition.name)
+        if definition is not None and definition.transaction_s is not None:
+            context.begin(self._client, is_sync=not is_async)
         if is_async:
             return self._run_async(context, call, args, kwargs)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
         raises = definition is None or not definition.no_thread_cancel_exception
@@ -106,7 +112,17 @@ class ActivityEnvironment:
     ) -> Any:
         async def attempt() -> Any:
             current_activity.set(context)
-            return await call(*args, **kwargs)
+            transaction = context.transaction
+            if transaction is None:
+                return await call(*args, **kwargs)
+            try:
+                result = await call(*args, **kwargs)
+                transaction.check_whole()
+                if transaction.is_open:
+                    await transaction.commit(None)
+                return result
+            finally:
+                await transaction.roll_back()
 
         with self._present(context):
             context.task = asyncio.ensure_future(attempt())
@@ -118,7 +134,17 @@ class ActivityEnvironment:
         with self._present(context):
             context.thread = AttemptThread(raises=raises)
             self._catch_up(context)
-            return context.thread.run(call)
+            transaction = context.transaction
+            if transaction is None:
+                return context.thread.run(call)
+            is_whole = False
+            try:
+                result = context.thread.run(call)
+                transaction.check_whole()
+                is_whole = True
+                return result
+            finally:
+                transaction.end_here(commits=is_whole)
 
     def _catch_up(self, context: _Context) -> None:
         if self._shut_down:
@@ -150,6 +176,18 @@ class _Context(ActivityContext):
         self._shutdown = Flag()
         self._details: ActivityCancellationDetails | None = None
         self._lock = threading.Lock()
+        self.transaction: Transaction | None = None
+
+    def begin(self, client: Client | None, *, is_sync: bool) -> None:
+        """It is transactional."""
+        from durable.worker.transaction import Transaction  # brings SQLAlchemy's ORM, which most programs don't need
+
+        if client is None:
+            raise RuntimeError(
+                f"activity {self.attempt.activity_type!r} is transactional, and needs a database to work in: "
+                "ActivityEnvironment(client=await Client.connect('sqlite://'))"
+            )
+        self.transaction = Transaction(client.database, f"activity {self.attempt.activity_type!r}", is_sync=is_sync)
 
     def info(self) -> Info:
         return self.attempt
@@ -162,6 +200,13 @@ class _Context(ActivityContext):
 
     def metric_meter(self) -> MetricMeter | None:
         return self._metric_meter
+
+    def session(self, kind: type[Any] | None) -> Any:
+        return super().session(kind) if self.transaction is None else self.transaction.session(kind)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self.transaction is not None and self.transaction.is_open
 
     @property
     def cancelled(self) -> Flag:

@@ -198,6 +198,8 @@ class Attempt(ActivityContext):
     def disown(self) -> None:
         """Whatever comes of it is nobody's business any more."""
         self._owned = False
+        if self._transaction is not None:
+            self._transaction.abandon()
 
     def _never_ran(self, work: asyncio.Task[None]) -> None:
         """A task cancelled before its first step runs none of its code: the attempt is over all the same."""

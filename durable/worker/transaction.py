@@ -60,6 +60,7 @@ class Transaction:
         self._was_rolled_back = False
         self._was_closed = False
         self._is_closing = False
+        self._is_abandoned = False
         self._is_over = False
 
     @property
@@ -92,7 +93,8 @@ class Transaction:
 
     def check_whole(self) -> None:
         """Its code has returned. Raises if what that wrote is gone, though it may not know."""
-        self.check_statement()
+        if self.error is not None:
+            raise self.error
         if self._was_closed:
             raise RuntimeError(
                 f"{self._what} has closed its session, and so undone what it wrote: the session is closed when the "
@@ -103,9 +105,8 @@ class Transaction:
 
     def check_begin(self) -> None:
         self.check_statement()
-        self._check_lives()
 
-    def begun(self, cut: Cut | None) -> None:
+    def begun(self, cut: Cut) -> None:
         with self._lock:
             self._cut = cut
         self._on_loop(self._start_clock)
@@ -118,6 +119,7 @@ class Transaction:
     def check_statement(self) -> None:
         if self.error is not None:
             raise self.error
+        self._check_lives()
 
     def check_commit(self) -> None:
         if not self._is_closing:
@@ -127,7 +129,7 @@ class Transaction:
             )
 
     def _check_lives(self) -> None:
-        if self._is_over:
+        if self._is_over or self._is_abandoned:
             raise RuntimeError(f"{self._what} is over, and with it its session")
 
     # What the session tells. ------------------------------------------------------------------------------------------
@@ -169,6 +171,13 @@ class Transaction:
             finally:
                 self._is_over = True
                 self._session.close()
+
+    def abandon(self) -> None:
+        """Nobody will commit it: let others have what it holds, though its code goes on."""
+        if not self._is_closing:
+            self._is_abandoned = True
+            with self._lock:
+                self._cut_off()
 
     async def _commit(self, report: ActivityReport | None) -> Outcome | None:
         self._is_closing = True
@@ -247,10 +256,14 @@ class Transaction:
                 "in an activity of its own, or use PostgreSQL",
                 type="TransactionTooLong",
             )
-            self._cutting = asyncio.ensure_future(self._cut())
-            self._cut = None
+            self._cut_off()
         if self._failed is not None:
             self._failed(self.error)
+
+    def _cut_off(self) -> None:
+        if self._cut is not None:
+            self._cutting = asyncio.ensure_future(self._cut())
+            self._cut = None
 
 
 async def _to_its_end(work: Awaitable[T]) -> T:

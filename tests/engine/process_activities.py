@@ -168,3 +168,8 @@ ALL = (
     takes_hidden,
     Press(2).print,
 )
+
+
+@activity.defn(transactional=True)
+def writes() -> None:
+    activity.session()

@@ -22,8 +22,8 @@ class Owner(Protocol):
         """Raises what is wrong with beginning one now."""
         ...
 
-    def begun(self, cut: Cut | None) -> None:
-        """It has begun; None where nobody waits for its end."""
+    def begun(self, cut: Cut) -> None:
+        """It has begun."""
         ...
 
     def ends(self) -> None:
@@ -39,7 +39,7 @@ class Owner(Protocol):
         ...
 
 
-def attend(engine: Engine, begin: Callable[[Connection], Cut | None]) -> None:
+def attend(engine: Engine, begin: Callable[[Connection], Cut]) -> None:
     """Let ``begin`` begin all its transactions, and say how they are cut off; and ask the owners of those that have
     one."""
 
