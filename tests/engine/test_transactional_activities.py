@@ -490,14 +490,22 @@ async def test_what_its_worker_stops_is_rolled_back_and_done_by_another_one(
 async def test_what_its_codec_fails_on_is_rolled_back(client: Client) -> None:
     failures = iter(["the key is away"])
 
+    @activity.defn(transactional=LONG)
+    async def says() -> str:
+        await plus(1)
+        return "said"
+
     async def meddle(what: str, payloads: Any) -> None:
-        if what == "encode" and any(each.data == b"1" for each in payloads):
+        if what == "encode" and any(each.data == b'"said"' for each in payloads):
             for why in failures:
                 raise ApplicationError(why)
 
     sealing = Client(client.database, data_converter=converter(Sealing(meddle)))
-    async with worker_for(sealing, call, add):
-        assert await sealing.execute_workflow(call, args=["add", [1]], kwargs={"attempts": 2}, id="run") == 1
+    async with worker_for(sealing, call, says):
+        assert "the key is away" in str(await failure(sealing, "says"))
+        assert await counted(client) == 0
+        failures = iter(["the key is away"])
+        assert await sealing.execute_workflow(call, args=["says", []], kwargs={"attempts": 2}, id="run") == "said"
     assert await counted(client) == 1
     assert next(failures, None) is None
 
