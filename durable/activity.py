@@ -231,6 +231,8 @@ def defn(
 def _transaction_s(transactional: bool | timedelta) -> float | None:
     if isinstance(transactional, bool):
         return TRANSACTION_S if transactional else None
+    if not isinstance(transactional, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"transactional is a bool or a timedelta, not {transactional!r}")
     if transactional <= timedelta():
         raise ValueError("transactional is True, or for how long its transaction may be open on SQLite: more than zero")
     return transactional.total_seconds()

@@ -282,6 +282,11 @@ class ActivityContext(ABC):
         )
 
     @property
+    def is_transactional(self) -> bool:
+        """Has the attempt a transaction in the engine's own database, begun or not?"""
+        return False
+
+    @property
     def is_in_transaction(self) -> bool:
         """Has the attempt begun its transaction in the engine's own database, and not ended it?"""
         return False

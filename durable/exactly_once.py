@@ -66,6 +66,11 @@ class _Block:
 
     def _register(self, *, blocking: bool) -> int:
         """The time, for the ledger. RuntimeError when the attempt can't have this block."""
+        if self._context.is_transactional:
+            raise RuntimeError(
+                "a transactional activity can't have an activity.exactly_once block: its own transaction and that of "
+                "another database are two commits; make it two activities"
+            )
         if self._context.effect is not None:
             raise RuntimeError(
                 "this attempt has had its activity.exactly_once block: there is one for each, for a second one could "

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from durable.activity import ActivityCancellationDetails, ActivityDefinition, Flag, Info
 from durable.client import Client
@@ -23,6 +23,9 @@ from durable.history.values import Payload
 from durable.metrics import MetricMeter
 from durable.signature import Signature
 from durable.worker.attempt_thread import AttemptThread
+
+if TYPE_CHECKING:
+    from durable.worker.transaction import Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,8 +39,9 @@ class ActivityEnvironment:
 
     ``info`` is changed with `dataclasses.replace`; ``on_heartbeat`` is called with the details of each heartbeat;
     ``payload_converter`` and ``metric_meter`` are what the functions of these names give. ``client`` is what an async
-    activity gets from `activity.client`. What the function does in `activity.exactly_once` is committed when it has
-    returned; in that ledger the activity goes by the run id and the activity id of ``info``.
+    activity gets from `activity.client`; a transactional one, async or sync, works in its database: what it writes
+    there is committed when it returns, and rolled back when it fails. What the function does in `activity.exactly_once`
+    is committed when it has returned; in that ledger the activity goes by the ``idempotency_key`` of ``info``.
     """
 
     def __init__(self, client: Client | None = None, *, data_converter: DataConverter = DataConverter.default) -> None:
@@ -103,6 +107,8 @@ class ActivityEnvironment:
         context.signature = lambda: Signature.of(call) if definition is None else definition.signature
         if definition is not None and self.info.activity_type == "unknown":
             context.attempt = dataclasses.replace(self.info, activity_type=definition.name)
+        if definition is not None and definition.transaction_s is not None:
+            context.begin(self._client, is_sync=not is_async)
         if is_async:
             return self._run_async(context, call, args, kwargs)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
         raises = definition is None or not definition.no_thread_cancel_exception
@@ -113,7 +119,17 @@ class ActivityEnvironment:
     ) -> Any:
         async def attempt() -> Any:
             current_activity.set(context)
-            return await call(*args, **kwargs)
+            transaction = context.transaction
+            if transaction is None:
+                return await call(*args, **kwargs)
+            try:
+                result = await call(*args, **kwargs)
+                transaction.check_whole()
+                if transaction.is_open:
+                    await transaction.commit(None)
+                return result
+            finally:
+                await transaction.roll_back()
 
         with self._present(context):
             context.task = asyncio.ensure_future(attempt())
@@ -135,6 +151,8 @@ class ActivityEnvironment:
         with self._present(context):
             context.thread = AttemptThread(raises=raises)
             self._catch_up(context)
+            if context.transaction is not None:
+                return self._in_transaction(context, context.thread, call)
             try:
                 result = context.thread.run(call)
                 effect = context.effect
@@ -146,6 +164,17 @@ class ActivityEnvironment:
             finally:
                 if context.effect is not None:
                     context.effect.discard()
+
+    def _in_transaction(self, context: _Context, thread: AttemptThread, call: Callable[[], Any]) -> Any:
+        assert context.transaction is not None
+        is_whole = False
+        try:
+            result = thread.run(call)
+            context.transaction.check_whole()
+            is_whole = True
+            return result
+        finally:
+            context.transaction.end_here(commits=is_whole)
 
     def _catch_up(self, context: _Context) -> None:
         if self._shut_down:
@@ -178,6 +207,18 @@ class _Context(ActivityContext):
         self._shutdown = Flag()
         self._details: ActivityCancellationDetails | None = None
         self._lock = threading.Lock()
+        self.transaction: Transaction | None = None
+
+    def begin(self, client: Client | None, *, is_sync: bool) -> None:
+        """It is transactional."""
+        from durable.worker.transaction import Transaction  # brings SQLAlchemy's ORM, which most programs don't need
+
+        if client is None:
+            raise RuntimeError(
+                f"activity {self.attempt.activity_type!r} is transactional, and needs a database to work in: "
+                "ActivityEnvironment(client=await Client.connect('sqlite://'))"
+            )
+        self.transaction = Transaction(client.database, f"activity {self.attempt.activity_type!r}", is_sync=is_sync)
 
     def info(self) -> Info:
         return self.attempt
@@ -190,6 +231,13 @@ class _Context(ActivityContext):
 
     def metric_meter(self) -> MetricMeter | None:
         return self._metric_meter
+
+    def session(self, kind: type[Any] | None) -> Any:
+        return super().session(kind) if self.transaction is None else self.transaction.session(kind)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self.transaction is not None and self.transaction.is_open
 
     @property
     def cancelled(self) -> Flag:
@@ -204,6 +252,10 @@ class _Context(ActivityContext):
 
     def asleep(self) -> AbstractContextManager[None]:
         return _nothing()
+
+    @property
+    def is_transactional(self) -> bool:
+        return self.transaction is not None
 
     def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
         return self.attempt.idempotency_key, time.time_ns() // 1000

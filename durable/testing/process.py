@@ -17,7 +17,7 @@ from durable.history.database import Database
 from durable.history.host import Aside, Host, Lane
 from durable.history.store import Joiner
 from durable.history.stores.sqlite import SqliteStore
-from durable.history.transition import Claim, Claimed, Outcome, Write
+from durable.history.transition import ActivityReport, Claim, Claimed, Committed, Outcome, Write
 from durable.testing.mortality import Life
 from durable.testing.points import Moment, Recorder
 from durable.worker import Worker
@@ -128,7 +128,8 @@ class _MortalStore(SqliteStore):
         super().__init__(path, host, synchronous="OFF")
         self._process = process
         self._recorder = recorder
-        self._joined: tuple[Write, Outcome | None, Moment | None] | None = None
+        self._joined: list[tuple[ActivityReport, Committed, Moment | None]] = []
+        """What will have been committed when the next of those who wrote it says so."""
 
     async def claim(self, claim: Claim) -> Claimed:
         claimed = await super().claim(claim)
@@ -159,17 +160,17 @@ class _MortalStore(SqliteStore):
             if moment is Moment.BEFORE:
                 loop.call_soon_threadsafe(self._process.die)  # nobody goes on from here; a thread may, to no effect
             outcome = join(connection, write)
-            self._joined = (write, outcome, moment)
+            if isinstance(write, ActivityReport) and isinstance(outcome, Committed):
+                self._joined.append((write, outcome, moment))
             return outcome
 
         return joined
 
     def tell(self) -> None:
-        if self._joined is None:
+        if not self._joined:
             return
-        (write, outcome, moment), self._joined = self._joined, None
-        if outcome is not None:
-            self._recorder.written([write], [outcome])
+        write, outcome, moment = self._joined.pop(0)
+        self._recorder.written([write], [outcome])
         self._process.committed()
         if moment is Moment.AFTER:
             self._process.die()

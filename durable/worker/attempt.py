@@ -165,6 +165,10 @@ class Attempt(ActivityContext):
         return super().session(kind) if self._transaction is None else self._transaction.session(kind)
 
     @property
+    def is_transactional(self) -> bool:
+        return self._transaction is not None
+
+    @property
     def is_in_transaction(self) -> bool:
         return self._transaction is not None and self._transaction.is_open
 
@@ -172,11 +176,6 @@ class Attempt(ActivityContext):
         return self._thread.shield() if self._thread is not None else _nothing()
 
     def ledger_entry(self, *, blocking: bool) -> tuple[str, int]:
-        if self._transaction is not None:
-            raise RuntimeError(
-                "a transactional activity can't have an activity.exactly_once block: its own transaction and that of "
-                "another database are two commits; make it two activities"
-            )
         if blocking == (threading.get_ident() == self._loop_thread):
             raise RuntimeError(
                 "activity.exactly_once takes an AsyncEngine in an async activity, on the worker's event loop, and an "
@@ -227,6 +226,8 @@ class Attempt(ActivityContext):
     def disown(self) -> None:
         """Whatever comes of it is nobody's business any more."""
         self._owned = False
+        if self._transaction is not None:
+            self._transaction.abandon()
 
     def _task_ended(self, work: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step runs none of its code: the attempt is over all the same."""
@@ -297,6 +298,7 @@ class Attempt(ActivityContext):
         )
         try:
             what = await self._completed()
+            transaction.check_whole()
             if not (transaction.is_open and self._owned):
                 await transaction.roll_back()
                 return what
@@ -307,7 +309,7 @@ class Attempt(ActivityContext):
         except BaseException as error:
             await transaction.roll_back()
             if transaction.error is not None:
-                raise transaction.error from error
+                raise transaction.error from None
             if isinstance(error, CompleteAsyncError):
                 raise RuntimeError(
                     "a transactional activity can't be completed from outside: its writes are committed with its result"

@@ -34,6 +34,11 @@ def check(activities: Iterable[RegisteredActivity], shared_state: SharedStateMan
         if activity.definition.is_async:
             continue
         name = activity.definition.name or "(dynamic)"
+        if activity.definition.transaction_s is not None:
+            raise ValueError(
+                f"Activity {name} is transactional, and its session does not reach a process of a pool: make it async, "
+                "or give it to a worker whose activity_executor is a ThreadPoolExecutor"
+            )
         if shared_state is None:
             raise ValueError(
                 f"Activity {name} is not async and activity_executor is no ThreadPoolExecutor: the worker needs a "

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from durable.exceptions import ApplicationError
 from durable.history.database import Database
+from durable.history.host import Lane
 from durable.history.joining import Run, joined
-from durable.history.stores.engines import OWNER
+from durable.history.stores.engines import OWNER, Cut
 from durable.history.transition import ActivityReport, Committed, Outcome
+
+logger = logging.getLogger("durable.worker")
 
 T = TypeVar("T")
 
@@ -24,7 +30,7 @@ class Transaction:
     without a trace.
 
     Where all writers wait for it (SQLite) it may be open for ``limit_s``: then it is rolled back at once, ``failed`` is
-    told why, and whatever the code asks for afterwards is refused.
+    told why, and whatever the code asks for afterwards is refused. None: for as long as it likes.
     """
 
     def __init__(
@@ -33,23 +39,28 @@ class Transaction:
         what: str,
         *,
         is_sync: bool,
-        limit_s: float,
-        failed: Callable[[ApplicationError], None],
+        limit_s: float | None = None,
+        failed: Callable[[ApplicationError], None] | None = None,
     ) -> None:
         self._database = database
         self._what = what
         self._is_sync = is_sync
         self._limit_s = limit_s if database.store.writes_in_turn else None
         self._failed = failed
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop() if self._limit_s is not None else None
         self._session: AsyncSession | Session | None = None
-        self._raw: Any = None
-        self._release: Callable[[], None] | None = None
+        self._lane: Lane | None = None
+        self._lock = threading.Lock()  # whoever ends it, and the clock
+        self._cut: Cut | None = None
+        """While it is open."""
         self.error: ApplicationError | None = None
         """Why it was cut off."""
         self._clock: asyncio.TimerHandle | None = None
         self._cutting: asyncio.Task[None] | None = None
+        self._was_rolled_back = False
+        self._was_closed = False
         self._is_closing = False
+        self._is_abandoned = False
         self._is_over = False
 
     @property
@@ -60,32 +71,55 @@ class Transaction:
     def session(self, kind: type[Any] | None) -> Any:
         """The session of its code, made as a ``kind`` the first time. TypeError for what does not fit, RuntimeError
         once the attempt is over."""
-        if self._is_over:
-            raise RuntimeError(f"{self._what} is over, and with it its session")
+        self._check_lives()
         needed: type[Any] = Session if self._is_sync else AsyncSession
-        kind = kind or needed
-        if not issubclass(kind, needed):
+        if kind is not None and not (isinstance(kind, type) and issubclass(kind, needed)):  # pyright: ignore[reportUnnecessaryIsInstance]
             how = "a sync activity" if self._is_sync else "an async activity"
-            raise TypeError(f"{self._what} is {how}: its session is a {needed.__name__}, not a {kind.__name__}")
+            raise TypeError(
+                f"{self._what} is {how}: its session is a {needed.__name__}, not a {getattr(kind, '__name__', kind)}"
+            )
         if self._session is None:
             store = self._database.store
             engine: Any = store.sync_engine() if self._is_sync else store.engine()
-            session = self._session = kind(bind=engine.execution_options(**{OWNER: self}), expire_on_commit=False)
+            session = (kind or needed)(bind=engine.execution_options(**{OWNER: self}), expire_on_commit=False)
             sync = session.sync_session if isinstance(session, AsyncSession) else session
             event.listen(sync, "before_commit", self._commits)
-        elif not isinstance(self._session, kind):
+            event.listen(sync, "after_rollback", self._rolled_back)
+            event.listen(sync, "after_transaction_end", self._ended)
+            self._session = session
+        elif kind is not None and not isinstance(self._session, kind):
             raise TypeError(f"{self._what} has a {type(self._session).__name__} already, which is no {kind.__name__}")
         return self._session
 
-    # What the engine asks (stores/engines.py). ------------------------------------------------------------------------
+    def check_whole(self) -> None:
+        """Its code has returned. Raises if what that wrote is gone, though it may not know."""
+        if self.error is not None:
+            raise self.error
+        if self._was_closed:
+            raise RuntimeError(
+                f"{self._what} has closed its session, and so undone what it wrote: the session is closed when the "
+                "activity has returned, so use it without `async with` and close(); rollback() undoes what was written"
+            )
 
-    def begun(self, connection: Connection, release: Callable[[], None]) -> None:
-        self._raw, self._release = connection.connection.driver_connection, release
-        self._loop.call_soon_threadsafe(self._start_clock)
+    # What the engine asks (stores/engines.py), in the code's thread. --------------------------------------------------
+
+    def check_begin(self) -> None:
+        self.check_statement()
+
+    def begun(self, cut: Cut) -> None:
+        with self._lock:
+            self._cut = cut
+        self._on_loop(self._start_clock)
+
+    def ends(self) -> None:
+        with self._lock:
+            self._cut = None
+        self._on_loop(self._stop_clock)
 
     def check_statement(self) -> None:
         if self.error is not None:
             raise self.error
+        self._check_lives()
 
     def check_commit(self) -> None:
         if not self._is_closing:
@@ -94,13 +128,28 @@ class Transaction:
                 "session.begin_nested() makes savepoints"
             )
 
+    def _check_lives(self) -> None:
+        if self._is_over or self._is_abandoned:
+            raise RuntimeError(f"{self._what} is over, and with it its session")
+
+    # What the session tells. ------------------------------------------------------------------------------------------
+
     def _commits(self, session: Session) -> None:
         if not session.in_nested_transaction():
             self.check_commit()
 
+    def _rolled_back(self, session: Session) -> None:
+        if not session.in_nested_transaction():
+            self._was_rolled_back = True
+
+    def _ended(self, _session: Session, transaction: SessionTransaction) -> None:
+        if transaction.parent is None:
+            self._was_closed = self._was_closed or not (self._was_rolled_back or self._is_closing or self._is_over)
+            self._was_rolled_back = False
+
     # Its end. -----------------------------------------------------------------------------------------------------
 
-    async def commit(self, report: ActivityReport) -> Outcome:
+    async def commit(self, report: ActivityReport | None) -> Outcome | None:
         """Write the report, and commit; what became of it. Refused: it is rolled back.
 
         Raises what the database has against it. Whoever is cancelled meanwhile waits for the end.
@@ -112,39 +161,67 @@ class Transaction:
         if self._session is not None and not self._is_over:
             await _to_its_end(self._close())
 
-    async def _commit(self, report: ActivityReport) -> Outcome:
-        assert self._session is not None
-        try:
-            await self._do(lambda session: session.flush())
-            self.check_statement()
+    def end_here(self, *, commits: bool) -> None:
+        """The same for a sync one without a report, in the thread of its code."""
+        if isinstance(self._session, Session):
             self._is_closing = True
-            outcome = await joined(self._database.store, self._run, report)
-            if isinstance(outcome, Committed):
+            try:
+                if commits:
+                    self._session.commit()
+            finally:
+                self._is_over = True
+                self._session.close()
+
+    def abandon(self) -> None:
+        """Nobody will commit it: let others have what it holds, though its code goes on."""
+        if not self._is_closing:
+            self._is_abandoned = True
+            with self._lock:
+                self._cut_off()
+
+    async def _commit(self, report: ActivityReport | None) -> Outcome | None:
+        self._is_closing = True
+        outcome: Outcome | None = None
+        try:
+            if report is not None:
+                await self._do(lambda session: session.flush())
+                outcome = await joined(self._database.store, self._run, report)
+            if report is None or isinstance(outcome, Committed):
                 await self._do(lambda session: session.commit())
         finally:
             await self._close()
-        if isinstance(outcome, Committed):
-            self._database.joined(report)
+            if report is not None and isinstance(outcome, Committed):
+                self._database.joined(report)  # though its answer be lost: who waits has to look
         return outcome
 
     async def _close(self) -> None:
         """Whatever is not committed is rolled back when the connection goes home."""
         self._is_over = True
-        if self._clock is not None:
-            self._clock.cancel()
+        self._stop_clock()
         if self._cutting is not None:
-            self._cutting.cancel()
+            await asyncio.wait([self._cutting])
         try:
             await self._do(lambda session: session.close())
         except Exception:
             # The connection is lost, or closed beneath the session: so is the transaction.
-            await self._do(lambda session: session.invalidate())
+            try:
+                await self._do(lambda session: session.invalidate())
+            except Exception as error:
+                logger.warning("the session of %s could not be closed: %r", self._what, error)
+        finally:
+            if self._lane is not None:
+                self._lane.close()
 
     async def _do(self, work: Callable[[Session], T]) -> T:
         if isinstance(self._session, AsyncSession):
             return await self._session.run_sync(work)
         assert self._session is not None
-        return await asyncio.to_thread(work, self._session)
+        session = self._session
+        if self._lane is None:
+            # Its own, for it may have to wait for others that are at their end too.
+            self._lane = self._database.host.lane("durable-transaction")
+        context = contextvars.copy_context()
+        return await self._lane.run(lambda: context.run(work, session))
 
     @property
     def _run(self) -> Run[Any]:
@@ -155,32 +232,38 @@ class Transaction:
 
     # Its time. ----------------------------------------------------------------------------------------------------
 
+    def _on_loop(self, work: Callable[[], None]) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(work)
+
     def _start_clock(self) -> None:
-        if self._limit_s is not None and self._clock is None and not self._is_over:
+        if self._loop is not None and self._limit_s is not None and self._clock is None and not self._is_over:
             self._clock = self._loop.call_later(self._limit_s, self._too_long)
 
-    def _too_long(self) -> None:
-        if self._is_closing or self._is_over:
-            return
-        self.error = ApplicationError(
-            f"{self._what} had its transaction open for {self._limit_s:g} s, for which time nobody else can write to "
-            "the SQLite database: it was rolled back; do what takes long before the session is first used, or in an "
-            "activity of its own, or use PostgreSQL",
-            type="TransactionTooLong",
-        )
-        self._cutting = self._loop.create_task(self._cut())
-        self._failed(self.error)
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
-    async def _cut(self) -> None:
+    def _too_long(self) -> None:
         """End it beneath its code, which may be stuck: the database is what others wait for."""
-        if isinstance(self._session, AsyncSession):
-            await self._raw.interrupt()
-            await self._raw.rollback()
-        else:
-            self._raw.interrupt()
-            await asyncio.to_thread(self._raw.rollback)
-        if self._release is not None:
-            self._release()
+        with self._lock:
+            if self._cut is None or self._is_closing:
+                return
+            self.error = ApplicationError(
+                f"{self._what} had its transaction open for {self._limit_s:g} s, for which time nobody else can write "
+                "to the SQLite database: it was rolled back; do what takes long before the session is first used, or "
+                "in an activity of its own, or use PostgreSQL",
+                type="TransactionTooLong",
+            )
+            self._cut_off()
+        if self._failed is not None:
+            self._failed(self.error)
+
+    def _cut_off(self) -> None:
+        if self._cut is not None:
+            self._cutting = asyncio.ensure_future(self._cut())
+            self._cut = None
 
 
 async def _to_its_end(work: Awaitable[T]) -> T:

@@ -212,3 +212,8 @@ ALL = (
     lost_on_the_way,
     Press(2).print,
 )
+
+
+@activity.defn(transactional=True)
+def writes() -> None:
+    activity.session()

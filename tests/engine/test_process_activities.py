@@ -468,3 +468,10 @@ async def test_an_executor_that_is_smaller_than_the_slots_is_warned_of(client: C
         warnings.simplefilter("error")
         Worker(client, activities=[where], max_concurrent_activities=2, **options)
         Worker(client, activities=[where], **options)
+
+
+async def test_a_transactional_activity_is_refused_where_sync_ones_run_in_processes(
+    client: Client, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="its session does not reach a process of a pool"):
+        Worker(client, activities=[process_activities.writes], **options)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from durable import Client, activity
 from durable.activity import ActivityCancellationDetails
@@ -165,3 +167,85 @@ async def test_what_runs_learns_that_the_worker_stops(env: ActivityEnvironment) 
     await begun.wait()
     env.worker_shutdown()
     assert await running
+
+
+# Transactional ones. --------------------------------------------------------------------------------------------------
+
+
+@activity.defn(transactional=True)
+async def write(how: str) -> str:
+    session = activity.session()
+    await session.execute(text("INSERT INTO written VALUES (:how)"), {"how": how})
+    match how:
+        case "fails":
+            raise ValueError(how)
+        case "commits":
+            await session.commit()
+        case "closes":
+            await session.close()
+        case "starts":
+            await activity.client().start_workflow("any", id="any", task_queue="any")
+    return activity.info().activity_type
+
+
+@activity.defn(transactional=True)
+def write_sync(how: str) -> str:
+    session = activity.session(Session)
+    session.execute(text("INSERT INTO written VALUES (:how)"), {"how": how})
+    match how:
+        case "fails":
+            raise ValueError(how)
+        case "commits":
+            session.commit()
+        case "closes":
+            session.close()
+    return activity.info().activity_type
+
+
+async def test_what_a_transactional_one_writes_is_committed_when_it_returns_and_only_then() -> None:
+    async with await Client.connect("sqlite://") as client:
+        env = ActivityEnvironment(client)
+        async with client.engine().begin() as connection:
+            await connection.execute(text("CREATE TABLE written (how TEXT)"))
+        assert await env.run(write, "async") == "write"
+        assert env.run(write_sync, "sync") == "write_sync"
+        assert await asyncio.to_thread(env.run, write_sync, "thread") == "write_sync"
+        for how, error in (("fails", ValueError), ("commits", RuntimeError), ("closes", RuntimeError)):
+            with pytest.raises(error):
+                await env.run(write, how)
+            with pytest.raises(error):
+                env.run(write_sync, how)
+        with pytest.raises(RuntimeError, match="session="):
+            await env.run(write, "starts")
+        async with client.engine().begin() as connection:
+            found = await connection.execute(text("SELECT how FROM written"))
+            assert [how for (how,) in found] == ["async", "sync", "thread"]
+
+
+async def test_a_transactional_one_that_is_cancelled_is_rolled_back() -> None:
+    written = asyncio.Event()
+
+    @activity.defn(transactional=True)
+    async def hangs() -> None:
+        await activity.session().execute(text("INSERT INTO written VALUES ('hangs')"))
+        written.set()
+        await asyncio.Event().wait()
+
+    async with await Client.connect("sqlite://") as client:
+        env = ActivityEnvironment(client)
+        async with client.engine().begin() as connection:
+            await connection.execute(text("CREATE TABLE written (how TEXT)"))
+        running = asyncio.ensure_future(env.run(hangs))
+        await written.wait()
+        env.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        async with client.engine().begin() as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM written"))).scalar_one() == 0
+
+
+async def test_a_transactional_one_needs_a_client(env: ActivityEnvironment) -> None:
+    with pytest.raises(RuntimeError, match="needs a database to work in"):
+        await env.run(write, "async")
+    with pytest.raises(RuntimeError, match="needs a database to work in"):
+        env.run(write_sync, "sync")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Engine, event
@@ -10,12 +10,24 @@ from sqlalchemy import Connection, Engine, event
 OWNER = "durable_owner"
 """The execution option that names the owner of a transaction."""
 
+Cut = Callable[[], Awaitable[None]]
+"""Ends a transaction beneath the code that has it open, which may be stuck: at once its connection is nobody else's any
+more; when what is returned is done, it is rolled back, and others go on."""
+
 
 class Owner(Protocol):
     """Whose a transaction is: an activity's."""
 
-    def begun(self, connection: Connection, release: Callable[[], None]) -> None:
-        """It begins; ``release`` lets others go on, where they wait for its end."""
+    def check_begin(self) -> None:
+        """Raises what is wrong with beginning one now."""
+        ...
+
+    def begun(self, cut: Cut) -> None:
+        """It has begun."""
+        ...
+
+    def ends(self) -> None:
+        """It is about to end, one way or the other, and ``cut`` must not be called any more."""
         ...
 
     def check_statement(self) -> None:
@@ -27,14 +39,17 @@ class Owner(Protocol):
         ...
 
 
-def attend(engine: Engine, begin: Callable[[Connection], Callable[[], None]]) -> None:
-    """Let ``begin`` begin all its transactions, whose answer lets others go on; and ask the owners of those that have
+def attend(engine: Engine, begin: Callable[[Connection], Cut]) -> None:
+    """Let ``begin`` begin all its transactions, and say how they are cut off; and ask the owners of those that have
     one."""
 
     def begins(connection: Connection) -> None:
-        release = begin(connection)
-        if (owner := _owner(connection)) is not None:
-            owner.begun(connection, release)
+        owner = _owner(connection)
+        if owner is not None:
+            owner.check_begin()
+        cut = begin(connection)
+        if owner is not None:
+            owner.begun(cut)
 
     def executes(connection: Connection, *_: Any) -> None:
         if (owner := _owner(connection)) is not None:
@@ -46,12 +61,19 @@ def attend(engine: Engine, begin: Callable[[Connection], Callable[[], None]]) ->
                 owner.check_commit()
             except BaseException:
                 # SQLAlchemy takes it for ended whatever happens here, and would leave it open.
+                owner.ends()
                 connection.invalidate()
                 raise
+            owner.ends()
+
+    def rolls_back(connection: Connection) -> None:
+        if (owner := _owner(connection)) is not None:
+            owner.ends()
 
     event.listen(engine, "begin", begins)
     event.listen(engine, "before_cursor_execute", executes)
     event.listen(engine, "commit", commits)
+    event.listen(engine, "rollback", rolls_back)
 
 
 def _owner(connection: Connection) -> Owner | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from durable.history.errors import StoreUnavailable
 from durable.history.stores.engines import attend
@@ -43,6 +47,7 @@ class Engines:
         }
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None
+        self._raw: list[Any] = []
 
     def asynchronous(self) -> AsyncEngine:
         if self._async is None:
@@ -52,7 +57,7 @@ class Engines:
                 names: Callable[[], str] = lambda: f"durable_{uuid.uuid4().hex}"  # noqa: E731
                 options["connect_args"] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": names}
             self._async = create_async_engine("postgresql+asyncpg://", async_creator=self._connect, **options)
-            attend(self._async.sync_engine, _begin)
+            attend(self._async.sync_engine, lambda connection: partial(_cut_off, connection.connection, _terminate))
         return self._async
 
     def synchronous(self) -> Engine:
@@ -64,19 +69,24 @@ class Engines:
                     "activity needs none"
                 )
             self._sync = create_engine("postgresql+psycopg://", creator=self._connect_sync, **self._options)
-            attend(self._sync, _begin)
+            attend(self._sync, lambda connection: partial(_cut_off, connection.connection, _hang_up))
         return self._sync
 
     async def close(self) -> None:
         if self._async is not None:
             await self._async.dispose()
+        for raw in self._raw:
+            # Whoever has a transaction open still has lost it.
+            raw.terminate()
         if self._sync is not None:
             self._sync.dispose()
 
     async def _connect(self) -> Any:
         driver: Any = asyncpg
         own: dict[str, Any] = {"statement_cache_size": 0} if self._address.pooled else {"server_settings": SETTINGS}
-        return await driver.connect(self._address.dsn, timeout=CONNECT_TIMEOUT_S, **own)
+        raw = await driver.connect(self._address.dsn, timeout=CONNECT_TIMEOUT_S, **own)
+        self._raw = [each for each in self._raw if not each.is_closed()] + [raw]
+        return raw
 
     def _connect_sync(self) -> Any:
         import psycopg
@@ -92,9 +102,22 @@ class Engines:
         )
 
 
-def _begin(_connection: Connection) -> Callable[[], None]:
-    """PostgreSQL lets others go on by itself."""
-    return _nothing
+def _cut_off(connection: PoolProxiedConnection, end: Callable[[Any], None]) -> Awaitable[None]:
+    raw = connection.driver_connection
+    connection.detach()  # others get another one, for the code may keep this one for long
+
+    async def rest() -> None:
+        end(raw)
+
+    return rest()
 
 
-def _nothing() -> None: ...
+def _terminate(raw: Any) -> None:
+    raw.terminate()
+
+
+def _hang_up(raw: Any) -> None:
+    """Its thread may be in the middle of anything: the line is cut, and the server rolls back."""
+    if not raw.closed:
+        with socket.socket(fileno=os.dup(raw.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from durable.history.stores import postgres_commit
 from durable.history.stores.postgres_commit import Tried
@@ -64,7 +64,7 @@ class Joined:
             state = _state(error)
             if state == HELD_UP_STATE:
                 raise HELD_UP(str(error.orig)) from error
-            if state[:2] in DATA_CLASSES:
+            if state[:2] in DATA_CLASSES or isinstance(error, DataError):  # psycopg finds some by itself
                 raise asyncpg.DataError(str(error.orig)) from error
             raise
 

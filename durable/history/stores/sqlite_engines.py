@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
+from durable.history.errors import StoreUnavailable
 from durable.history.host import Host, Lane
-from durable.history.stores.engines import attend
+from durable.history.stores.engines import Cut, attend
 from durable.history.stores.sqlite_file import Turnstile, settings
 
 WAIT_FOREVER_S = 1e6
+NO_MORE = "PRAGMA query_only=1"
+"""Of a transaction that was cut off: a statement that comes later would begin another one, in nobody's turn."""
 
 
 class Turn:
@@ -22,24 +29,34 @@ class Turn:
 
     def __init__(self, path: Path) -> None:
         self._turnstile = Turnstile(path)
-        self._is_taken = False
+        self._latest = 0
+        self._taken: int | None = None
+
+    @property
+    def taken(self) -> int | None:
+        """The number of the turn that is taken."""
+        return self._taken
 
     def take(self) -> None:
         self._turnstile.__enter__()
-        self._is_taken = True
+        self._latest += 1
+        self._taken = self._latest
 
     async def take_on(self, lane: Lane) -> None:
-        """Wait for it on another thread. Who gives up waiting has it let go as soon as it comes."""
+        """Wait for it on another thread. Who gives up waiting has it let go as soon as it comes, there, before the
+        next one takes it."""
         taking = asyncio.ensure_future(lane.run(self.take))
         try:
             await asyncio.shield(taking)
         except asyncio.CancelledError:
-            taking.add_done_callback(lambda _: self.release())
+            with suppress(StoreUnavailable):
+                lane.run(self.release)
             raise
 
-    def release(self) -> None:
-        if self._is_taken:
-            self._is_taken = False
+    def release(self, number: int | None = None) -> None:
+        """Of the one with this number only; None: of any."""
+        if self._taken is not None and number in (None, self._taken):
+            self._taken = None
             self._turnstile.__exit__()
 
     def close(self) -> None:
@@ -65,6 +82,7 @@ class Engines:
         self._turns: list[Turn] = []
         self._raw: list[Any] = []
         self._lane: Lane | None = None
+        self._cutting: Lane | None = None
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None
 
@@ -82,14 +100,16 @@ class Engines:
 
                 raw.run_async(taken)
 
-            self._arrange(self._async.sync_engine, take)
+            self._arrange(self._async.sync_engine, take, _cut)
         return self._async
 
     def synchronous(self) -> Engine:
         if self._sync is None:
             url = URL.create("sqlite+pysqlite", database=str(self._path))
             self._sync = create_engine(url, **self._options)
-            self._arrange(self._sync, lambda turn, _: turn.take())
+            self._cutting = self._host.lane("durable-cut")
+            cut = partial(_cut_in_thread, self._cutting)
+            self._arrange(self._sync, lambda turn, _: turn.take(), cut)
         return self._sync
 
     async def close(self) -> None:
@@ -102,12 +122,15 @@ class Engines:
             closed = raw.close()
             if closed is not None:
                 await closed
-        if self._lane is not None:
-            self._lane.close()
+        for lane in (self._lane, self._cutting):
+            if lane is not None:
+                lane.close()
         for turn in self._turns:
             turn.close()
 
-    def _arrange(self, engine: Engine, take: Callable[[Turn, Connection], None]) -> None:
+    def _arrange(
+        self, engine: Engine, take: Callable[[Turn, Connection], None], cut: Callable[[Any], Awaitable[None]]
+    ) -> None:
         turn = Turn(self._path)
         self._turns.append(turn)
 
@@ -118,16 +141,49 @@ class Engines:
             cursor.close()
             self._raw.append(record.driver_connection)
 
-        def begin(connection: Connection) -> Callable[[], None]:
+        def begin(connection: Connection) -> Cut:
             take(turn, connection)
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except BaseException:
                 turn.release()
                 raise
-            return turn.release
+            return partial(_cut_off, connection.connection, cut, partial(turn.release, turn.taken))
 
         event.listen(engine, "connect", connected)
         # When its connection comes back, the transaction has ended, however it did.
         event.listen(engine, "checkin", lambda *_: turn.release())
         attend(engine, begin)
+
+
+def _cut_off(
+    connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[None]], release: Callable[[], None]
+) -> Awaitable[None]:
+    raw = connection.driver_connection
+    connection.detach()  # others get another one, for the code may keep this one for long
+
+    async def rest() -> None:
+        try:
+            await cut(raw)
+        except (sqlite3.Error, ValueError, StoreUnavailable):
+            pass  # it is closed already
+        finally:
+            release()
+
+    return rest()
+
+
+async def _cut(raw: Any) -> None:
+    await raw.interrupt()
+    await raw.execute(NO_MORE)
+    await raw.rollback()
+
+
+async def _cut_in_thread(lane: Lane, raw: sqlite3.Connection) -> None:
+    def work() -> None:
+        with suppress(sqlite3.OperationalError):
+            raw.execute(NO_MORE)  # an interruption ends what begins before the statement that it was for is over
+        raw.rollback()
+
+    raw.interrupt()
+    await lane.run(work)
