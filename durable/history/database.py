@@ -78,6 +78,7 @@ class Database:
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
+        self._news = False
         self.attribute_types: dict[str, dict[str, AttributeType]] = {}
         """Those that are known, by namespace: they never change, and others may come."""
         self._pid = os.getpid()
@@ -132,6 +133,14 @@ class Database:
         """It was written in somebody's own transaction, which is committed now."""
         self._committed(write)
         self.store.tell()
+
+    def committed_beside(self) -> None:
+        """Somebody's own transaction is committed, in which something was written here, unless a savepoint has taken
+        it back: look what it is, and tell others."""
+        self._due(0)
+        self.store.tell()
+        self._news = True
+        self.hint()
 
     @property
     def stalled_for(self) -> float:
@@ -264,7 +273,8 @@ class Database:
             await self._next_look
             interval.cancel()
             try:
-                changed = self.store.changed()
+                changed = self.store.changed() or self._news
+                self._news = False
                 if changed:
                     self._due(0)
                 if changed or loop.time() - looked > LOOK_INTERVAL:

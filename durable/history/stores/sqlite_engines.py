@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from durable.history.host import Host, Lane
 from durable.history.stores.engines import attend
 from durable.history.stores.sqlite_file import Turnstile, settings
+from durable.history.turns import take_turn
 
 WAIT_FOREVER_S = 1e6
 
@@ -23,10 +24,12 @@ class Turn:
     def __init__(self, path: Path) -> None:
         self._turnstile = Turnstile(path)
         self._is_taken = False
+        self._number = 0
 
     def take(self) -> None:
         self._turnstile.__enter__()
         self._is_taken = True
+        self._number += 1
 
     async def take_on(self, lane: Lane) -> None:
         """Wait for it on another thread. Who gives up waiting has it let go as soon as it comes."""
@@ -41,6 +44,11 @@ class Turn:
         if self._is_taken:
             self._is_taken = False
             self._turnstile.__exit__()
+
+    def note(self) -> None:
+        """It is the running code that has taken it."""
+        number = self._number
+        take_turn(lambda: self._is_taken and self._number == number)
 
     def close(self) -> None:
         self._turnstile.close()
@@ -125,6 +133,7 @@ class Engines:
             except BaseException:
                 turn.release()
                 raise
+            turn.note()
             return turn.release
 
         event.listen(engine, "connect", connected)
