@@ -12,7 +12,7 @@ import logging
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from durable.history import codec
@@ -79,6 +79,8 @@ class Database:
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
         self._news = False
+        self._doubtful: set[str] = set()
+        """Runs of which a worker of this process may not know yet that they are closed."""
         self.attribute_types: dict[str, dict[str, AttributeType]] = {}
         """Those that are known, by namespace: they never change, and others may come."""
         self._pid = os.getpid()
@@ -134,9 +136,10 @@ class Database:
         self._committed(write)
         self.store.tell()
 
-    def committed_beside(self) -> None:
-        """Somebody's own transaction is committed, in which something was written here, unless a savepoint has taken
-        it back: look what it is, and tell others."""
+    def committed_beside(self, replaced: Iterable[str] = ()) -> None:
+        """Somebody's own transaction is committed, in which something was written here, and these runs were replaced,
+        unless a savepoint has taken it back: look what it is, and tell others."""
+        self._doubtful.update(replaced)
         self._due(0)
         self.store.tell()
         self._news = True
@@ -279,7 +282,9 @@ class Database:
                     self._due(0)
                 if changed or loop.time() - looked > LOOK_INTERVAL:
                     looked = loop.time()
-                    await self._look_for_closings(list(self._closings))
+                    doubtful = set(self._doubtful)
+                    await self._look_for_closings([*self._closings, *doubtful])
+                    self._doubtful -= doubtful
                     await self._look_for_replies(list(self._replies))
             except HistoryError as error:
                 logger.warning("looking for changes failed: %s", error)
@@ -290,7 +295,7 @@ class Database:
         if not run_ids:
             return
         for run_id, batch in (await self.store.endings(run_ids)).items():
-            if run_id in self._closings:
+            if run_id in self._closings or run_id in self._doubtful:
                 self._closed(run_id, batch)
 
     async def _look_for_replies(self, ids: list[str]) -> None:

@@ -20,7 +20,7 @@ from durable.history.database import Database
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host
 from durable.history.store import Store
-from durable.history.transition import Committed, Outcome, Write
+from durable.history.transition import Committed, Outcome, Transition, Write
 
 T = TypeVar("T")
 Run = Callable[[Callable[[Connection], T]], Awaitable[T]]
@@ -67,7 +67,7 @@ async def write_within(database: Database, session: Carrier, write: Write) -> Ou
     run = await _begun(session, database.host)
     sync = session.sync_session if isinstance(session, AsyncSession) else session
     if isinstance(sync, Session) and not isinstance(sync.get_bind(), Connection):
-        _when_committed(sync, database)
+        _when_committed(sync, database, write)
         return await joined(database.store, run, write)
     # Whoever has made the connection commits it, and nothing tells when.
     return await joined(database.store, run, write, database.store.tell_within)
@@ -142,23 +142,36 @@ def _bind(session: Session | Connection) -> Any:
 # When it commits. -------------------------------------------------------------------------------------------------
 
 
-def _when_committed(session: Session, database: Database) -> None:
-    waiting: dict[Database, Callable[[], object]] | None = session.info.get(WAITING)
+class _Waiting:
+    """Who is to be told, and of which runs that were replaced."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self.replaced: list[str] = []
+
+    def tell(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits there any more
+            self._loop.call_soon_threadsafe(self._database.committed_beside, self.replaced)
+
+
+def _when_committed(session: Session, database: Database, write: Write) -> None:
+    waiting: dict[Database, _Waiting] | None = session.info.get(WAITING)
     if waiting is None:
         waiting = session.info[WAITING] = {}
         event.listen(session, "after_commit", _committed)
         event.listen(session, "after_transaction_end", _ended)
-    loop = asyncio.get_running_loop()
-    waiting[database] = lambda: loop.call_soon_threadsafe(database.committed_beside)
+    mine = waiting.setdefault(database, _Waiting(database))
+    if isinstance(write, Transition) and write.start is not None and write.start.replaces is not None:
+        mine.replaced.append(write.start.replaces.run_id)
 
 
 def _committed(session: Session) -> None:
     if session.in_nested_transaction():
         return  # a savepoint
-    waiting: dict[Database, Callable[[], object]] = session.info[WAITING]
+    waiting: dict[Database, _Waiting] = session.info[WAITING]
     while waiting:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits there any more
-            waiting.popitem()[1]()
+        waiting.popitem()[1].tell()
 
 
 def _ended(session: Session, transaction: SessionTransaction) -> None:
