@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from durable import Client, activity, workflow
+from durable import Client, RetryPolicy, activity, workflow
 from durable.client import (
     CancelWorkflowInput,
     Interceptor,
@@ -317,6 +317,37 @@ async def test_an_activity_without_a_workflow_is_started_with_the_transaction(
         await own.commit()
 
         assert await handle.result() == 42
+
+
+@activity.defn(
+    transactional=True, start_to_close_timeout=timedelta(minutes=1), retry_policy=RetryPolicy(maximum_attempts=1)
+)
+async def order_in_activity(fails: bool) -> None:
+    session = activity.session()
+    await session.execute(text("INSERT INTO orders VALUES (1)"))
+    await activity.client().start_workflow(Collect.run, 0, id="of-an-activity", session=session)
+    if fails:
+        raise RuntimeError("too late")
+
+
+@workflow.defn
+async def orders_in_activity(fails: bool) -> None:
+    await order_in_activity(fails)
+
+
+async def test_what_a_transactional_activity_starts_is_started_with_its_result(
+    client: Client, make_worker: MakeWorker, place: Place
+) -> None:
+    async with make_worker(orders_in_activity, order_in_activity, Collect):
+        with pytest.raises(WorkflowFailureError):
+            await client.execute_workflow(orders_in_activity, True, id="failing")
+        assert not await is_there(client, "of-an-activity")
+        assert await orders(place) == []
+
+        await client.execute_workflow(orders_in_activity, False, id="passing")
+
+        assert await client.get_workflow_handle("of-an-activity").result() == []
+        assert await orders(place) == [1]
 
 
 # Policies, and what is refused: the transaction goes on. ------------------------------------------------------------

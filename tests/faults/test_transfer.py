@@ -1,4 +1,4 @@
-"""Money that is moved by transactional activities, while workers are killed: the sum is the same whenever it is read."""
+"""Money moved by transactional activities while workers are killed: its sum is the same whenever it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPENING = {"ada": 50_000, "ben": 20_000, "cleo": 0, "dan": 1_000}
 
 
 async def test_money_is_neither_made_nor_lost_while_workers_are_killed(client: Client, place: Place) -> None:
-    await move_money(client, place, transfers=30, workers=2, kills=5, risk=0.06)
+    await move_money(client, place, transfers=20, workers=2, kills=3, risk=0.08)
 
 
 @pytest.mark.all
