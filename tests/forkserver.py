@@ -21,6 +21,7 @@ processes.set_forkserver_preload(
         "durable.worker",
         "durable.workflow",
         "pytest",
+        "sqlalchemy.ext.asyncio",
     ]
 )
 

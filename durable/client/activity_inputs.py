@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable.client.inputs import Definition
 from durable.client.pending import AsyncActivityIDReference
@@ -13,6 +13,9 @@ from durable.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, Prio
 from durable.converter import DataConverter
 from durable.history.values import Payload
 from durable.search_attributes import TypedSearchAttributes
+
+if TYPE_CHECKING:
+    from durable.history.joining import Carrier
 
 
 @dataclass
@@ -42,6 +45,8 @@ class StartActivityInput:
     request_id: str | None = None
     definition: Definition | None = None
     """What the arguments are checked against; None: nothing."""
+    session: Carrier | None = None
+    """The caller's transaction, which the start is to be a part of."""
 
 
 @dataclass

@@ -35,7 +35,7 @@ async def start(client: Client, input: StartActivityInput) -> ActivityHandle[Any
 
     async def begun() -> Committed:
         converter = for_workflow(client, request.workflow_id)
-        return await begin(client, await stored(converter, request, f"the start of activity {id!r}"))
+        return await begin(client, await stored(converter, request, f"the start of activity {id!r}"), input.session)
 
     try:
         with of_activities():

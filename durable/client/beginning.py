@@ -19,10 +19,10 @@ from durable.history.values import IdConflictPolicy, IdReusePolicy
 
 if TYPE_CHECKING:
     from durable.client.client import Client
-    from durable.history.joining import Transactional
+    from durable.history.joining import Carrier
 
 
-async def begin(client: Client, request: StartRequest, session: Transactional | None = None) -> Committed:
+async def begin(client: Client, request: StartRequest, session: Carrier | None = None) -> Committed:
     """Start it, by its policies: `WorkflowAlreadyStartedError` if they refuse; in the transaction of ``session``, if
     there is one.
 
@@ -34,9 +34,9 @@ async def begin(client: Client, request: StartRequest, session: Transactional | 
     return await begin_as_it_is(client, request, session)
 
 
-async def begin_as_it_is(client: Client, request: StartRequest, session: Transactional | None = None) -> Committed:
+async def begin_as_it_is(client: Client, request: StartRequest, session: Carrier | None = None) -> Committed:
     """The same, without a look at the search attributes: what a workflow has asked for is in its history already."""
-    lost, alone = 0, False
+    lost, alone, outrun = 0, False, 0
     while True:
         try:
             outcome = await _submit(client, request, alone, session)
@@ -52,6 +52,12 @@ async def begin_as_it_is(client: Client, request: StartRequest, session: Transac
             case Refused(reason=Refusal.IN_USE, run=run) if (
                 run is not None and run.closed_us is None and _replacing(request)
             ):
+                outrun += 1
+                if session is not None and outrun > RESEND_MAX:
+                    raise ValueError(
+                        f"workflow {request.workflow_id!r} can't be replaced in this transaction, which has started "
+                        "it, or sent it something: commit that first"
+                    )
                 replaces = await termination(client, run, "replaced by a new start", [])
                 request = _with(request, replaces)
             case Refused(reason=Refusal.FENCED) if _replacing(request):
@@ -69,7 +75,7 @@ async def begin_as_it_is(client: Client, request: StartRequest, session: Transac
                 raise ValueError(f"the database refuses to start {request.workflow_id!r}: {reason.value} {detail}")
 
 
-async def _submit(client: Client, request: StartRequest, alone: bool, session: Transactional | None) -> Outcome:
+async def _submit(client: Client, request: StartRequest, alone: bool, session: Carrier | None) -> Outcome:
     """With its first workflow task by a worker of this process, unless ``alone`` or in the caller's transaction."""
     database = client.database
     run_id = database.store.new_id()

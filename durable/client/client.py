@@ -28,6 +28,7 @@ from durable.client.inputs import (
     UpdateWithStartUpdateWorkflowInput,
     UpdateWorkerBuildIdCompatibilityInput,
 )
+from durable.client.joining import carrier
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.pending import AsyncActivityIDReference
 from durable.client.standalone import ActivityClient
@@ -159,7 +160,8 @@ class Client(Connection, ActivityClient):
 
         With ``session``, SQLAlchemy's AsyncSession, Session, AsyncConnection or Connection on the engine's own
         database, the start is a part of the caller's transaction: the workflow exists if and only if that commits, and
-        workers wake then. Nothing is committed here. ValueError for a session of another database.
+        workers wake then. Nothing is committed here. ValueError for a session of another database, TypeError for what
+        is no session.
 
         `RPCError` DEADLINE_EXCEEDED when ``rpc_timeout`` is over first; it may be started all the same. A start is as
         eager as it can be, always; runs keep to no version: ``request_eager_start`` and ``versioning_override`` are
@@ -199,7 +201,7 @@ class Client(Connection, ActivityClient):
                 kwargs=kwargs,
                 request_id=request_id,
                 definition=definition,
-                session=session,
+                session=carrier(session),
             )
         )
 

@@ -19,6 +19,7 @@ from durable.client.inputs import (
     StartWorkflowUpdateInput,
     TerminateWorkflowInput,
 )
+from durable.client.joining import carrier
 from durable.client.sending import found, within_of
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.common import QueryRejectCondition
@@ -188,7 +189,7 @@ class WorkflowHandle(Generic[S, R]):
                 rpc_timeout=rpc_timeout,
                 request_id=request_id,
                 definition=definition,
-                session=session,
+                session=carrier(session),
             )
         )
 
@@ -324,7 +325,7 @@ class WorkflowHandle(Generic[S, R]):
                 reason=reason,
                 rpc_metadata=rpc_metadata,
                 rpc_timeout=rpc_timeout,
-                session=session,
+                session=carrier(session),
             )
         )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from durable.client.events import WorkflowHistoryEventFilterType
     from durable.client.handle import WorkflowHandle
     from durable.client.updates import WorkflowUpdateStage
-    from durable.history.joining import Transactional
+    from durable.history.joining import Carrier
 
 
 class Definition(Protocol):
@@ -79,7 +79,7 @@ class StartWorkflowInput:
     request_id: str | None = None
     definition: Definition | None = None
     """What the arguments are checked against; None: nothing."""
-    session: Transactional | None = None
+    session: Carrier | None = None
     """The caller's transaction, which the start is to be a part of."""
 
 
@@ -94,7 +94,7 @@ class CancelWorkflowInput:
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
     _: KW_ONLY
-    session: Transactional | None = None
+    session: Carrier | None = None
 
 
 @dataclass
@@ -178,7 +178,7 @@ class SignalWorkflowInput:
     request_id: str | None = None
     definition: Definition | None = None
     """What the arguments are checked against; None: nothing."""
-    session: Transactional | None = None
+    session: Carrier | None = None
 
 
 @dataclass

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from durable.client.client import Client
     from durable.converter import DataConverter
-    from durable.history.joining import Transactional
+    from durable.history.joining import Carrier
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ async def send(
     first_execution_run_id: str | None = None,
     *,
     closed_is_fine: bool = False,
-    session: Transactional | None = None,
+    session: Carrier | None = None,
 ) -> str:
     """The id of the run that it was sent to. The message is stored as it is."""
     database = client.database
@@ -132,7 +132,7 @@ def within_of(workflow_id: str, wait: Awaitable[T], timeout: timedelta | None, w
     return within(wait, timeout, f"workflow {workflow_id!r}: {what}", "; does a worker of its task queue run?")
 
 
-async def _written(client: Client, send: Send, session: Transactional | None) -> Outcome:
+async def _written(client: Client, send: Send, session: Carrier | None) -> Outcome:
     """Sent until its outcome is known: its request id makes it happen once, however often it is sent."""
     if session is not None:
         return await write_within(client, session, send)

@@ -10,6 +10,7 @@ from durable.activity import ActivityDefinition
 from durable.client.activity_executions import ActivityExecutionAsyncIterator, ActivityExecutionCount
 from durable.client.activity_handle import ActivityHandle
 from durable.client.activity_inputs import CountActivitiesInput, ListActivitiesInput, StartActivityInput
+from durable.client.joining import carrier
 from durable.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, Priority, RetryPolicy
 from durable.converter.search_attributes import warn_of_untyped
 from durable.search_attributes import TypedSearchAttributes
@@ -17,6 +18,7 @@ from durable.workflow.calls import UNSET, arguments
 
 if TYPE_CHECKING:
     from durable.client.client import Client
+    from durable.history.joining import Transactional
 
 R = TypeVar("R")
 
@@ -38,6 +40,7 @@ class ActivityOptions(TypedDict, total=False):
     request_id: str | None
     rpc_metadata: Mapping[str, str | bytes]
     rpc_timeout: timedelta | None
+    session: Transactional | None
 
 
 class ActivityClient:
@@ -102,7 +105,8 @@ class ActivityClient:
         ``start_delay``, after which it may begin, is not negative (ValueError). `describe`
         shows ``search_attributes`` and ``summary``, a line about this one; ``priority`` says who goes first where more
         wait than workers can begin. ``rpc_metadata`` is taken for compatibility. ``result_type`` says what to decode
-        the result to, if the activity does not.
+        the result to, if the activity does not. With ``session`` it is started if and only if the caller's transaction
+        commits: see `Client.start_workflow`.
         """
         definition = None if isinstance(activity, str) else ActivityDefinition.must_be(activity).named()
         said: Mapping[str, Any] = {} if definition is None else definition.options
@@ -136,6 +140,7 @@ class ActivityClient:
                 rpc_timeout=options.get("rpc_timeout"),
                 request_id=options.get("request_id"),
                 definition=definition,
+                session=carrier(options.get("session")),
             )
         )
 
@@ -189,7 +194,9 @@ class ActivityClient:
         result_type: Any = None,
         **options: Unpack[ActivityOptions],
     ) -> Any:
-        """`start_activity`, and wait for its result: see `ActivityHandle.result`."""
+        """`start_activity`, and wait for its result: see `ActivityHandle.result`. ValueError with a ``session``."""
+        if options.get("session") is not None:
+            raise ValueError("execute_activity takes no session: start_activity, commit, and wait for the result then")
         handle = await self.start_activity(
             activity, arg, args=args, id=id, task_queue=task_queue, result_type=result_type, **options
         )

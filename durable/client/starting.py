@@ -22,7 +22,7 @@ from durable.history.values import Payload, UserMetadata, unstorable
 if TYPE_CHECKING:
     from durable.client.client import Client
     from durable.client.handle import WorkflowHandle
-    from durable.history.joining import Transactional
+    from durable.history.joining import Carrier
 
 WORKFLOW_ID_MAX = 1000
 TASK_TIMEOUT_US = 10_000_000
@@ -85,13 +85,13 @@ async def start(client: Client, input: StartWorkflowInput) -> WorkflowHandle[Any
     return client.started_handle(input.id, run_id, input.ret_type, first_execution_run_id=run_id)
 
 
-def _begun(client: Client, request: StartRequest, session: Transactional | None) -> Awaitable[Committed]:
+def _begun(client: Client, request: StartRequest, session: Carrier | None) -> Awaitable[Committed]:
     if client.data_converter.is_plain:
         return begin(client, request, session)  # the hot path: no frame more than it needs
     return _stored_and_begun(client, request, session)
 
 
-async def _stored_and_begun(client: Client, request: StartRequest, session: Transactional | None) -> Committed:
+async def _stored_and_begun(client: Client, request: StartRequest, session: Carrier | None) -> Committed:
     return await begin(client, await stored_start(client, request), session)
 
 

@@ -44,7 +44,7 @@ from durable.workflow.definition import WorkflowDefinition
 
 if TYPE_CHECKING:
     from durable.client.client import Client
-    from durable.history.joining import Transactional
+    from durable.history.joining import Carrier
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -194,7 +194,7 @@ async def update_with_start(client: Client, input: StartWorkflowUpdateWithStartI
 
 
 async def _start_or_send(
-    client: Client, request: StartRequest, message: Signal | Update, session: Transactional | None = None
+    client: Client, request: StartRequest, message: Signal | Update, session: Carrier | None = None
 ) -> str:
     """The run that has the message. One that closes before it can be told is started anew, if the policies let it."""
     while True:

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from durable.history import codec
@@ -78,6 +78,9 @@ class Database:
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
         self._next_look: asyncio.Future[None] | None = None
+        self._news = False
+        self._doubtful: set[str] = set()
+        """Runs of which a worker of this process may not know yet that they are closed."""
         self.attribute_types: dict[str, dict[str, AttributeType]] = {}
         """Those that are known, by namespace: they never change, and others may come."""
         self._pid = os.getpid()
@@ -132,6 +135,15 @@ class Database:
         """It was written in somebody's own transaction, which is committed now."""
         self._committed(write)
         self.store.tell()
+
+    def committed_beside(self, replaced: Iterable[str] = ()) -> None:
+        """Somebody's own transaction is committed, in which something was written here, and these runs were replaced,
+        unless a savepoint has taken it back: look what it is, and tell others."""
+        self._doubtful.update(replaced)
+        self._due(0)
+        self.store.tell()
+        self._news = True
+        self.hint()
 
     @property
     def stalled_for(self) -> float:
@@ -264,12 +276,15 @@ class Database:
             await self._next_look
             interval.cancel()
             try:
-                changed = self.store.changed()
+                changed = self.store.changed() or self._news
+                self._news = False
                 if changed:
                     self._due(0)
                 if changed or loop.time() - looked > LOOK_INTERVAL:
                     looked = loop.time()
-                    await self._look_for_closings(list(self._closings))
+                    doubtful = set(self._doubtful)
+                    await self._look_for_closings([*self._closings, *doubtful])
+                    self._doubtful -= doubtful
                     await self._look_for_replies(list(self._replies))
             except HistoryError as error:
                 logger.warning("looking for changes failed: %s", error)
@@ -280,7 +295,7 @@ class Database:
         if not run_ids:
             return
         for run_id, batch in (await self.store.endings(run_ids)).items():
-            if run_id in self._closings:
+            if run_id in self._closings or run_id in self._doubtful:
                 self._closed(run_id, batch)
 
     async def _look_for_replies(self, ids: list[str]) -> None:

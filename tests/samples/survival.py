@@ -21,7 +21,7 @@ from durable.exceptions import CancelledError
 from durable.testing import WorkflowEnvironment
 from durable.testing.plugin import StartWorker
 from tests.samples.test_order import SHIPPED, UNDONE, ledgers
-from transfer import Bank, Transfer, transfer
+from transfer import Transfer, balances, credit, debit, open_bank, transfer
 
 TEA = order.Order(item="tea", units=3, cents=1200, country="Japan")
 
@@ -132,12 +132,12 @@ async def test_an_expense_that_nobody_decides_is_handed_in_again(
 async def test_money_arrives_or_goes_back(
     durable_client: Client, durable_worker: StartWorker, target: str, result: str, accounts: dict[str, int]
 ) -> None:
-    bank = Bank()
-    await durable_worker(workflows=[transfer], activities=[bank.book])
+    await open_bank(durable_client, ada=10_000, ben=0)
+    await durable_worker(workflows=[transfer], activities=[debit, credit])
 
     assert await durable_client.execute_workflow(transfer, Transfer("ada", target, 2500), id="transfer") == result
 
-    assert bank.accounts == accounts
+    assert await balances(durable_client) == accounts
 
 
 async def test_partitions_are_loaded_once(

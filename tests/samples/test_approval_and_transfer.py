@@ -32,6 +32,7 @@ async def test_money_that_can_not_arrive_goes_back(folder: Folder, replay: Calla
     assert said.splitlines() == [
         "ben has 2500 now",
         "2500 went back to ada: NoAccount: nobody has the account 'zoe'",
+        "nothing was moved: NoFunds: ben has only 2500",
         "{'ada': 7500, 'ben': 2500}",
     ]
     replay(await folder.histories(), transfer)

@@ -1,17 +1,21 @@
-"""fastapi_app and starlette_app: served as by hand, and used by a browser."""
+"""fastapi_app, transactional_start and starlette_app: served as by hand, and used by a browser."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import httpx
+import pytest
 
 from fastapi_app import Order
 from starlette_app import Report
 from tests.samples.conftest import Folder
+from transactional_start import Fulfil
 
 
 async def browser_of(server: asyncio.subprocess.Process) -> httpx.AsyncClient:
@@ -73,3 +77,32 @@ async def test_the_app_orders_and_a_worker_beside_it_does_the_work(folder: Folde
     histories = await folder.histories()
     assert len(histories) == 1  # whoever asks again gets the run that is over
     replay(histories, Report)
+
+
+async def test_no_order_is_without_its_workflow_and_no_workflow_without_its_order(
+    folder: Folder, replay: Callable[..., None]
+) -> None:
+    server = await folder.start("transactional_start", "0")
+    async with await browser_of(server) as browser:
+        assert (await browser.post("/orders?item=tea")).json() == 1
+        assert (await browser.post("/orders?item=gold")).status_code == 422
+        assert (await browser.post("/orders/7/payment")).status_code == 404
+        with pytest.raises(httpx.TransportError):
+            await browser.post("/orders?item=lightning")
+    assert (await folder.end(server))[0] == -signal.SIGKILL
+
+    server = await folder.start("transactional_start", "0")
+    async with await browser_of(server) as browser:
+        assert (await browser.post("/orders?item=cake")).json() == 2
+        for id, item in ((1, "tea"), (2, "cake")):
+            assert (await browser.post(f"/orders/{id}/payment")).status_code == 202
+            assert (await browser.get(f"/orders/{id}/parcel")).json() == f"{item} is on its way"
+    server.send_signal(signal.SIGINT)
+    assert (await folder.end(server))[0] == 0
+
+    with closing(sqlite3.connect(folder.path / "shop.db")) as db:
+        orders = db.execute("SELECT id, item, state FROM orders ORDER BY id").fetchall()
+    assert orders == [(1, "tea", "shipped"), (2, "cake", "shipped")]
+    histories = await folder.histories("shop.db")
+    assert [each.workflow_id for each in histories] == ["order-1", "order-2"]
+    replay(histories, Fulfil)

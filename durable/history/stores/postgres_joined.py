@@ -7,6 +7,7 @@ without ever waiting for the event loop, so that it serves sync sessions too.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -19,17 +20,23 @@ from durable.history.stores.postgres_connection import columns
 from durable.history.stores.postgres_errors import HELD_UP
 from durable.history.stores.postgres_retry import Outrun
 from durable.history.stores.postgres_sql import PARAMETER
-from durable.history.transition import Send, Write
+from durable.history.transition import Send, Transition, Write
 
 T = TypeVar("T")
 
 HELD_UP_STATE = "55P03"
+NO_TRANSACTION_STATE = "25P01"
 DATA_CLASSES = ("22", "23", "54")
 """Of SQLSTATEs: data exceptions, violated constraints, and values that are too long for an index."""
 IDENTITY = (
     "SELECT (SELECT system_identifier FROM pg_control_system()), current_database(), to_regclass('durable_runs')::oid"
 )
 """Tells databases apart, and the schemas in them."""
+SETTINGS = ("current_setting('transaction_isolation')", "current_setting('lock_timeout')")
+PATIENCE = "25ms"
+"""So long a start waits for one of the same workflow that is not committed; then it is tried again, as long as it may
+be. (PostgreSQL by itself waits without an end, and who waits there can't be cancelled.)"""
+LIMIT_WAIT = "SELECT set_config('lock_timeout', $1, true)"
 
 
 class Joined:
@@ -72,33 +79,66 @@ class Joined:
 def write(connection: Connection, identity: Sequence[object], write: Write, now_us: Callable[[], int]) -> Tried:
     """Its outcome, if the transaction commits; None: somebody else holds what it needs, and it may be tried again.
 
-    ``identity`` is the database's, as `IDENTITY` asks for it. ValueError when the connection's is another.
+    ``identity`` is the database's, as `IDENTITY` asks for it. ValueError when the connection's is another. Whatever is
+    raised, nothing of it is in the transaction.
     """
+    if connection.dialect.name != "postgresql":
+        raise ValueError(
+            f"the session is one of {connection.dialect.name}, and this client's database is a PostgreSQL: what is to "
+            "be one transaction has to be one database"
+        )
     return driven(_write(Joined(connection), identity, write, now_us))
 
 
 async def _write(db: Joined, identity: Sequence[object], write: Write, now_us: Callable[[], int]) -> Tried:
-    found = (await db.read(IDENTITY))[0]
+    *found, isolation, lock_timeout = (await db.read(", ".join((IDENTITY, *SETTINGS))))[0]
     if tuple(found) != tuple(identity):
         raise ValueError(
             f"the session's database is {found[1]!r}, and not the one that this client is connected to, or its "
             "search_path finds other tables there: what is to be one transaction has to be one database"
         )
-    if isinstance(write, Send):
-        isolation = (await db.read("SELECT current_setting('transaction_isolation')"))[0][0]
-        if isolation != "read committed":
-            # It would see the run open after it was closed, and the message be lost.
-            raise ValueError(f"a message can't be sent in a transaction that is {isolation}: use READ COMMITTED")
+    if isolation != "read committed" and _needs_latest(write):
+        # It would see the run open after it was closed, or not see what it was sent, and a message be lost.
+        raise ValueError(
+            f"this can't be done in a transaction that is {isolation}, for it has to see what is there now: "
+            "use READ COMMITTED"
+        )
     outcomes: dict[int, Tried] = {}
-    await db.say("SAVEPOINT durable")
+    await _begin(db)
     try:
+        if isinstance(write, Transition):
+            await db.read(LIMIT_WAIT, PATIENCE)
         await postgres_commit.apply(db, [(0, write)], now_us(), outcomes)
+        if isinstance(write, Transition):
+            await db.read(LIMIT_WAIT, lock_timeout)
     except Outrun:
         outcomes[0] = None
+    except BaseException:
+        with suppress(DBAPIError):  # the connection is lost
+            await db.say("ROLLBACK TO durable; RELEASE durable")
+        raise
     if outcomes[0] is None:
         await db.say("ROLLBACK TO durable")
     await db.say("RELEASE durable")
     return outcomes[0]
+
+
+def _needs_latest(write: Write) -> bool:
+    return isinstance(write, Send) or (
+        isinstance(write, Transition) and write.start is not None and write.start.replaces is not None
+    )
+
+
+async def _begin(db: Joined) -> None:
+    try:
+        await db.say("SAVEPOINT durable")
+    except DBAPIError as error:
+        if _state(error) != NO_TRANSACTION_STATE:
+            raise
+        raise ValueError(
+            "the session has no transaction, for each of its statements is committed by itself: its isolation level "
+            "must not be AUTOCOMMIT"
+        ) from error
 
 
 def driven(work: Coroutine[Any, Any, T]) -> T:

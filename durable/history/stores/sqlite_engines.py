@@ -18,6 +18,7 @@ from durable.history.errors import StoreUnavailable
 from durable.history.host import Host, Lane
 from durable.history.stores.engines import Cut, attend
 from durable.history.stores.sqlite_file import Turnstile, settings
+from durable.history.turns import take_turn
 
 WAIT_FOREVER_S = 1e6
 NO_MORE = "PRAGMA query_only=1"
@@ -58,6 +59,11 @@ class Turn:
         if self._taken is not None and number in (None, self._taken):
             self._taken = None
             self._turnstile.__exit__()
+
+    def note(self) -> None:
+        """It is the running code that has taken it."""
+        number = self._taken
+        take_turn(lambda: self._taken == number)
 
     def close(self) -> None:
         self._turnstile.close()
@@ -148,6 +154,7 @@ class Engines:
             except BaseException:
                 turn.release()
                 raise
+            turn.note()
             return partial(_cut_off, connection.connection, cut, partial(turn.release, turn.taken))
 
         event.listen(engine, "connect", connected)

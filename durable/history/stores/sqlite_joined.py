@@ -42,36 +42,48 @@ class Joined:
 
 
 def write(connection: Connection, path: Path, write: Write, now_us: Callable[[], int]) -> Outcome:
-    """Its outcome, if the transaction commits. Raises `StoreUnavailable` when the file is another, or locked."""
+    """Its outcome, if the transaction commits. Raises `StoreUnavailable` when the file is locked, ValueError when it is
+    another; then nothing of it is in the transaction."""
     db = Joined(connection)
-    _check_file(db, path)
+    _check_file(connection, db, path)
     outcomes: dict[int, Outcome] = {}
     try:
         if not _in_transaction(connection):
             # One that reads first, and writes when others have written since, would be refused then.
             db.read("BEGIN IMMEDIATE")
-        sqlite_commit.apply(db, [(0, write)], now_us(), outcomes)
-        if plan.concerns_others(write, outcomes[0]):
-            db.write(ADD_PULSE)
+        db.read("SAVEPOINT durable")
+        try:
+            sqlite_commit.apply(db, [(0, write)], now_us(), outcomes)
+            if plan.concerns_others(write, outcomes[0]):
+                db.write(ADD_PULSE)
+        except BaseException:
+            if _in_transaction(connection):  # some errors end it
+                db.read("ROLLBACK TO durable")
+                db.read("RELEASE durable")
+            raise
+        db.read("RELEASE durable")
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
         raise StoreUnavailable(
-            f"the transaction can't write to {path}, for another one does ({error}): end that one, give the engine's "
-            "connections a longer timeout (connect_args={'timeout': 10}), and write before you read; nothing of this "
-            "is written"
+            f"the transaction can't write to {path}, for another one does, or has since it began to read ({error}): "
+            "use client.engine(), or give this engine's connections a longer timeout (connect_args={'timeout': 30}) "
+            "and write before you read; nothing of this is written"
         ) from error
     return outcomes[0]
 
 
-def _check_file(db: Joined, path: Path) -> None:
-    files = [Path(name) for _, schema, name in db.read("PRAGMA database_list") if schema == "main" and name]
-    if not (files and files[0].exists() and files[0].samefile(path)):
+def _check_file(connection: Connection, db: Joined, path: Path) -> None:
+    what = f"{connection.dialect.name}"
+    if connection.dialect.name == "sqlite":
+        files = [Path(name) for _, schema, name in db.read("PRAGMA database_list") if schema == "main" and name]
+        if files and files[0].exists() and files[0].samefile(path):
+            return
         what = str(files[0]) if files else "a database in memory"
-        raise ValueError(
-            f"the session is one of {what}, and this client's database is {path}: what is to be one transaction has to "
-            "be one database"
-        )
+    raise ValueError(
+        f"the session is one of {what}, and this client's database is {path}: what is to be one transaction has to be "
+        "one database"
+    )
 
 
 def _in_transaction(connection: Connection) -> bool:
