@@ -30,15 +30,23 @@ def effect() -> tuple[Any, str]:
     return insert(effects).values(run_id=info.workflow_run_id, activity_id=info.activity_id, value=value), value
 
 
-async def disagreements(client: Client, connection: AsyncConnection) -> list[str]:
+Written = dict[tuple[str, str], list[str]]
+"""By the ids of run and activity, what its attempts have left."""
+
+
+async def written(connection: AsyncConnection) -> Written:
+    rows: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for run_id, activity_id, value in await connection.execute(select(effects)):
+        rows[run_id, activity_id].append(value)
+    return dict(rows)
+
+
+async def disagreements(client: Client, rows: Written) -> list[str]:
     """In words: each row that no history tells of, each completed activity without its one row, what was left behind.
 
     To be asked when all runs are closed.
     """
-    rows: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for run_id, activity_id, value in await connection.execute(select(effects)):
-        rows[run_id, activity_id].append(value)
-    found: list[str] = []
+    rows, found = dict(rows), list[str]()
     async for run in client.list_workflows():
         history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
         try:
@@ -50,9 +58,10 @@ async def disagreements(client: Client, connection: AsyncConnection) -> list[str
             if there != told:
                 found.append(f"activity {name} of {run.id}: the history tells of {told}, the rows say {there}")
     found += [f"rows of which no history tells: {key} {values}" for key, values in rows.items()]
-    for table in (tables.activity_tasks, tables.inbox):
-        left = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
-        found += [f"{left} rows were left in {table.name}"] if left else []
+    async with client.engine().connect() as connection:
+        for table in (tables.activity_tasks, tables.inbox):
+            left = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+            found += [f"{left} rows were left in {table.name}"] if left else []
     return found
 
 

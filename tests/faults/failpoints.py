@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from sqlite3 import dbapi2
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,7 +34,10 @@ TEXT_MAX = 80
 
 
 class Kind(NamedTuple):
-    """``moment``: before, after; ``whose``: engine, activity; ``what``: statement, commit, await."""
+    """``moment``: before, after; ``whose``: engine, activity; ``what``: statement, commit, await.
+
+    On SQLite a transaction of the program's own counts as an activity's.
+    """
 
     moment: str
     whose: str
@@ -104,15 +108,18 @@ def _whose() -> str:
 
 def _watch_sqlite(points: Failpoints) -> None:
     class Cursor(sqlite3.Cursor):
-        connection: Connection
-
         def execute(self, statement: str, values: Any = ()) -> Any:
-            with points.around(self.connection.whose, statement):
+            with points.around(self._whose, statement):
                 return super().execute(statement, values)
 
         def executemany(self, statement: str, rows: Any) -> Any:
-            with points.around(self.connection.whose, statement):
+            with points.around(self._whose, statement):
                 return super().executemany(statement, rows)
+
+        @property
+        def _whose(self) -> str:
+            connection: Any = self.connection
+            return str(connection.whose)
 
     class Connection(sqlite3.Connection):
         def __init__(self, *args: Any, isolation_level: Any = None, **options: Any) -> None:
@@ -145,7 +152,7 @@ def _watch_sqlite(points: Failpoints) -> None:
     def connecting(*args: Any, **options: Any) -> Any:
         return connect(*args, factory=Connection, **options)
 
-    modules: Any = (sqlite3, sqlite3.dbapi2)
+    modules: Any = (sqlite3, dbapi2)
     for module in modules:
         module.connect = connecting
 

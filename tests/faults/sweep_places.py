@@ -83,7 +83,8 @@ class PostgresPlaces:
 
     def give_back(self, address: str) -> None:
         name = next(name for name in self._made if self.url.format(name) == address)
-        self._do(name, OTHERS_END, *(f"DELETE FROM {table.name}" for table in (*self._tables.sorted_tables, *TABLES)))
+        deletes = "; ".join(f"DELETE FROM {table.name}" for table in (*self._tables.sorted_tables, *TABLES))
+        self._do(name, OTHERS_END, deletes)
         self._free.append(address)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from tests.faults.sweep import Sweep, sample
 from tests.faults.sweep_places import Places, PostgresPlaces, SqlitePlaces
 
 TRANSFERS = "tests.faults.transfers"
+SCENARIOS = [TRANSFERS]
 SAMPLE = 20
 KINDS = {
     Kind(moment, whose, what)
@@ -29,8 +30,10 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Places:
     return PostgresPlaces(request.getfixturevalue("postgres_server").url("{}"))
 
 
-def test_rows_and_histories_agree_after_a_death_at_some_points_of_each_kind(places: Places) -> None:
-    with Sweep(TRANSFERS, places) as sweep:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_rows_and_histories_agree_after_a_death_at_some_points_of_each_kind(scenario: str, places: Places) -> None:
+    with Sweep(scenario, places) as sweep:
         points = sample(sweep.points(), SAMPLE)
         report = sweep.run(points)
     assert {point.kind for point in points} == KINDS
@@ -40,10 +43,11 @@ def test_rows_and_histories_agree_after_a_death_at_some_points_of_each_kind(plac
 
 @pytest.mark.all
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_rows_and_histories_agree_after_a_death_at_every_point(
-    places: Places, capsys: pytest.CaptureFixture[str]
+    scenario: str, places: Places, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Sweep(TRANSFERS, places, at_once=8) as sweep:
+    with Sweep(scenario, places, at_once=8) as sweep:
         points = sweep.points()
         report = sweep.run(points)
     with capsys.disabled():
@@ -53,6 +57,7 @@ def test_rows_and_histories_agree_after_a_death_at_every_point(
     assert not report.mismatches
 
 
+@pytest.mark.timeout(300)
 def test_a_result_that_is_committed_beside_its_transaction_is_found(tmp_path: Path) -> None:
     with Sweep(TRANSFERS, SqlitePlaces(tmp_path), plant=report_beside) as sweep:
         points = sample(sweep.points(), SAMPLE)

@@ -10,14 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Column, Integer, Table, Text, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from durable import Client, RetryPolicy, activity, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import ActivityError, ApplicationError
 from durable.history.values import RunStatus
-from tests.faults.effects import effect, metadata
+from tests.faults.effects import disagreements, effect, metadata, written
 from tests.faults.sweep import Scenario
 
 SOON = RetryPolicy(initial_interval=timedelta(milliseconds=5), backoff_coefficient=1.0)
@@ -167,9 +166,11 @@ async def drive(client: Client) -> None:
         await client.get_workflow_handle(name).result()
 
 
-async def judge(client: Client, connection: AsyncConnection) -> list[str]:
-    found: list[str] = []
-    balances = {row.name: row.balance for row in await connection.execute(select(accounts))}
+async def judge(client: Client) -> list[str]:
+    async with client.engine().connect() as connection:
+        balances = {row.name: row.balance for row in await connection.execute(select(accounts))}
+        rows = await written(connection)
+    found = await disagreements(client, rows)
     if balances != AFTER:
         found.append(f"the balances are {balances}, and not {AFTER}")
     statuses = {run.id: run.status async for run in client.list_workflows()}
@@ -178,9 +179,9 @@ async def judge(client: Client, connection: AsyncConnection) -> list[str]:
         found.append(f"the runs are {statuses}")
         return found
     announced = await client.get_workflow_handle("transfer").result()
-    written = [await client.get_workflow_handle(name).result() for name in ("receipt", "book")]
-    if written != [announced, [announced]]:
-        found.append(f"announced was {announced}, receipt and book have {written}")
+    had = [await client.get_workflow_handle(name).result() for name in ("receipt", "book")]
+    if had != [announced, [announced]]:
+        found.append(f"announced was {announced}, receipt and book have {had}")
     try:
         await client.get_workflow_handle("refused").result()
     except WorkflowFailureError as error:
