@@ -64,13 +64,13 @@ async def credit(account: str, cents: int) -> int:
 @workflow.defn
 async def transfer(order: Transfer) -> str:
     try:
-        await debit(order.source, order.cents)
+        async with workflow.saga() as saga:
+            await debit(order.source, order.cents)
+            saga.compensate_with(credit, order.source, order.cents)  # after it: a debit that fails leaves nothing
+            balance = await credit(order.target, order.cents)
     except ActivityError as error:
-        return f"nothing was moved: {error.cause}"
-    try:
-        balance = await credit(order.target, order.cents)
-    except ActivityError as error:
-        await credit(order.source, order.cents)
+        if error.activity_type == "debit":
+            return f"nothing was moved: {error.cause}"
         return f"{order.cents} went back to {order.source}: {error.cause}"
     return f"{order.target} has {balance} now"
 

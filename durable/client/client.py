@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from durable.client.async_activity import AsyncActivityHandle
 from durable.client.beginning import begin_as_it_is
@@ -28,7 +28,7 @@ from durable.client.inputs import (
     UpdateWithStartUpdateWorkflowInput,
     UpdateWorkerBuildIdCompatibilityInput,
 )
-from durable.client.joining import carrier
+from durable.client.joining import Transactional, carrier
 from durable.client.listing import WorkflowExecutionAsyncIterator
 from durable.client.pending import AsyncActivityIDReference
 from durable.client.standalone import ActivityClient
@@ -49,9 +49,6 @@ from durable.search_attributes import SearchAttributes, TypedSearchAttributes
 from durable.workflow.calls import UNSET, arguments
 from durable.workflow.definition import WorkflowDefinition
 from durable.workflow.handlers import Kind, handler_name
-
-if TYPE_CHECKING:
-    from durable.history.joining import Transactional
 
 R = TypeVar("R")
 

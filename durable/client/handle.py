@@ -19,7 +19,7 @@ from durable.client.inputs import (
     StartWorkflowUpdateInput,
     TerminateWorkflowInput,
 )
-from durable.client.joining import carrier
+from durable.client.joining import Transactional, carrier
 from durable.client.sending import found, within_of
 from durable.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.common import QueryRejectCondition
@@ -29,7 +29,6 @@ from durable.workflow.handlers import Kind, handler_name
 
 if TYPE_CHECKING:
     from durable.client.client import Client
-    from durable.history.joining import Transactional
 
 R = TypeVar("R")
 S = TypeVar("S")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable.context import current_activity
 from durable.history.transition import Outcome, Write
@@ -10,7 +10,11 @@ from durable.history.turns import has_turn
 
 if TYPE_CHECKING:
     from durable.client.client import Client
-    from durable.history.joining import Carrier, Transactional
+    from durable.history.joining import Carrier
+    from durable.history.joining import Transactional as Transactional
+else:
+    Transactional = Any
+    """What it is at run time, for those who ask for the hints of a signature."""
 
 # SQLAlchemy's ORM, which most programs don't need, is brought by those who use it.
 

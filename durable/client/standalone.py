@@ -10,7 +10,7 @@ from durable.activity import ActivityDefinition
 from durable.client.activity_executions import ActivityExecutionAsyncIterator, ActivityExecutionCount
 from durable.client.activity_handle import ActivityHandle
 from durable.client.activity_inputs import CountActivitiesInput, ListActivitiesInput, StartActivityInput
-from durable.client.joining import carrier
+from durable.client.joining import Transactional, carrier
 from durable.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, Priority, RetryPolicy
 from durable.converter.search_attributes import warn_of_untyped
 from durable.search_attributes import TypedSearchAttributes
@@ -18,7 +18,6 @@ from durable.workflow.calls import UNSET, arguments
 
 if TYPE_CHECKING:
     from durable.client.client import Client
-    from durable.history.joining import Transactional
 
 R = TypeVar("R")
 
