@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +34,13 @@ from durable.client import (
     StartWorkflowInput,
     WorkflowFailureError,
 )
-from durable.common import SearchAttributeKey, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable.exceptions import CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from durable.history.errors import StoreUnavailable
 from tests.chaos.places import Place
@@ -259,7 +266,7 @@ async def test_what_is_rolled_back_leaves_no_trace(
 
 
 def _coloured(colour: str) -> TypedSearchAttributes:
-    return TypedSearchAttributes([]).updated(COLOUR.value_set(colour))
+    return TypedSearchAttributes([SearchAttributePair(COLOUR, colour)])
 
 
 @each_way
@@ -396,12 +403,13 @@ async def test_a_transaction_that_is_done_again_starts_once(
 ) -> None:
     async with make_worker(Collect):
         run_ids: set[str | None] = set()
+        handle = client.get_workflow_handle_for(Collect.run, "once")
         for _ in range(2):
             async with begin() as own:
-                handle = await client.start_workflow(
+                started = await client.start_workflow(
                     Collect.run, 2, id="once", request_id="the-request", session=own.session
                 )
-                run_ids.add(handle.result_run_id)
+                run_ids.add(started.result_run_id)
                 await handle.signal(Collect.add, 1, request_id="the-signal", session=own.session)
                 await own.commit()
         await handle.signal(Collect.add, 2)
@@ -643,20 +651,19 @@ async def test_requests_in_threads_use_their_sessions(
         with Session(client.sync_engine()) as session, session.begin():
             if first == "row":
                 session.execute(text(f"INSERT INTO orders VALUES ({number})"))
-            started = client.start_workflow(Collect.run, 0, id=f"order-{number}", session=session)
+            started = client.start_workflow(Collect.run, 1, id=f"order-{number}", session=session)
             handle = asyncio.run_coroutine_threadsafe(started, loop).result()
+            asyncio.run_coroutine_threadsafe(handle.signal(Collect.add, number, session=session), loop).result()
             if first == "workflow":
                 session.execute(text(f"INSERT INTO orders VALUES ({number})"))
         return asyncio.run_coroutine_threadsafe(handle.result(), loop).result()
 
     def all_requests() -> list[list[int]]:
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(40) as threads:
             return list(threads.map(request, range(40)))
 
     async with make_worker(Collect):
-        assert await asyncio.to_thread(all_requests) == [[]] * 40
+        assert await asyncio.to_thread(all_requests) == [[number] for number in range(40)]
 
     assert await orders(place) == list(range(40))
 
