@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -42,9 +41,6 @@ TAKES_VALUES = {"ignore_unknown_options": True}
 
 # With the two seconds that cancelled activities get to clean up, well within the ten that `docker stop` gives.
 GRACE = 6.0
-
-GARBAGE_LOOKED_FOR_AFTER = 50_000
-"""So many objects more; 700 are Python's default, a few workflows' worth."""
 
 
 def _version(asked: bool) -> None:
@@ -86,6 +82,7 @@ def worker(
     from durable.cli import modules
     from durable.cli.logs import to_stderr
     from durable.cli.serve import serve
+    from durable.worker.garbage import tune_garbage_collection
 
     patience = arguments.seconds(grace)
     try:
@@ -93,9 +90,7 @@ def worker(
     except refusal.CommandRefused as error:
         ask.refuse(error)
     to_stderr()
-    # All that is loaded stays, and need not be looked at again and again; what workflows leave behind has no circles.
-    gc.freeze()
-    gc.set_threshold(GARBAGE_LOOKED_FOR_AFTER)
+    tune_garbage_collection()
     ask.run(
         serve(
             definitions,

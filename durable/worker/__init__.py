@@ -18,6 +18,9 @@ from durable.worker.config import (
     WorkerConfig,
     WorkerDeploymentConfig,
 )
+from durable.worker.garbage import (
+    tune_garbage_collection,
+)
 from durable.worker.interceptor import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -130,6 +133,7 @@ __all__ = [
     "WorkflowReplayResults",
     "WorkflowRunner",
     "WorkflowSlotInfo",
+    "tune_garbage_collection",
 ]
 
 if not TYPE_CHECKING:  # a type checker is to see that they are missing

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from durable.worker import tune_garbage_collection
 from tests.benchmarks import claim, crash, curves, environments, floor, guard, standing, workloads
 from tests.benchmarks.figures import Sizes
 from tests.benchmarks.server import Databases
@@ -73,6 +74,7 @@ def run(name: str, command: tuple[str, ...]) -> str:
 
 def main(name: str, sizes: str, url: str) -> None:
     measure: Callable[[Sizes, str], Awaitable[object]] = {**MEASURES, **curves.MEASURES}[name]
+    tune_garbage_collection()  # as `durable worker` does
 
     async def measured() -> object:
         return await measure(msgspec.json.decode(sizes, type=Sizes), url)
