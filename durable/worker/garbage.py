@@ -11,8 +11,9 @@ LOOKED_FOR_AFTER = 50_000
 def tune_garbage_collection() -> None:
     """Have Python look for garbage seldom, as ``durable worker`` does: for programs that do little else.
 
-    A workflow that has ended leaves nothing that only the garbage collector finds, and what is loaded now stays: looking
-    through all of it again and again takes a fifth of a busy worker's time. To be called once, when all is imported.
+    A workflow that has ended leaves nothing that only the garbage collector finds, and what is loaded now stays:
+    looking through all of it again and again takes a fifth of a busy worker's time. To be called once, when all is
+    imported.
     """
     gc.collect()
     gc.freeze()

@@ -193,7 +193,7 @@ async def test_a_message_needs_read_committed(store: Store, place: str) -> None:
     await owned(store)
     for driver in drivers(place):
         async with transaction(place, driver, isolation_level="REPEATABLE READ") as caller:
-            with pytest.raises(ValueError, match="repeatable read, .*: use READ COMMITTED"):
+            with pytest.raises(ValueError, match=r"repeatable read, .*: use READ COMMITTED"):
                 await caller.join(store, send(signal("hello", BEGINNING_US)))
             assert isinstance(await caller.join(store, start(driver)), Committed)
 
