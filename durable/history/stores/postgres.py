@@ -107,7 +107,6 @@ class PostgresStore:
         for reader in self._readers:
             self._idle_readers.put_nowait(reader)
         self._is_closed = False
-        self._identity: Sequence[Any] | None = None
         self._made_engines: Engines | None = None
         self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
@@ -191,9 +190,7 @@ class PostgresStore:
     writes_in_turn = False
 
     async def joiner(self) -> Joiner:
-        if self._identity is None:
-            self._identity = (await self._read(lambda db: db.read(postgres_joined.IDENTITY)))[0]
-        identity = self._identity
+        identity = (await self._read(lambda db: db.read(postgres_joined.IDENTITY)))[0]
         return lambda connection, write: postgres_joined.write(connection, identity, write, self.now_us)
 
     def tell_within(self, connection: SomeConnection) -> None:

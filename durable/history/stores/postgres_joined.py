@@ -29,9 +29,10 @@ NO_TRANSACTION_STATE = "25P01"
 DATA_CLASSES = ("22", "23", "54")
 """Of SQLSTATEs: data exceptions, violated constraints, and values that are too long for an index."""
 IDENTITY = (
-    "SELECT (SELECT system_identifier FROM pg_control_system()), current_database(), to_regclass('durable_runs')::oid"
+    "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, current_database(), "
+    "to_regclass('durable_runs')::oid"
 )
-"""Tells databases apart, and the schemas in them."""
+"""Tells servers apart, their databases, and the schemas in them; whatever the role may do. It lasts until a restart."""
 SETTINGS = ("current_setting('transaction_isolation')", "current_setting('lock_timeout')")
 PATIENCE = "25ms"
 """So long a start waits for one of the same workflow that is not committed; then it is tried again, as long as it may
