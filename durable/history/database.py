@@ -77,7 +77,8 @@ class Database:
         """Activities that were let go of through this, so that tests don't skip the time until somebody ends them."""
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
-        self._next_look: asyncio.Future[None] | None = None
+        self._next_look: asyncio.Future[bool] | None = None
+        self._peeking: asyncio.TimerHandle | None = None
         self._news = False
         self._doubtful: set[str] = set()
         """Runs of which a worker of this process may not know yet that they are closed."""
@@ -168,7 +169,7 @@ class Database:
     def hint(self) -> None:
         """Somebody else has committed: look now, and not only at the next look."""
         if self._next_look is not None and not self._next_look.done():
-            self._next_look.set_result(None)
+            self._next_look.set_result(False)
 
     def listen(self, due: Due) -> Callable[[], None]:
         """``due(at_us)`` is called when something may fall due at ``at_us`` (0: look now). The answer ends that."""
@@ -272,11 +273,9 @@ class Database:
         looked = loop.time()
         while True:
             self._next_look = loop.create_future()
-            interval = loop.call_later(self._watch_interval, self.hint)
-            await self._next_look
-            interval.cancel()
+            self._peeking = loop.call_later(self._watch_interval, self._peek, looked)
             try:
-                changed = self.store.changed() or self._news
+                changed = await self._next_look or self.store.changed() or self._news
                 self._news = False
                 if changed:
                     self._due(0)
@@ -290,6 +289,23 @@ class Database:
                 logger.warning("looking for changes failed: %s", error)
                 await asyncio.sleep(AGAIN_AFTER)
                 looked = -math.inf
+            finally:
+                self._peeking.cancel()
+
+    def _peek(self, looked: float) -> None:
+        """Has anything changed? While nothing has, the task that acts on it need not wake."""
+        if self._next_look is None or self._next_look.done():
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            changed = self.store.changed()
+        except HistoryError as error:
+            self._next_look.set_exception(error)
+            return
+        if changed or loop.time() - looked > LOOK_INTERVAL:
+            self._next_look.set_result(changed)
+        else:
+            self._peeking = loop.call_later(self._watch_interval, self._peek, looked)
 
     async def _look_for_closings(self, run_ids: list[str]) -> None:
         if not run_ids:
