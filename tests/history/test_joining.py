@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from durable.history import attempts, joining
 from durable.history.errors import StoreUnavailable
 from durable.history.messages import ActivityOutcome, Completed, Signal
 from durable.history.store import Store
-from durable.history.stores import open_store
+from durable.history.stores import engines, open_store, postgres_engines, sqlite_engines
 from durable.history.transition import ActivityReport, Committed, Outcome, Refusal, Refused, Transition, Write
 from durable.history.values import Payload
 from tests.history.worlds import (
@@ -247,3 +248,28 @@ async def test_a_locked_file_says_what_to_do(store: Store, place: str) -> None:
                     await caller.join(store, start("order-8"))
             await other.execute("DROP TABLE mine")
     assert await store.find(NAMESPACE, "order-8") is None
+
+
+async def test_no_thread_gets_the_engine_before_it_is_arranged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that came too early would begin a transaction in nobody's turn."""
+    arranging, second_has_it = threading.Event(), threading.Event()
+    too_early: list[bool] = []
+    attend = engines.attend
+
+    def attend_slowly(*what: Any) -> None:
+        arranging.set()
+        too_early.append(second_has_it.wait(0.2))
+        attend(*what)
+
+    def second() -> object:
+        arranging.wait()
+        engine = store.sync_engine()
+        second_has_it.set()
+        return engine
+
+    monkeypatch.setattr(sqlite_engines, "attend", attend_slowly)
+    monkeypatch.setattr(postgres_engines, "attend", attend_slowly)
+    both = await asyncio.gather(asyncio.to_thread(store.sync_engine), asyncio.to_thread(second))
+
+    assert both[0] is both[1]
+    assert too_early == [False]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,6 +109,7 @@ class PostgresStore:
             self._idle_readers.put_nowait(reader)
         self._is_closed = False
         self._made_engines: Engines | None = None
+        self._making_engines = threading.Lock()
         self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
         self._workers = Workers(self.address, self._host, self._clock)
@@ -207,11 +209,12 @@ class PostgresStore:
 
     @property
     def _engines(self) -> Engines:
-        if self._made_engines is None:
-            from durable.history.stores.postgres_engines import Engines  # most programs need none
+        with self._making_engines:  # threads may come at once
+            if self._made_engines is None:
+                from durable.history.stores.postgres_engines import Engines  # most programs need none
 
-            self._made_engines = Engines(self.address)
-        return self._made_engines
+                self._made_engines = Engines(self.address)
+            return self._made_engines
 
     async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
         count = await persist(

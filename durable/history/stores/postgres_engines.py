@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -45,6 +46,7 @@ class Engines:
             # Whatever the server's default: what is read after a lock has to be what is there then.
             "isolation_level": "READ COMMITTED",
         }
+        self._making = threading.Lock()
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None
         self._raw: list[Any] = []
@@ -62,15 +64,17 @@ class Engines:
 
     def synchronous(self) -> Engine:
         """By psycopg 3. Raises `StoreUnavailable` where that is not installed."""
-        if self._sync is None:
-            if find_spec("psycopg") is None:
-                raise StoreUnavailable(
-                    "a sync session on PostgreSQL needs the driver psycopg: pip install 'durable[postgres]'; an async "
-                    "activity needs none"
-                )
-            self._sync = create_engine("postgresql+psycopg://", creator=self._connect_sync, **self._options)
-            attend(self._sync, lambda connection: partial(_cut_off, connection.connection, _hang_up))
-        return self._sync
+        with self._making:  # threads may come at once, and none may use it before it is arranged
+            if self._sync is None:
+                if find_spec("psycopg") is None:
+                    raise StoreUnavailable(
+                        "a sync session on PostgreSQL needs the driver psycopg: pip install 'durable[postgres]'; an "
+                        "async activity needs none"
+                    )
+                engine = create_engine("postgresql+psycopg://", creator=self._connect_sync, **self._options)
+                attend(engine, lambda connection: partial(_cut_off, connection.connection, _hang_up))
+                self._sync = engine
+            return self._sync
 
     async def close(self) -> None:
         if self._async is not None:

@@ -7,6 +7,7 @@ names begin alike, is only what SQLite does its own way.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -84,6 +85,7 @@ class SqliteStore:
         self._searcher: Searcher | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._made_engines: Engines | None = None
+        self._making_engines = threading.Lock()
         try:
             await self._writing.run(self._open)
         except BaseException:
@@ -183,17 +185,18 @@ class SqliteStore:
 
     @property
     def _engines(self) -> Engines:
-        if self._made_engines is None:
-            from durable.history.stores.sqlite_engines import Engines  # most programs need none
+        with self._making_engines:  # threads may come at once
+            if self._made_engines is None:
+                from durable.history.stores.sqlite_engines import Engines  # most programs need none
 
-            self._made_engines = Engines(
-                self.path,
-                self._host,
-                synchronous=self._synchronous,
-                busy_timeout_s=self._busy_timeout_s,
-                wal_bytes_max=self._wal_bytes_max,
-            )
-        return self._made_engines
+                self._made_engines = Engines(
+                    self.path,
+                    self._host,
+                    synchronous=self._synchronous,
+                    busy_timeout_s=self._busy_timeout_s,
+                    wal_bytes_max=self._wal_bytes_max,
+                )
+            return self._made_engines
 
     async def unpark(self, namespace: str, task_queues: Sequence[str], worker_id: str) -> int:
         return await self._writing.run(

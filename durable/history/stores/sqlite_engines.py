@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -85,6 +86,7 @@ class Engines:
             "pool_timeout": WAIT_FOREVER_S,
             "connect_args": {"timeout": busy_timeout_s, "isolation_level": "IMMEDIATE", "check_same_thread": False},
         }
+        self._making = threading.Lock()
         self._turns: list[Turn] = []
         self._raw: list[Any] = []
         self._lane: Lane | None = None
@@ -110,13 +112,15 @@ class Engines:
         return self._async
 
     def synchronous(self) -> Engine:
-        if self._sync is None:
-            url = URL.create("sqlite+pysqlite", database=str(self._path))
-            self._sync = create_engine(url, **self._options)
-            self._cutting = self._host.lane("durable-cut")
-            cut = partial(_cut_in_thread, self._cutting)
-            self._arrange(self._sync, lambda turn, _: turn.take(), cut)
-        return self._sync
+        with self._making:  # threads may come at once, and none may use it before it is arranged
+            if self._sync is None:
+                url = URL.create("sqlite+pysqlite", database=str(self._path))
+                engine = create_engine(url, **self._options)
+                self._cutting = self._host.lane("durable-cut")
+                cut = partial(_cut_in_thread, self._cutting)
+                self._arrange(engine, lambda turn, _: turn.take(), cut)
+                self._sync = engine
+            return self._sync
 
     async def close(self) -> None:
         if self._async is not None:
