@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from durable.history.values import Payload
-
-T = TypeVar("T")
 
 Age = tuple[int, str]
 """A row's place in a ledger's order by age: when it was made (microseconds since the epoch), and its key."""
@@ -66,18 +63,3 @@ class Effect(Protocol):
     async def remove(self, keys: Sequence[str]) -> None:
         """Take rows of the ledger away."""
         ...
-
-
-async def uncut(work: Awaitable[T]) -> T:
-    """What it returns or raises: being cancelled does not cut it short, and is heard of once it is over."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    result = task.result()
-    if cancelled is not None:
-        raise cancelled
-    return result

@@ -20,7 +20,8 @@ from sqlalchemy.pool import StaticPool
 
 from durable import ledger
 from durable.context import ActivityContext
-from durable.effects import Age, AttemptSuperseded, RecordedResult, uncut
+from durable.effects import Age, AttemptSuperseded, RecordedResult
+from durable.history.uncut import uncut
 from durable.history.values import Payload
 
 logger = logging.getLogger("durable.worker")

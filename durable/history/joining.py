@@ -21,6 +21,7 @@ from durable.history.errors import StoreUnavailable
 from durable.history.host import Host
 from durable.history.store import Store
 from durable.history.transition import Committed, Outcome, Transition, Write
+from durable.history.uncut import uncut
 
 T = TypeVar("T")
 Run = Callable[[Callable[[Connection], T]], Awaitable[T]]
@@ -90,7 +91,7 @@ async def joined(
             written(connection)
         return outcome
 
-    while (outcome := await _whole(run(attempt))) is None:
+    while (outcome := await uncut(run(attempt))) is None:
         if loop.time() > until:
             raise StoreUnavailable(
                 f"another transaction has held what this one wants to write for {PATIENCE_S:g} s; end that one, or "
@@ -121,18 +122,6 @@ async def _begun(session: Carrier, host: Host) -> Run[Any]:
             lane.close()
 
     return run
-
-
-async def _whole(work: Awaitable[T]) -> T:
-    """Its result. Who is cancelled has to wait for its end all the same."""
-    doing = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        while not doing.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([doing])
-        raise
 
 
 def _bind(session: Session | Connection) -> Any:

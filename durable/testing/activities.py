@@ -18,7 +18,8 @@ from durable.client import Client
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter import DataConverter
-from durable.effects import RecordedResult, uncut
+from durable.effects import RecordedResult
+from durable.history.uncut import uncut
 from durable.history.values import Payload
 from durable.metrics import MetricMeter
 from durable.signature import Signature

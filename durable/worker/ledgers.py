@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from durable.effects import Age, AttemptSuperseded, Effect, uncut
+from durable.effects import Age, AttemptSuperseded, Effect
 from durable.history import attempts
 from durable.history.database import Database
 from durable.history.transition import AttemptToken
+from durable.history.uncut import uncut
 from durable.history.values import Payload, RunStatus
 
 logger = logging.getLogger("durable.worker")

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event
@@ -19,6 +19,7 @@ from durable.history.host import Lane
 from durable.history.joining import Run, joined
 from durable.history.stores.engines import OWNER, Cut
 from durable.history.transition import ActivityReport, Committed, Outcome
+from durable.history.uncut import ended
 
 logger = logging.getLogger("durable.worker")
 
@@ -154,12 +155,14 @@ class Transaction:
 
         Raises what the database has against it. Whoever is cancelled meanwhile waits for the end.
         """
-        return await _to_its_end(self._commit(report))
+        doing, _ = await ended(self._commit(report))
+        return doing.result()
 
     async def roll_back(self) -> None:
         """Undo what was written, and let others go on; whoever is cancelled meanwhile waits for that."""
         if self._session is not None and not self._is_over:
-            await _to_its_end(self._close())
+            doing, _ = await ended(self._close())
+            doing.result()
 
     def end_here(self, *, commits: bool) -> None:
         """The same for a sync one without a report, in the thread of its code."""
@@ -264,17 +267,3 @@ class Transaction:
         if self._cut is not None:
             self._cutting = asyncio.ensure_future(self._cut())
             self._cut = None
-
-
-async def _to_its_end(work: Awaitable[T]) -> T:
-    """Its result, whoever gives up waiting: a cancellation is raised again when it is there, unless it is a result."""
-    doing = asyncio.ensure_future(work)
-    while not doing.done():
-        try:
-            await asyncio.shield(doing)
-        except asyncio.CancelledError:
-            if doing.cancelled():
-                raise
-        except Exception:
-            break
-    return doing.result()
