@@ -13,7 +13,7 @@ from tests.postgres import Server, database_of
 
 T = TypeVar("T")
 
-WRITES = "WITH new_runs"
+WRITES = "WITH write_0"
 """How the statement begins that writes most of a commit."""
 
 

@@ -142,6 +142,27 @@ async def test_a_message_for_a_run_that_is_being_closed_waits_for_the_verdict(
     assert len(await store.inbox(RUN)) == (0 if closes else 1)
 
 
+async def test_a_message_that_comes_between_a_look_at_its_run_and_the_runs_lock_is_not_lost(
+    store: PostgresStore, stranger: Any
+) -> None:
+    """Both are one statement, which sees only what was there when it began."""
+    run = await owned(store)
+    message = signal("in between", BEGINNING_US)
+    row = (NAMESPACE, QUEUE, RUN, int(message.kind), 0, message.due_us, message.body)
+
+    async def look_first(asked: Coroutine[Any, Any, Any]) -> Any:
+        looked = await asked
+        await stranger.execute(statements().commit.insert_message, *([value] for value in row))
+        await stranger.execute("COMMIT")
+        return looked
+
+    await break_at(store, "WITH read_0", look_first)
+    outcome = await either(store, close(run))
+
+    assert isinstance(outcome, Refused) and outcome.reason is Refusal.UNREAD
+    assert meanings(await store.inbox(RUN)) == [Signal(name="in between")]
+
+
 async def test_an_outcome_that_is_reported_while_its_run_closes_leaves_nothing_behind(
     store: PostgresStore, stranger: Any
 ) -> None:

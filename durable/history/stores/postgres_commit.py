@@ -6,15 +6,18 @@ Nobody is waited for. What somebody else has locked is answered by None: to be t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from durable.history.stores import plan
-from durable.history.stores.postgres_connection import Asking, Connection, columns
+from durable.history.stores.postgres_connection import Asking, Connection, Question, columns
 from durable.history.stores.postgres_errors import BAD_DATA, HELD_UP
 from durable.history.stores.postgres_reads import latest_runs, runs_by_id
 from durable.history.stores.postgres_retry import Outrun
 from durable.history.stores.postgres_sql import statements
+from durable.history.stores.postgres_together import write_together
 from durable.history.stores.sql import held_task, run_info
 from durable.history.transition import (
     ActivityReport,
@@ -22,7 +25,6 @@ from durable.history.transition import (
     Outcome,
     Refusal,
     Refused,
-    RunInfo,
     Send,
     Transition,
     Write,
@@ -123,21 +125,23 @@ async def _write_transitions(
     db: Asking, transitions: Sequence[tuple[int, Transition]], now_us: int, outcomes: dict[int, Tried]
 ) -> None:
     wanted = plan.needs(transition for _, transition in transitions)
-    seen = plan.Seen(now_us=now_us)
-    closing = {each.run_id for _, transition in transitions for each in _ends(transition)}
-    seen.runs, foreign_runs = await _lock_runs(db, wanted.runs, closing)
-    held, foreign_tasks = await _lock_tasks(db, wanted.attempts)
+    closing = {each.run_id: each for _, transition in transitions for each in _ends(transition)}
+    looked = await _look(db, wanted, [transition for _, transition in transitions], closing, now_us)
+    seen = looked.seen
 
     def is_held_up(transition: Transition) -> bool:
         runs = {transition.run_id} if transition.start is None else {each.run_id for each in _ends(transition)}
         tasks = {(token.run_id, token.scheduled_event_id) for token in transition.finished}
-        return not (runs.isdisjoint(foreign_runs) and tasks.isdisjoint(foreign_tasks))
+        return not (runs.isdisjoint(looked.foreign_runs) and tasks.isdisjoint(looked.foreign_tasks))
 
     free = _free(transitions, outcomes, is_held_up)
-    seen.attempts = plan.finishable(held)
-    await _see_rest(db, wanted, list(free.values()), seen)
+    if wanted.attributes:
+        values = (plan.namespaces(wanted, seen), list(wanted.attributes))
+        seen.types = plan.types(await db.read(statements().commit_attributes.types, *values))
     decided, rows = plan.decide(list(free.values()), seen)
-    await _write_plan(db, rows)
+    closed = set(rows.closed)
+    tidy = [end for run_id, end in closing.items() if (run_id,) in closed and run_id not in looked.littered]
+    await _write_plan(db, rows, tidy)
     outcomes.update(zip(free, decided, strict=True))
 
 
@@ -148,80 +152,150 @@ def _ends(transition: Transition) -> list[Transition]:
     return [transition] if transition.status is not RunStatus.RUNNING else []
 
 
-async def _lock_runs(db: Asking, run_ids: Sequence[str], closing: set[str]) -> tuple[dict[str, RunInfo], set[str]]:
-    """The runs that are ours until the commit, as they are now; and the ids of those that somebody else holds."""
-    lock = statements().lock
-    runs: dict[str, RunInfo] = {}
-    by_lock = {
-        lock.runs_to_close: [run_id for run_id in run_ids if run_id in closing],
-        lock.runs_to_move: [run_id for run_id in run_ids if run_id not in closing],
-    }
-    for statement, ids in by_lock.items():
-        if ids:
-            runs.update((row[0], run_info(row)) for row in await db.read(statement, ids))
-    missing = [run_id for run_id in run_ids if run_id not in runs]
-    return runs, set(await runs_by_id(db, missing))
+@dataclass(slots=True)
+class _Looked:
+    """What is ours until the commit, as it is now, and what somebody else holds."""
+
+    seen: plan.Seen
+    foreign_runs: set[str]
+    foreign_tasks: set[plan.TaskKey]
+    littered: set[str]
+    """Runs that are to be closed, and have tasks or messages left that would outlive them."""
+
+
+async def _look(
+    db: Asking,
+    wanted: plan.Needs,
+    transitions: Sequence[Transition],
+    closing: dict[str, Transition],
+    now_us: int,
+) -> _Looked:
+    """What has to be known, in one round trip. What may have changed before its run was locked, the write looks at
+    again: starts of the same workflow, consumed messages, what a closed run leaves behind."""
+    sql = statements()
+    seen = plan.Seen(now_us=now_us)
+    questions: list[Question] = []
+    takers: list[Callable[[list[Sequence[Any]]], None]] = []
+
+    def ask(statement: str, values: Sequence[object], take: Callable[[list[Sequence[Any]]], None]) -> None:
+        questions.append((statement, values))
+        takers.append(take)
+
+    def take_runs(rows: list[Sequence[Any]]) -> None:
+        seen.runs.update((row[0], run_info(row)) for row in rows)
+
+    def take_latest(namespace: str, rows: list[Sequence[Any]]) -> None:
+        seen.latest.update(((namespace, row[2]), run_info(row)) for row in rows)
+
+    def take_requests(rows: list[Sequence[Any]]) -> None:
+        for run in map(run_info, rows):
+            seen.requests[run.namespace, run.workflow_id, run.request_id] = run
+
+    def take_messages(rows: list[Sequence[Any]]) -> None:
+        seen.messages.update((message_id, (run_id, due_us)) for message_id, run_id, due_us in rows)
+
+    to_close = [run_id for run_id in wanted.runs if run_id in closing]
+    to_move = [run_id for run_id in wanted.runs if run_id not in closing]
+    held: dict[plan.TaskKey, plan.HeldTask] = {}
+    littered: set[str] = set()
+    alive: set[str] = seen.alive
+    if to_close:
+        ask(sql.lock.runs_to_close, [to_close], take_runs)
+        ask(sql.own.littered, _left_of(closing.values()), lambda rows: littered.update(row[0] for row in rows))
+    if to_move:
+        ask(sql.lock.runs_to_move, [to_move], take_runs)
+    if wanted.attempts:
+        ask(sql.lock.tasks, columns(wanted.attempts), lambda rows: held.update(map(held_task, rows)))
+    for namespace, workflow_ids in wanted.starts.items():
+        ask(sql.own.latest_runs, [workflow_ids, namespace], partial(take_latest, namespace))
+    if wanted.requests:
+        ask(sql.commit.runs_by_request, [wanted.requests], take_requests)
+    if wanted.messages:
+        ask(sql.commit.messages_by_id, [wanted.messages], take_messages)
+    if wanted.workers:
+        both = [each for transition in transitions for each in (transition, *_ends(transition))]
+        names = {each.new_owner for each in both} | {task.owner for each in both for task in each.tasks}
+        workers = [name for name in names if name is not None]
+        ask(sql.lock.workers, [workers], lambda rows: alive.update(row[0] for row in rows))
+    for take, rows in zip(takers, await db.read_all(questions), strict=True):
+        take(rows)
+
+    missing = [run_id for run_id in wanted.runs if run_id not in seen.runs]
+    foreign_runs = set(await runs_by_id(db, missing))
+    foreign_tasks = await _foreign_tasks(db, [key for key in wanted.attempts if key not in held])
+    seen.attempts = plan.finishable(held)
+    unread = [run_id for run_id in wanted.closing if run_id in littered]
+    if unread:  # now that no more can come
+        for run_id, message_id in await db.read(sql.commit.unread, unread):
+            seen.unread.setdefault(run_id, []).append(message_id)
+    return _Looked(seen, foreign_runs, foreign_tasks, littered)
+
+
+def _left_of(closing: Iterable[Transition]) -> list[list[object]]:
+    """The runs that they close, and how many tasks and messages of each they take with them."""
+    return columns([(each.run_id, len(each.finished), len(each.consumed)) for each in closing])
 
 
 async def _lock_tasks(
     db: Asking, keys: Sequence[plan.TaskKey]
 ) -> tuple[dict[plan.TaskKey, plan.HeldTask], set[plan.TaskKey]]:
     """The tasks that are ours until the commit, as they are now; and the keys of those that somebody else holds."""
-    if not keys:
-        return {}, set()
-    sql = statements()
-    rows = await db.read(sql.lock.tasks, *columns(keys))
-    tasks = dict(map(held_task, rows))
-    missing = [key for key in keys if key not in tasks]
+    tasks = dict(map(held_task, await db.read(statements().lock.tasks, *columns(keys))))
+    return tasks, await _foreign_tasks(db, [key for key in keys if key not in tasks])
+
+
+async def _foreign_tasks(db: Asking, missing: Sequence[plan.TaskKey]) -> set[plan.TaskKey]:
+    """Of tasks that we have not got hold of: those that are there."""
     if not missing:
-        return tasks, set()
-    return tasks, {(row[0], row[1]) for row in await db.read(sql.own.tasks_there, *columns(missing))}
+        return set()
+    return {(row[0], row[1]) for row in await db.read(statements().own.tasks_there, *columns(missing))}
 
 
-async def _see_rest(db: Asking, wanted: plan.Needs, transitions: Sequence[Transition], seen: plan.Seen) -> None:
-    """What is read once the runs are locked, so that nothing of theirs changes any more."""
-    sql = statements()
-    if wanted.starts:
-        seen.latest = await latest_runs(db, wanted.starts)
-    if wanted.requests:
-        for run in map(run_info, await db.read(sql.commit.runs_by_request, wanted.requests)):
-            seen.requests[run.namespace, run.workflow_id, run.request_id] = run
-    if wanted.messages:
-        for message_id, run_id, due_us in await db.read(sql.commit.messages_by_id, wanted.messages):
-            seen.messages[message_id] = (run_id, due_us)
-    if wanted.closing:
-        for run_id, message_id in await db.read(sql.commit.unread, wanted.closing):
-            seen.unread.setdefault(run_id, []).append(message_id)
-    if wanted.attributes:
-        values = (plan.namespaces(wanted, seen), list(wanted.attributes))
-        seen.types = plan.types(await db.read(sql.commit_attributes.types, *values))
-    if wanted.workers:
-        both = [each for transition in transitions for each in (transition, *_ends(transition))]
-        names = {each.new_owner for each in both} | {task.owner for each in both for task in each.tasks}
-        living = await db.read(sql.lock.workers, [name for name in names if name is not None])
-        seen.alive = {row[0] for row in living}
-
-
-async def _write_plan(db: Asking, rows: plan.Plan) -> None:
+async def _write_plan(db: Asking, rows: plan.Plan, tidy: Sequence[Transition]) -> None:
+    """``tidy`` are the transitions that close a run and leave nothing of it behind, unless something has come since."""
     sql = statements()
     # In one order for all, so that two who start the same workflows don't wait for each other.
     new_runs = sorted(rows.new_runs, key=lambda row: (row[1], row[2]))
-    groups = (new_runs, rows.moved_runs, rows.history, rows.consumed, rows.finished, rows.tasks, rows.messages)
-    if any(groups):
-        arrays = [columns(group, width) for group, width in zip(groups, sql.own.write.widths, strict=True)]
-        written = await db.read(sql.own.write.text, *chain.from_iterable(arrays))
-        if tuple(written[0]) != (len(new_runs), len(rows.consumed)):
-            raise Outrun("another start of the same workflow id came first, or a consumed message went meanwhile")
+    writes: list[Question] = [
+        (statement, columns(group))
+        for statement, group in (
+            (sql.commit.update_run, rows.moved_runs),
+            (sql.commit.insert_history, rows.history),
+            (sql.commit_tasks.delete_task, rows.finished),
+            (sql.commit_tasks.insert_task, rows.tasks),
+            (sql.commit.insert_message, rows.messages),
+            (sql.own.new_runs, new_runs),
+            (sql.own.consumed, rows.consumed),
+        )
+        if group
+    ]
+    expected = [len(group) for group in (new_runs, rows.consumed) if group]
+    if tidy:
+        writes.append((sql.own.littered, _left_of(tidy)))
+        expected.append(0)
+    if await _write(db, writes) != expected:
+        raise Outrun("what this was decided on has changed: a start of the same workflow id, or a message")
     await db.write_many(sql.commit.update_shown, rows.shown)
     await _write_attributes(db, rows)
+    done = {each.run_id for each in tidy}
+    untidy = [row for row in rows.closed if row[0] not in done]
     # The tasks first: an outcome whose report was under way is in the inbox when its task is free to be deleted.
-    await db.write_many(sql.commit_tasks.delete_tasks, rows.closed)
-    await db.write_many(sql.commit.hand_on, rows.handed_on)
-    await db.write_many(sql.commit.delete_inbox, rows.closed)
+    await db.write_many(sql.commit_tasks.delete_tasks, untidy)
+    await db.write_many(sql.commit.hand_on, [row for row in rows.handed_on if row[2] not in done])
+    await db.write_many(sql.commit.delete_inbox, untidy)
     await db.write_many(sql.commit.delete_timer, rows.timers)
     await _cancel(db, rows)
     await db.write_many(sql.commit.delete_reply, [row[:1] for row in rows.replies])
     await db.write_many(sql.commit.insert_reply, rows.replies)
+
+
+async def _write(db: Asking, writes: Sequence[Question]) -> list[int]:
+    """In one round trip; how many rows those of them have that answer with rows."""
+    if not writes:
+        return []
+    text = write_together(tuple(statement for statement, _ in writes))
+    counts: list[int] = (await db.read(text, *chain.from_iterable(values for _, values in writes)))[0][0]
+    return counts
 
 
 async def _write_attributes(db: Asking, rows: plan.Plan) -> None:
@@ -269,8 +343,8 @@ async def _write_reports(
     await db.write_many(sql.commit_tasks.detach, rows.detached)
     await db.write_many(sql.commit_tasks.steer, list({row[2:]: row for row in rows.steered}.values()))
     await db.write_many(sql.commit_tasks.retry, list({row[5:]: row for row in rows.retries}.values()))
-    await db.write_many(sql.commit_tasks.delete_task, rows.finished)
-    await db.write_many(sql.commit.insert_message, rows.messages)
+    ended = ((sql.commit_tasks.delete_task, rows.finished), (sql.commit.insert_message, rows.messages))
+    await _write(db, [(statement, columns(group)) for statement, group in ended if group])
     outcomes.update(zip(free, decided, strict=True))
 
 

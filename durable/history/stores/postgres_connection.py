@@ -14,6 +14,7 @@ import msgspec
 from durable.history.errors import HistoryError, StoreUnavailable, UnknownOutcome
 from durable.history.stores.postgres_address import Address
 from durable.history.stores.postgres_errors import BAD_DATA, BROKEN, HELD_UP, ROLLED_BACK, unavailable
+from durable.history.stores.postgres_together import read_together
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 30.0
@@ -39,6 +40,8 @@ BEGIN = (
 PLANNING = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 """Off: all statements here find few rows by an index, from a short list. A plan that was made while a table was small,
 and kept, would read all of it for ever."""
+PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
+"""Once a session, and not for the values of each time: what is left to choose does not depend on them."""
 PLANNED = "; ".join(f"SET LOCAL {name} = off" for name in PLANNING)
 """The same where a session is somebody else's after each transaction."""
 
@@ -78,10 +81,16 @@ class Raw(Protocol):
     def terminate(self) -> None: ...
 
 
+Question = tuple[str, Sequence[object]]
+"""A statement and its values."""
+
+
 class Asking(Protocol):
     """What a commit is decided and written over: a connection of the store's own, or somebody's transaction."""
 
     async def read(self, statement: str, *values: object) -> list[Sequence[Any]]: ...
+
+    async def read_all(self, questions: Sequence[Question], /) -> list[list[Sequence[Any]]]: ...
 
     async def write(self, statement: str, *values: object) -> int: ...
 
@@ -115,6 +124,13 @@ class Connection:
         """All rows."""
         self.counters.statements += 1
         return await self._session.fetch(statement, *values)
+
+    async def read_all(self, questions: Sequence[Question]) -> list[list[Sequence[Any]]]:
+        """The rows of each, in one round trip; as `read_together` has them."""
+        if len(questions) < 2:
+            return [await self.read(statement, *values) for statement, values in questions]
+        text = read_together(tuple(statement for statement, _ in questions))
+        return list((await self.read(text, *(value for _, values in questions for value in values)))[0])
 
     async def one(self, statement: str, *values: object) -> Any:
         """The first column of the only row."""
@@ -267,7 +283,7 @@ class Connection:
 
 async def connect(address: Address) -> Raw:
     """A session at ``address``. Raises `StoreUnavailable`."""
-    settings = {"application_name": "durable", **dict.fromkeys(PLANNING, "off")}
+    settings = {"application_name": "durable", **PLANNED_ONCE, **dict.fromkeys(PLANNING, "off")}
     options: dict[str, Any] = {"statement_cache_size": 0} if address.pooled else {"server_settings": settings}
     driver: Any = asyncpg
     try:
@@ -288,6 +304,6 @@ def _keep_alive(raw: Any) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def columns(rows: Sequence[Sequence[object]], width: int = 0) -> list[list[object]]:
-    """Rows, turned into the arrays of their columns; no rows are ``width`` empty ones."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    """Rows, turned into the arrays of their columns."""
+    return [list(column) for column in zip(*rows, strict=True)]

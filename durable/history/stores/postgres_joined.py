@@ -16,10 +16,10 @@ from sqlalchemy.exc import DataError, DBAPIError
 
 from durable.history.stores import postgres_commit
 from durable.history.stores.postgres_commit import Tried
-from durable.history.stores.postgres_connection import columns
+from durable.history.stores.postgres_connection import Question, columns
 from durable.history.stores.postgres_errors import HELD_UP
 from durable.history.stores.postgres_retry import Outrun
-from durable.history.stores.postgres_sql import PARAMETER
+from durable.history.stores.postgres_together import PARAMETER
 from durable.history.transition import Send, Transition, Write
 
 T = TypeVar("T")
@@ -49,6 +49,10 @@ class Joined:
 
     async def read(self, statement: str, *values: object) -> list[Sequence[Any]]:
         return list(self._execute(statement, values).fetchall())
+
+    async def read_all(self, questions: Sequence[Question]) -> list[list[Sequence[Any]]]:
+        # One by one: not every driver reads rows within a row.
+        return [await self.read(statement, *values) for statement, values in questions]
 
     async def write(self, statement: str, *values: object) -> int:
         return int(self._execute(statement, values).rowcount)

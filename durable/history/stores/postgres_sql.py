@@ -5,7 +5,6 @@ Many values are one array; a statement for many rows takes an array for each of 
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any, cast
 
@@ -93,33 +92,9 @@ def _first(table: str, queue: str, at: str, more: str = "") -> str:
     )
 
 
-PARAMETER = re.compile(r"\$(\d+)")
 WANTED_KEYS = "unnest($1::text[], $2::bigint[]) AS wanted(run_id, scheduled_event_id)"
 JOINED_TASK = f"{WANTED_KEYS} JOIN {activity_tasks.name} AS t USING (run_id, scheduled_event_id)"
 TASK_KEY = "t.run_id, t.scheduled_event_id"
-
-
-def _moved(text: str, by: int) -> str:
-    """A statement whose parameters come after so many others."""
-    return PARAMETER.sub(lambda found: f"${int(found[1]) + by}", text)
-
-
-class WriteStatement:
-    """Statements for many rows as one, so that they cost one round trip; ``widths`` are the parameters of each.
-
-    They see the same snapshot, and come in no order: no row may concern two of them.
-    """
-
-    def __init__(self, **texts: str) -> None:
-        self.widths: list[int] = []
-        parts: list[str] = []
-        for name, text in texts.items():
-            before = sum(self.widths)
-            self.widths.append(max(int(number) for number in PARAMETER.findall(text)))
-            moved = _moved(text, before)
-            parts.append(f"{name} AS ({moved})")
-        counted = ", ".join(f"(SELECT count(*) FROM {name})" for name, text in texts.items() if " RETURNING " in text)
-        self.text = f"WITH {', '.join(parts)} SELECT {counted}"
 
 
 class LockStatements:
@@ -156,14 +131,13 @@ class OwnStatements:
         self.new_runs = (
             f"{shared.commit.insert_run} ON CONFLICT (namespace, workflow_id, generation) DO NOTHING RETURNING run_id"
         )
-        self.write = WriteStatement(
-            new_runs=self.new_runs,
-            moved_runs=shared.commit.update_run,
-            history=shared.commit.insert_history,
-            consumed=f"{shared.commit.delete_message} RETURNING durable_inbox.id",
-            finished=shared.commit_tasks.delete_task,
-            tasks=shared.commit_tasks.insert_task,
-            messages=shared.commit.insert_message,
+        self.consumed = f"{shared.commit.delete_message} RETURNING {inbox.name}.id"
+        # Which of these runs have more than so many tasks, or more than so many messages.
+        self.littered = (
+            "SELECT wanted.run_id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) "
+            "AS wanted(run_id, tasks, messages) "
+            f"WHERE (SELECT count(*) FROM {activity_tasks.name} AS t WHERE t.run_id = wanted.run_id) > wanted.tasks "
+            f"OR (SELECT count(*) FROM {inbox.name} AS i WHERE i.run_id = wanted.run_id) > wanted.messages"
         )
         self.tasks_there = f"SELECT {TASK_KEY} FROM {JOINED_TASK}"
         self.due_page = f"{shared.claim_runs.due_messages} LIMIT $6"
