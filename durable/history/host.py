@@ -10,7 +10,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -27,8 +27,9 @@ _Task = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]
 class Lane(Protocol):
     """One thread's worth of blocking work, done in the order in which it was handed over."""
 
-    def run(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Do ``work`` off the loop; its result, or its exception. Cancelling the wait does not undo the work.
+    def run(self, work: Callable[[], T], /) -> asyncio.Future[T]:
+        """Do ``work`` off the loop; its result, or its exception. Cancelling the wait does not undo the work, nor does
+        an answer that somebody else gives: what comes of the work is nobody's then.
 
         StoreUnavailable once it is closed.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -231,7 +231,7 @@ class _WorkflowLane:
         self._lane = lane
         self._runs: WeakSet[Run] = WeakSet()
 
-    def run(self, work: Callable[[], T], /) -> Awaitable[T]:
+    def run(self, work: Callable[[], T], /) -> asyncio.Future[T]:
         def step() -> T:
             try:
                 return work()

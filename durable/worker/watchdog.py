@@ -30,6 +30,10 @@ class DeadlockError(BaseException):
     """Raised inside workflow code that does not yield. Not an Exception, so that ``except Exception`` lets it pass."""
 
 
+class _CalledOff(BaseException):
+    """Takes the place of an interrupt that comes too late."""
+
+
 class _Batch(Generic[J, R]):
     """Jobs under way on one thread. A result counts only if the batch was not abandoned before it."""
 
@@ -43,7 +47,8 @@ class _Batch(Generic[J, R]):
         self.began = host.monotonic()
         self.thread_id = 0
         self.warned = False
-        self.abandoned = False
+        self.stuck_at: str | None = None
+        """The stack that it was abandoned with."""
 
     def work(self) -> None:
         self.thread_id = threading.get_ident()
@@ -60,8 +65,8 @@ class _Batch(Generic[J, R]):
         """Whether the batch goes on. An interrupt that is still to come is called off before anything is changed."""
         with self._lock:
             if self.warned:
-                _raise_in(self.thread_id, None)
-            if self.abandoned:
+                _hear_out(self.thread_id)
+            if self.stuck_at is not None:
                 return False
             self.results.append(result)
             self.began = self._host.monotonic()
@@ -78,9 +83,9 @@ class _Batch(Generic[J, R]):
             _raise_in(self.thread_id, DeadlockError)
             return stack
 
-    def abandon(self) -> None:
+    def abandon(self, stack: str) -> None:
         with self._lock:
-            self.abandoned = True
+            self.stuck_at = stack
 
 
 def stack_of_thread(thread_id: int) -> str:
@@ -89,10 +94,20 @@ def stack_of_thread(thread_id: int) -> str:
     return "".join(traceback.format_stack(frame)[-6:]) if frame is not None else ""
 
 
-def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
-    """Raise it in another thread, wherever that is; None: no more."""
-    what = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), what)
+def _raise_in(thread_id: int, error: type[BaseException]) -> None:
+    """Raise it in a thread, wherever that is, in place of what is to be raised there already."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
+
+
+def _hear_out(thread_id: int) -> None:
+    """Whatever is to be raised in this very thread is not. (CPython could be told so; but then 3.11 goes on looking for
+    it with every call, and the first profiler that is switched on hangs the process.)"""
+    try:
+        _raise_in(thread_id, _CalledOff)
+        while True:
+            pass
+    except _CalledOff:
+        pass
 
 
 class Stepper(Generic[J, R]):
@@ -111,33 +126,25 @@ class Stepper(Generic[J, R]):
         if self._timeout is None:
             await self._lane.run(batch.work)
             return batch.results
-        loop = asyncio.get_running_loop()
-        work = asyncio.ensure_future(self._lane.run(batch.work))
-        ended: asyncio.Future[str | None] = loop.create_future()
-
-        def on_end(_: object) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        work.add_done_callback(on_end)
-        watch = loop.call_later(self._timeout, self._watch, batch, ended, batch.began + self._timeout)
+        work = self._lane.run(batch.work)
+        due = batch.began + self._timeout
+        watch = asyncio.get_running_loop().call_later(self._timeout, self._watch, batch, work, due)
         try:
-            stack = await ended
+            await work
         finally:
             watch.cancel()
-        if stack is None:
-            work.result()
+        if batch.stuck_at is None:
             return batch.results
         self._lane = self._host.lane("durable-workflow")
         at = len(batch.results)
         rest = await self.run(jobs[at + 1 :]) if at + 1 < len(jobs) else []
-        return [*batch.results, self._stuck(jobs[at], stack), *rest]
+        return [*batch.results, self._stuck(jobs[at], batch.stuck_at), *rest]
 
     def close(self) -> None:
         self._lane.close()
 
-    def _watch(self, batch: _Batch[J, R], ended: asyncio.Future[str | None], due: float, stack: str = "") -> None:
-        if ended.done():
+    def _watch(self, batch: _Batch[J, R], work: asyncio.Future[None], due: float, stack: str = "") -> None:
+        if work.done():
             return
         assert self._timeout is not None
         now = self._host.monotonic()
@@ -147,12 +154,12 @@ class Stepper(Generic[J, R]):
         stuck_for = now - began
         loop = asyncio.get_running_loop()
         if batch.warned and stuck_for >= self._timeout + GRACE:
-            batch.abandon()
+            batch.abandon(stack)
             logger.error("workflow code is stuck for good; its thread is abandoned:\n%s", stack)
-            ended.set_result(stack)
+            work.set_result(None)
             return
         if not batch.warned and stuck_for >= self._timeout and (interrupted := batch.interrupt(began)) is not None:
             stack = interrupted
             logger.warning("workflow code did not yield within %g s; interrupted at:\n%s", self._timeout, stack)
         wait = max(GRACE if batch.warned else self._timeout - stuck_for, 0.01)
-        loop.call_later(wait, self._watch, batch, ended, now + wait, stack)
+        loop.call_later(wait, self._watch, batch, work, now + wait, stack)

@@ -357,8 +357,13 @@ ids = st.integers(0, 2**20)
 class AtOnce:
     """A lane that is the caller's own thread: here one thing happens after the other."""
 
-    async def run(self, work: Callable[[], T], /) -> T:
-        return work()
+    def run(self, work: Callable[[], T], /) -> asyncio.Future[T]:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            answer.set_result(work())
+        except Exception as error:
+            answer.set_exception(error)
+        return answer
 
     def close(self) -> None:
         pass

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import operator
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -69,12 +72,31 @@ async def test_an_interrupt_that_comes_when_its_job_has_just_ended_costs_that_jo
     lane = host.lane("known")
     host.lane = lambda name: lane  # type: ignore[method-assign]
     thread_id = await lane.run(threading.get_ident)
-    step: Any = partial(ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(thread_id))
-    stepper: Stepper[Any, Any] = Stepper(host, step, stuck, 60.0)
-    late, none = ctypes.py_object(DeadlockError), None
+    late = partial(
+        ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(thread_id), ctypes.py_object(DeadlockError)
+    )
+    on_time = partial(abs, 1)
+    stepper: Stepper[Any, Any] = Stepper(host, operator.call, stuck, 60.0)
 
-    assert await stepper.run([late, none]) == ["stuck", 1]
-    assert await stepper.run([none]) == [1]
+    assert await stepper.run([late, on_time]) == ["stuck", 1]
+    assert await stepper.run([on_time]) == [1]
+
+
+CALLED_OFF = """
+import sys
+import threading
+from durable.worker.watchdog import _hear_out
+
+_hear_out(threading.get_ident())
+sys.setprofile(lambda *_: None)
+print("profiled")
+"""
+
+
+def test_a_process_can_be_profiled_after_an_interrupt_was_called_off() -> None:
+    ended = subprocess.run([sys.executable, "-c", CALLED_OFF], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.stdout, ended.stderr) == ("profiled\n", "")
 
 
 def test_who_has_ended_is_not_interrupted(host: Host) -> None:

@@ -115,7 +115,7 @@ def _answers(writes: Sequence[tuple[int, Write]], outcomes: Sequence[Outcome]) -
 def _write_transitions(db: Asking, transitions: Sequence[Transition], now_us: int) -> list[Outcome]:
     outcomes, rows = plan.decide(transitions, _see(db, plan.needs(transitions), now_us))
     sql = statements()
-    db.write_many(sql.own.update_run, rows.moved_runs)
+    db.write_many(sql.commit.update_run if len(rows.moved_runs) == 1 else sql.own.update_run, rows.moved_runs)
     db.write_many(sql.commit.insert_run, rows.new_runs)
     db.write_many(sql.commit.update_shown, rows.shown)
     db.write_many(sql.commit_attributes.delete, rows.forgotten)
@@ -123,13 +123,10 @@ def _write_transitions(db: Asking, transitions: Sequence[Transition], now_us: in
     db.write_many(sql.commit_attributes.insert, rows.attributes)
     db.write_many(sql.commit.insert_history, rows.history)
     db.write_many(sql.commit.delete_message, rows.consumed)
-    if rows.finished:
-        db.write(sql.own.delete_tasks, (listed(rows.finished),))
+    _delete(db, sql.commit_tasks.delete_task, sql.own.delete_tasks, rows.finished)
     db.write_many(sql.commit.hand_on, rows.handed_on)
-    if rows.closed:
-        closed = listed(run_id for (run_id,) in rows.closed)
-        db.write(sql.own.delete_closed_inbox, (closed,))
-        db.write(sql.own.delete_closed_tasks, (closed,))
+    _delete(db, sql.commit.delete_inbox, sql.own.delete_closed_inbox, rows.closed)
+    _delete(db, sql.commit_tasks.delete_tasks, sql.own.delete_closed_tasks, rows.closed)
     db.write_many(sql.commit.delete_timer, rows.timers)
     db.write_many(sql.commit_tasks.insert_task, rows.tasks)
     for run, run_id, scheduled_event_id, outcome in rows.cancels:
@@ -181,10 +178,17 @@ def _write_reports(db: Asking, reports: Sequence[ActivityReport], now_us: int) -
     db.write_many(sql.commit_tasks.detach, rows.detached)
     db.write_many(sql.commit_tasks.steer, rows.steered)
     db.write_many(sql.commit_tasks.retry, rows.retries)
-    if rows.finished:
-        db.write(sql.own.delete_tasks, (listed(rows.finished),))
+    _delete(db, sql.commit_tasks.delete_task, sql.own.delete_tasks, rows.finished)
     db.write_many(sql.commit.insert_message, rows.messages)
     return outcomes
+
+
+def _delete(db: Asking, one: str, many: str, rows: Sequence[plan.Row]) -> None:
+    """What these rows are the keys of: many at once, or a single one in half the time."""
+    if len(rows) == 1:
+        db.write(one, rows[0])
+    elif rows:
+        db.write(many, (listed(rows),))
 
 
 def _held(db: Asking, keys: Sequence[plan.TaskKey]) -> dict[plan.TaskKey, plan.HeldTask]:

@@ -58,7 +58,7 @@ class OwnStatements:
             f"DELETE FROM {task} WHERE (run_id, scheduled_event_id) IN "
             "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
         )
-        of_these = "run_id IN (SELECT value FROM json_each(?))"
+        of_these = "run_id IN (SELECT json_extract(value, '$[0]') FROM json_each(?))"
         self.delete_closed_tasks = f"DELETE FROM {task} WHERE {of_these}"
         self.delete_closed_inbox = (
             f"DELETE FROM {inbox.name} WHERE {of_these} "

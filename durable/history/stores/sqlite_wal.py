@@ -7,7 +7,7 @@ A transaction that reads and never ends nobody can pass.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import os
 
 from durable.history.errors import StoreUnavailable
 from durable.history.stores.sqlite_file import WAL_BYTES_MAX, Connection
@@ -23,7 +23,7 @@ class Wal:
 
     def __init__(self, db: Connection, bytes_max: int = WAL_BYTES_MAX) -> None:
         self._db = db
-        self._path = Path(f"{db.path}-wal")
+        self._path = f"{db.path}-wal"
         self._bytes_max = bytes_max
         self._next = bytes_max
         self._failures = 0
@@ -53,6 +53,6 @@ class Wal:
 
     def _length(self) -> int:
         try:
-            return self._path.stat().st_size
+            return os.stat(self._path).st_size
         except OSError:
             return 0
