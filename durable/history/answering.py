@@ -102,11 +102,17 @@ class Draft:
 
     def answer(self, kind: Callable[..., HistoryEvent], **attributes: Any) -> int:
         """Add the event that answers a command; its id."""
-        return self.note(kind, workflow_task_completed_event_id=self.task_completed_id, **attributes)
+        self.last_id += 1
+        completed_id = self.task_completed_id
+        self.events.append(
+            kind(id=self.last_id, time_us=self.now_us, workflow_task_completed_event_id=completed_id, **attributes)
+        )
+        return self.last_id
 
     def note(self, kind: Callable[..., HistoryEvent], **attributes: Any) -> int:
         """Like `answer`, of an event that does not name its workflow task."""
-        self.add(kind(id=self.last_id + 1, time_us=self.now_us, **attributes))
+        self.last_id += 1
+        self.events.append(kind(id=self.last_id, time_us=self.now_us, **attributes))
         return self.last_id
 
 

@@ -95,15 +95,17 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
 
 def consumed(received: Received) -> tuple[int, ...]:
     """The messages of the inbox that the step takes away."""
-    return tuple(each.id for each in received.incoming if each.id is not None)
+    return tuple([each.id for each in received.incoming if each.id is not None])
 
 
 def finished(received: Received) -> tuple[AttemptToken, ...]:
     """The attempts that it ends."""
-    return tuple(each.token for each in received.incoming if each.token is not None)
+    return tuple([each.token for each in received.incoming if each.token is not None])
 
 
 def replies(answers: Sequence[tuple[str, QueryAnswer | UpdateAnswer]], now_us: int) -> tuple[Reply, ...]:
     """One reply per question: one that was sent again, because its acknowledgement was lost, may be there twice."""
+    if not answers:
+        return ()
     expires_us = now_us + REPLY_KEPT_US
     return tuple(Reply(id=id, body=codec.encode(answer), expires_us=expires_us) for id, answer in dict(answers).items())

@@ -36,6 +36,8 @@ def update_answers(
     received: Received, commands: Sequence[Command], rejections: Mapping[str, Failure]
 ) -> list[tuple[str, UpdateAnswer]]:
     """What is told of updates: the first answer to those who ask, the outcome to those who wait for it."""
+    if not (received.asking or received.state.updates):
+        return []
     answers = {
         update_id: UpdateAnswer(
             stage=UpdateStage.REJECTED, outcome=UpdateOutcome(failure=failure), run_id=received.run_id

@@ -335,7 +335,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._evicted = True
         self._halted = True
         self._ready = deque(maxlen=0)
-        if self._thread is None:
+        if self._thread is None and self.unfinished_tasks():
             self._leave(*self._enter())  # which closes the tasks
 
     def _close_tasks(self) -> None:
