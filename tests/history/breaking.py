@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ WRITES = "WITH write_0"
 
 
 class Faulty:
-    """A session on which something happens at a statement that begins with ``at``; then no more."""
+    """A session on which something happens at a statement whose beginning fits ``at``, a pattern; then no more."""
 
     def __init__(self, raw: Raw, at: str, happens: Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]):
         self._raw = raw
@@ -37,7 +38,7 @@ class Faulty:
 
     async def _ask(self, query: str, asked: Coroutine[Any, Any, T]) -> T:
         happens = self._happens
-        if happens is None or not query.startswith(self._at):
+        if happens is None or not re.match(self._at, query, re.DOTALL):
             return await asked
         self._happens = None
         result: T = await happens(asked)

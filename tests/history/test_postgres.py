@@ -332,7 +332,7 @@ async def test_a_run_that_was_claimed_since_it_was_looked_at_stays_with_its_clai
             await second.claim(claim("w2"))
             return await asked
 
-        await break_at(store, "UPDATE durable_runs AS r SET owner", claim_first)
+        await break_at(store, "WITH read_0.*UPDATE durable_runs AS r SET owner", claim_first)
         found = await store.claim(claim("w1"))
 
     assert (taken(found), found.activities) == ([], [])

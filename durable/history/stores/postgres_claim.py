@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from durable.history import attempts
@@ -10,13 +11,12 @@ from durable.history.errors import WorkerDead
 from durable.history.messages import ANYBODY
 from durable.history.stores import plan
 from durable.history.stores.choice import Choice
-from durable.history.stores.horizon import Horizon, Look
-from durable.history.stores.postgres_connection import Connection, columns
-from durable.history.stores.postgres_reads import alive, runs_by_id, tokens
+from durable.history.stores.horizon import Horizon, Look, Walk
+from durable.history.stores.postgres_connection import Connection, Question, columns
 from durable.history.stores.postgres_sql import statements
-from durable.history.stores.sql import TASK_COLUMNS, activity_task, stored_message
+from durable.history.stores.sql import TASK_COLUMNS, activity_task, run_info, stored_message
 from durable.history.stores.tables import activity_tasks
-from durable.history.transition import ActivityTask, Claim, Claimed, ClaimedRun, StoredMessage
+from durable.history.transition import ActivityTask, AttemptToken, Claim, Claimed, ClaimedRun, RunInfo, StoredMessage
 
 OVERDUE_MAX = 1000
 PAGE = 200
@@ -36,9 +36,10 @@ class _Found:
         self.tasks: list[Sequence[Any]] = []
         self.more_tasks = False
 
-    async def walk(self, db: Connection, statement: str, *values: object) -> list[Sequence[Any]]:
+    async def walk(self, db: Connection, questions: Sequence[Question]) -> list[list[Sequence[Any]]]:
+        """The rows of each, in one round trip."""
         with self.look.walking():
-            return await db.read(statement, *values)
+            return await db.read_all(questions)
 
 
 async def take(
@@ -65,33 +66,36 @@ def _dead(claim: Claim) -> WorkerDead:
 
 
 async def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int, horizon: Horizon) -> _Found:
-    living = await alive(db)
+    look = Look(horizon, now_us)
+    own = statements().own
+    queues = (ANYBODY, *claim.workflow_queues)
+    inboxes = [("inbox", claim.namespace, queue) for queue in queues]
+    questions: list[Question] = [(statements().workers.alive, ())]
+    questions += [(own.due_page, (*walk[1:], look.since_us(walk), now_us, [], PAGE)) for walk in inboxes]
+    if claim.max_activities > 0:
+        questions += [_due_tasks(claim, queue, look, now_us) for queue in claim.activity_queues]
+    with look.walking():
+        rows = iter(await db.read_all(questions))
+    living = {row[0] for row in next(rows)}
     if claim.worker_id not in living:
         raise _dead(claim)
-    choice = Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us)
-    found = _Found(choice, Look(horizon, now_us))
-    for queue in (ANYBODY, *claim.workflow_queues):
-        await _look_for_runs(db, claim, queue, found)
+    found = _Found(Choice(claim, now_us=now_us, alive=living, steal_after_us=steal_after_us), look)
+    for walk in inboxes:
+        await _choose_runs(db, walk, next(rows), found)
     found.runs.leave_others_theirs()
-    for queue in claim.activity_queues:
-        await _look_for_tasks(db, claim, queue, found)
+    for queue, due in zip(claim.activity_queues, rows, strict=False):
+        _choose_tasks(claim, queue, due, found)
     return found
 
 
-async def _look_for_runs(db: Connection, claim: Claim, queue: str, found: _Found) -> None:
-    """By pages of due messages, oldest first, without those of runs that are decided."""
-    choice, walk = found.runs, ("inbox", claim.namespace, queue)
-    since_us = found.look.since_us(walk)
-    first_us: int | None = None
-    while True:
-        values = (claim.namespace, queue, since_us, choice.now_us, list(choice.decided), PAGE)
-        rows = await found.walk(db, statements().own.due_page, *values)
-        if rows and first_us is None:
-            first_us = rows[0][1]
-        if not _consider(rows, found) or len(rows) < PAGE:
-            found.look.found(walk, first_us)
-            return
-        since_us = rows[-1][1]
+async def _choose_runs(db: Connection, walk: Walk, rows: list[Sequence[Any]], found: _Found) -> None:
+    """By pages of due messages, oldest first, without those of runs that are decided; the first page is there."""
+    choice = found.runs
+    first_us = rows[0][1] if rows else None
+    while _consider(rows, found) and len(rows) == PAGE:
+        values = (*walk[1:], rows[-1][1], choice.now_us, list(choice.decided), PAGE)
+        rows = (await found.walk(db, [(statements().own.due_page, values)]))[0]
+    found.look.found(walk, first_us)
 
 
 def _consider(rows: Sequence[Sequence[Any]], found: _Found) -> bool:
@@ -114,94 +118,107 @@ def _due_us(row: Sequence[Any]) -> int:
     return int(row[DUE_US])
 
 
-async def _look_for_tasks(db: Connection, claim: Claim, queue: str, found: _Found) -> None:
+def _walks(claim: Claim, queue: str) -> dict[int, Walk]:
+    """For each priority."""
+    return {priority: (f"tasks {priority}", claim.namespace, queue) for priority in attempts.PRIORITIES}
+
+
+def _due_tasks(claim: Claim, queue: str, look: Look, now_us: int) -> Question:
+    """One more than there is room for."""
+    walks = _walks(claim, queue)
+    since_us = [look.since_us(walk) for walk in walks.values()]
+    return statements().own.due_tasks, (list(walks), since_us, claim.namespace, queue, now_us, claim.max_activities + 1)
+
+
+def _choose_tasks(claim: Claim, queue: str, rows: Sequence[Sequence[Any]], found: _Found) -> None:
     room = claim.max_activities - len(found.tasks)
     if room <= 0:
         return
-    walks = {priority: (f"tasks {priority}", claim.namespace, queue) for priority in attempts.PRIORITIES}
-    since_us = [found.look.since_us(walk) for walk in walks.values()]
-    values = (list(walks), since_us, claim.namespace, queue, found.runs.now_us, room + 1)
-    rows = await found.walk(db, statements().own.due_tasks, *values)
     first_us: dict[int, int] = {}
     for row in rows:
         first_us.setdefault(_priority(row), _due_us(row))
-    for priority, walk in walks.items():
-        if len(rows) <= room or priority in first_us:  # else it was not looked at
+    for priority, walk in _walks(claim, queue).items():
+        if len(rows) <= claim.max_activities or priority in first_us:  # else it was not looked at
             found.look.found(walk, first_us.get(priority))
-    found.tasks.extend(found.runs.parts_of(rows, _priority, _due_us)[:room])
+    found.tasks.extend(found.runs.parts_of(rows[: room + 1], _priority, _due_us)[:room])
     found.more_tasks = found.more_tasks or len(rows) > room
 
 
 async def _take(db: Connection, claim: Claim, found: _Found) -> list[ActivityTask]:
     """What is still as it was seen, and nobody else's just now. Whoever declares the claimer dead waits meanwhile."""
     sql, choice = statements(), found.runs
-    if not await db.read(sql.lock.workers, [claim.worker_id]):
-        raise _dead(claim)
+    questions: list[Question] = [(sql.lock.workers, [[claim.worker_id]])]
     if choice.not_mine:
         owners = [found.owners[run_id] for run_id in choice.not_mine]
-        await db.write(sql.own.take_runs, claim.worker_id, choice.not_mine, owners)
-    if not found.tasks:
-        return []
+        questions.append((sql.own.take_runs, [claim.worker_id, choice.not_mine, owners]))
     begun = [attempts.begun(activity_task(row), claim.worker_id, choice.now_us) for row in found.tasks]
-    rows = await db.read(sql.own.take_tasks, *columns([plan.taken_row(task) for task in begun]))
-    taken = {(row[0], row[1]): activity_task(row) for row in rows}
+    if begun:
+        questions.append((sql.own.take_tasks, columns([plan.taken_row(task) for task in begun])))
+    living, *_, rows = await db.read_all(questions)
+    if not living:
+        raise _dead(claim)
+    taken = {(row[0], row[1]): activity_task(row) for row in rows} if begun else {}
     keys = [(task.run_id, task.scheduled_event_id) for task in begun]
     return [taken[key] for key in keys if key in taken]
 
 
 async def _load(db: Connection, claim: Claim, found: _Found, begun: list[ActivityTask]) -> Claimed:
-    sql, choice = statements(), found.runs
+    sql, choice, look = statements(), found.runs, found.look
+    deadlines = [("deadlines", claim.namespace, queue) for queue in claim.workflow_queues]
+    nexts = [(sql.own.next_of_workflows, queue) for queue in claim.workflow_queues or (ANYBODY,)]
+    nexts += [(sql.own.next_task, queue) for queue in claim.activity_queues]
+    questions: list[Question] = [(sql.claim_tasks.cancelled_tasks, (claim.worker_id,))]
+    questions += [
+        (sql.own.overdue_tasks, (*walk[1:], choice.now_us, OVERDUE_MAX, look.since_us(walk))) for walk in deadlines
+    ]
+    questions += [(next_of, (claim.namespace, queue, choice.now_us, look.until_us)) for next_of, queue in nexts]
+    if choice.run_ids:
+        questions.append((sql.read_runs.runs_by_id, (list(choice.run_ids),)))
+    answers = iter(await found.walk(db, questions))
+    cancelled = [
+        AttemptToken(run_id=run_id, scheduled_event_id=event_id, owner=claim.worker_id, attempt=attempt)
+        for run_id, event_id, attempt in next(answers)
+    ]
     overdue: list[ActivityTask] = []
-    for queue in claim.workflow_queues:
-        walk = ("deadlines", claim.namespace, queue)
-        values = (claim.namespace, queue, choice.now_us, OVERDUE_MAX, found.look.since_us(walk))
-        rows = await found.walk(db, sql.own.overdue_tasks, *values)
-        found.look.found(walk, rows[0][DEADLINE_US] if rows else None)
+    for walk in deadlines:
+        rows = next(answers)
+        look.found(walk, rows[0][DEADLINE_US] if rows else None)
         overdue.extend(map(activity_task, rows))
-    runs = await _load_runs(db, claim, choice)
+    later = [*choice.later_us, look.again_us, *(next(answers)[0][0] for _ in nexts)]
+    runs = await _load_runs(db, claim, choice, {row[0]: run_info(row) for row in next(answers, ())})
     return Claimed(
         runs=runs,
         activities=begun,
         overdue=overdue,
-        cancelled=await tokens(db, sql.claim_tasks.cancelled_tasks, claim.worker_id),
+        cancelled=cancelled,
         waiting=choice.waiting(runs),
-        next_due_us=await _next_due_us(db, claim, found),
+        next_due_us=min((due_us for due_us in later if due_us is not None), default=None),
         more=((choice.more or found.more_tasks) and not choice.left) or len(overdue) >= OVERDUE_MAX,
         left=choice.left,
     )
 
 
-async def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[ClaimedRun]:
+async def _load_runs(db: Connection, claim: Claim, choice: Choice, rows: dict[str, RunInfo]) -> list[ClaimedRun]:
     """Runs with the history that they had when their rows were read: what comes later fences the reader off anyway."""
-    if not choice.run_ids:
+    mine = [rows[run_id] for run_id in choice.run_ids if run_id in rows and rows[run_id].owner == claim.worker_id]
+    if not mine:
         return []
     sql = statements()
-    rows = await runs_by_id(db, list(choice.run_ids))
-    mine = [rows[run_id] for run_id in choice.run_ids if run_id in rows and rows[run_id].owner == claim.worker_id]
-    unknown = [run for run in mine if claim.cached.get(run.run_id) != run.last_event_id]
-    histories: dict[str, list[bytes]] = {run.run_id: [] for run in unknown}
-    if unknown:
-        wanted = columns([(run.run_id, run.last_event_id) for run in unknown])
-        for run_id, data in await db.read(sql.own.histories, *wanted):
-            histories[run_id].append(data)
     messages: dict[str, list[StoredMessage]] = {run.run_id: [] for run in mine}
-    if mine:
-        values = (list(messages), choice.now_us, claim.max_messages_per_run)
-        for row in await db.read(sql.own.due_inboxes, *values):
-            messages[row[5]].append(stored_message(row))
+    questions: list[Question] = [
+        (sql.own.due_inboxes, (list(messages), choice.now_us, claim.max_messages_per_run)),
+    ]
+    unknown = [run for run in mine if claim.cached.get(run.run_id) != run.last_event_id]
+    if unknown:
+        questions.append((sql.own.histories, columns([(run.run_id, run.last_event_id) for run in unknown])))
+    histories: dict[str, list[bytes]] = {run.run_id: [] for run in unknown}
+    due, *read = await db.read_all(questions)
+    for row in due:
+        messages[row[5]].append(stored_message(row))
+    for run_id, data in chain.from_iterable(read):
+        histories[run_id].append(data)
     return [
         ClaimedRun(run=run, messages=messages[run.run_id], history=histories.get(run.run_id))
         for run in mine
         if messages[run.run_id]
     ]
-
-
-async def _next_due_us(db: Connection, claim: Claim, found: _Found) -> int | None:
-    sql, look = statements(), found.look
-    later = [*found.runs.later_us, look.again_us]
-    asked = [(sql.own.next_of_workflows, queue) for queue in claim.workflow_queues or (ANYBODY,)]
-    asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
-    for statement, queue in asked:
-        rows = await found.walk(db, statement, claim.namespace, queue, found.runs.now_us, look.until_us)
-        later.append(rows[0][0])
-    return min((due_us for due_us in later if due_us is not None), default=None)

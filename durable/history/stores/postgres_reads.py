@@ -29,11 +29,6 @@ async def latest_runs(db: Asking, wanted: dict[str, list[str]]) -> dict[tuple[st
     return latest
 
 
-async def alive(db: Connection) -> set[str]:
-    """The ids of the workers that nobody has declared dead."""
-    return {row[0] for row in await db.read(statements().workers.alive)}
-
-
 async def tokens(db: Connection, statement: str, worker_id: str) -> list[AttemptToken]:
     """The attempts of a worker that ``statement`` selects."""
     return [

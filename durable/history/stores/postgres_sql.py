@@ -145,7 +145,7 @@ class OwnStatements:
             f"UPDATE {runs.name} AS r SET owner = $1 FROM (SELECT o.run_id FROM unnest($2::text[], $3::text[]) "
             f"AS seen(run_id, owner) JOIN {runs.name} AS o ON o.run_id = seen.run_id "
             "WHERE o.owner IS NOT DISTINCT FROM seen.owner ORDER BY o.run_id FOR NO KEY UPDATE OF o SKIP LOCKED) "
-            "AS free WHERE r.run_id = free.run_id"
+            "AS free WHERE r.run_id = free.run_id RETURNING r.run_id"
         )
         task = activity_tasks.name
         # Not `owner IS NULL`, which would tempt it to walk the index of all that is free.

@@ -41,7 +41,7 @@ def _parts(kind: str, texts: Sequence[str]) -> dict[str, str]:
     for number, text in enumerate(texts):
         name = f"{kind}_{number}"
         parts[name] = f"{name} AS ({_moved(text, before)})"
-        before += max(int(found) for found in PARAMETER.findall(text))
+        before += max((int(found) for found in PARAMETER.findall(text)), default=0)
     return parts
 
 
