@@ -219,7 +219,8 @@ class _Context(ActivityContext):
                 f"activity {self.attempt.activity_type!r} is transactional, and needs a database to work in: "
                 "ActivityEnvironment(client=await Client.connect('sqlite://'))"
             )
-        self.transaction = Transaction(client.database, f"activity {self.attempt.activity_type!r}", is_sync=is_sync)
+        what = f"activity {self.attempt.activity_type!r}"
+        self.transaction = Transaction(client.database, what, is_sync=is_sync, shielded=self.shield_thread_cancel)
 
     def info(self) -> Info:
         return self.attempt

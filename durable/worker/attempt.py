@@ -295,6 +295,7 @@ class Attempt(ActivityContext):
             is_sync=self.is_sync,
             limit_s=definition.transaction_s,
             failed=self._heartbeat_failed,
+            shielded=self.shield_thread_cancel,
         )
         try:
             what = await self._completed()

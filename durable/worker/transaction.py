@@ -7,6 +7,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event
@@ -31,7 +32,8 @@ class Transaction:
     without a trace.
 
     Where all writers wait for it (SQLite) it may be open for ``limit_s``: then it is rolled back at once, ``failed`` is
-    told why, and whatever the code asks for afterwards is refused. None: for as long as it likes.
+    told why, and whatever the code asks for afterwards is refused. None: for as long as it likes. Its beginning is
+    ``shielded`` from what is raised in the thread of its code.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Transaction:
         is_sync: bool,
         limit_s: float | None = None,
         failed: Callable[[ApplicationError], None] | None = None,
+        shielded: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._database = database
         self._what = what
         self._is_sync = is_sync
         self._limit_s = limit_s if database.store.writes_in_turn else None
         self._failed = failed
+        self.beginning = shielded
         self._loop = asyncio.get_running_loop() if self._limit_s is not None else None
         self._session: AsyncSession | Session | None = None
         self._lane: Lane | None = None
@@ -109,6 +113,7 @@ class Transaction:
 
     def begun(self, cut: Cut) -> None:
         with self._lock:
+            self._check_lives()  # else nobody would cut it off any more
             self._cut = cut
         self._on_loop(self._start_clock)
 

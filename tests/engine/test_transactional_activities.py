@@ -162,8 +162,9 @@ async def simple() -> str:
 
 async def failure(client: Client, name: str, *args: Any, **more: Any) -> Any:
     """The cause of an activity's failure."""
+    told = ", ".join(f"{key}={value}" for key, value in more.items())
     with pytest.raises(WorkflowFailureError) as caught:
-        await client.execute_workflow(call, args=[name, list(args)], kwargs=more, id=f"fails-{name}-{args}")
+        await client.execute_workflow(call, args=[name, list(args)], kwargs=more, id=f"fails-{name}-{args}{told}")
     assert isinstance(caught.value.cause, ActivityError)
     return caught.value.cause.cause
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Engine, event
@@ -22,8 +23,12 @@ class Owner(Protocol):
         """Raises what is wrong with beginning one now."""
         ...
 
+    def beginning(self) -> AbstractContextManager[None]:
+        """The block in which it begins, and may wait for others; what is raised in its thread is raised after that."""
+        ...
+
     def begun(self, cut: Cut) -> None:
-        """It has begun."""
+        """It has begun. Raises what is wrong with that meanwhile."""
         ...
 
     def ends(self) -> None:
@@ -47,9 +52,10 @@ def attend(engine: Engine, begin: Callable[[Connection], Cut]) -> None:
         owner = _owner(connection)
         if owner is not None:
             owner.check_begin()
-        cut = begin(connection)
-        if owner is not None:
-            owner.begun(cut)
+            with owner.beginning():
+                owner.begun(begin(connection))
+        else:
+            begin(connection)
 
     def executes(connection: Connection, *_: Any) -> None:
         if (owner := _owner(connection)) is not None:

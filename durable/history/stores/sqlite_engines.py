@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
@@ -18,12 +19,18 @@ from sqlalchemy.pool import PoolProxiedConnection
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host, Lane
 from durable.history.stores.engines import Cut, attend
-from durable.history.stores.sqlite_file import Turnstile, settings
+from durable.history.stores.sqlite_file import STEPS_BETWEEN_LOOKS, Turnstile, settings
 from durable.history.turns import take_turn
+
+logger = logging.getLogger("durable.store")
 
 WAIT_FOREVER_S = 1e6
 NO_MORE = "PRAGMA query_only=1"
 """Of a transaction that was cut off: a statement that comes later would begin another one, in nobody's turn."""
+
+
+IS_CUT = "durable_is_cut"
+"""What a pooled connection knows of itself: whether it was cut off."""
 
 
 class Turn:
@@ -40,9 +47,14 @@ class Turn:
         return self._taken
 
     def take(self) -> None:
-        self._turnstile.__enter__()
-        self._latest += 1
-        self._taken = self._latest
+        try:
+            self._turnstile.__enter__()
+            self._latest += 1
+            self._taken = self._latest
+        except BaseException:
+            # A thread's cancellation may come when it has the turn already, and does not know.
+            self._turnstile.__exit__()
+            raise
 
     async def take_on(self, lane: Lane) -> None:
         """Wait for it on another thread. Who gives up waiting has it let go as soon as it comes, there, before the
@@ -56,8 +68,8 @@ class Turn:
             raise
 
     def release(self, number: int | None = None) -> None:
-        """Of the one with this number only; None: of any."""
-        if self._taken is not None and number in (None, self._taken):
+        """Of the one with this number only; None: of any, known or not."""
+        if number in (None, self._taken):
             self._taken = None
             self._turnstile.__exit__()
 
@@ -88,7 +100,8 @@ class Engines:
         }
         self._making = threading.Lock()
         self._turns: list[Turn] = []
-        self._raw: list[Any] = []
+        self._open: list[tuple[Any, threading.Event, Callable[[Any], Awaitable[None]]]] = []
+        """Driver's connections, each with what tells it that it is cut off, and how that is done."""
         self._lane: Lane | None = None
         self._cutting: Lane | None = None
         self._async: AsyncEngine | None = None
@@ -108,7 +121,7 @@ class Engines:
 
                 raw.run_async(taken)
 
-            self._arrange(self._async.sync_engine, take, _cut)
+            self._arrange(self._async.sync_engine, take, _watch_async, _cut)
         return self._async
 
     def synchronous(self) -> Engine:
@@ -118,7 +131,7 @@ class Engines:
                 engine = create_engine(url, **self._options)
                 self._cutting = self._host.lane("durable-cut")
                 cut = partial(_cut_in_thread, self._cutting)
-                self._arrange(engine, lambda turn, _: turn.take(), cut)
+                self._arrange(engine, lambda turn, _: turn.take(), _watch, cut)
                 self._sync = engine
             return self._sync
 
@@ -127,11 +140,11 @@ class Engines:
             await self._async.dispose()
         if self._sync is not None:
             self._sync.dispose()
-        for raw in self._raw:
+        for raw, is_cut, cut in self._open:
             # Whoever has a transaction open still has lost it.
-            closed = raw.close()
-            if closed is not None:
-                await closed
+            is_cut.set()
+            with suppress(sqlite3.Error, ValueError):  # most are closed now
+                await cut(raw)
         for lane in (self._lane, self._cutting):
             if lane is not None:
                 lane.close()
@@ -139,7 +152,11 @@ class Engines:
             turn.close()
 
     def _arrange(
-        self, engine: Engine, take: Callable[[Turn, Connection], None], cut: Callable[[Any], Awaitable[None]]
+        self,
+        engine: Engine,
+        take: Callable[[Turn, Connection], None],
+        watch: Callable[[Any, Callable[[], bool]], None],
+        cut: Callable[[Any], Awaitable[None]],
     ) -> None:
         turn = Turn(self._path)
         self._turns.append(turn)
@@ -149,52 +166,71 @@ class Engines:
             for pragma in self._settings:
                 cursor.execute(pragma)
             cursor.close()
-            self._raw.append(record.driver_connection)
+            is_cut = record.info[IS_CUT] = threading.Event()
+            watch(raw, is_cut.is_set)
+            self._open.append((record.driver_connection, is_cut, cut))
 
         def begin(connection: Connection) -> Cut:
-            take(turn, connection)
             try:
+                take(turn, connection)
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except BaseException:
                 turn.release()
                 raise
             turn.note()
-            return partial(_cut_off, connection.connection, cut, partial(turn.release, turn.taken))
+            return partial(self._cut_off, connection.connection, cut, partial(turn.release, turn.taken))
 
         event.listen(engine, "connect", connected)
         # When its connection comes back, the transaction has ended, however it did.
         event.listen(engine, "checkin", lambda *_: turn.release())
         attend(engine, begin)
 
+    def _cut_off(
+        self, connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[None]], release: Callable[[], None]
+    ) -> Awaitable[None]:
+        raw = connection.driver_connection
+        connection.info[IS_CUT].set()
+        connection.detach()  # others get another one, for the code may keep this one for long
+        self._open = [each for each in self._open if each[0] is not raw]
 
-def _cut_off(
-    connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[None]], release: Callable[[], None]
-) -> Awaitable[None]:
-    raw = connection.driver_connection
-    connection.detach()  # others get another one, for the code may keep this one for long
+        async def rest() -> None:
+            try:
+                await cut(raw)
+            except (sqlite3.ProgrammingError, ValueError, StoreUnavailable):
+                pass  # it is closed already
+            except sqlite3.Error as error:
+                logger.warning("a transaction that was cut off could not be rolled back: %r", error)
+            finally:
+                release()
 
-    async def rest() -> None:
-        try:
-            await cut(raw)
-        except (sqlite3.Error, ValueError, StoreUnavailable):
-            pass  # it is closed already
-        finally:
-            release()
+        return rest()
 
-    return rest()
+
+def _watch(raw: Any, is_cut: Callable[[], bool]) -> None:
+    """A statement that is under way when the transaction is cut off ends then. (An interruption would last for as long
+    as any statement is not read to its end, and keep the transaction from being rolled back.)"""
+    raw.set_progress_handler(is_cut, STEPS_BETWEEN_LOOKS)
+
+
+def _watch_async(raw: Any, is_cut: Callable[[], bool]) -> None:
+    def watch(own: Any) -> Awaitable[None]:
+        watched: Awaitable[None] = own.set_progress_handler(is_cut, STEPS_BETWEEN_LOOKS)
+        return watched
+
+    raw.run_async(watch)
 
 
 async def _cut(raw: Any) -> None:
-    await raw.interrupt()
     await raw.execute(NO_MORE)
     await raw.rollback()
+    await raw.close()
 
 
 async def _cut_in_thread(lane: Lane, raw: sqlite3.Connection) -> None:
+    """It is closed when its code lets go of it: what that is executing just now would take the process with it."""
+
     def work() -> None:
-        with suppress(sqlite3.OperationalError):
-            raw.execute(NO_MORE)  # an interruption ends what begins before the statement that it was for is over
+        raw.execute(NO_MORE)
         raw.rollback()
 
-    raw.interrupt()
     await lane.run(work)
