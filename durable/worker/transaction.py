@@ -18,7 +18,7 @@ from durable.exceptions import ApplicationError
 from durable.history.database import Database
 from durable.history.host import Lane
 from durable.history.joining import Run, joined
-from durable.history.stores.engines import OWNER, Cut
+from durable.history.stores.engines import OWNER, Close, Cut
 from durable.history.transition import ActivityReport, Committed, Outcome
 from durable.history.uncut import ended
 
@@ -61,7 +61,7 @@ class Transaction:
         self.error: ApplicationError | None = None
         """Why it was cut off."""
         self._clock: asyncio.TimerHandle | None = None
-        self._cutting: asyncio.Task[None] | None = None
+        self._cutting: asyncio.Task[Close] | None = None
         self._was_rolled_back = False
         self._was_closed = False
         self._is_closing = False
@@ -217,6 +217,8 @@ class Transaction:
             except Exception as error:
                 logger.warning("the session of %s could not be closed: %r", self._what, error)
         finally:
+            if self._cutting is not None:
+                await self._cutting.result()()
             if self._lane is not None:
                 self._lane.close()
 

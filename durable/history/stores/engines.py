@@ -11,9 +11,11 @@ from sqlalchemy import Connection, Engine, event
 OWNER = "durable_owner"
 """The execution option that names the owner of a transaction."""
 
-Cut = Callable[[], Awaitable[None]]
+Close = Callable[[], Awaitable[None]]
+Cut = Callable[[], Awaitable[Close]]
 """Ends a transaction beneath the code that has it open, which may be stuck: at once its connection is nobody else's any
-more; when what is returned is done, it is rolled back, and others go on."""
+more; when what is returned is done, it is rolled back, and others go on. Its result closes the connection, once its
+code has ended."""
 
 
 class Owner(Protocol):
@@ -84,3 +86,7 @@ def attend(engine: Engine, begin: Callable[[Connection], Cut]) -> None:
 
 def _owner(connection: Connection) -> Owner | None:
     return cast("Owner | None", connection.get_execution_options().get(OWNER))
+
+
+async def nothing() -> None:
+    """There is nothing left to close."""

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from durable.history.errors import StoreUnavailable
-from durable.history.stores.engines import attend
+from durable.history.stores.engines import Close, attend, nothing
 from durable.history.stores.postgres_address import Address
 
 POOL_SIZE = 10
@@ -106,12 +106,13 @@ class Engines:
         )
 
 
-def _cut_off(connection: PoolProxiedConnection, end: Callable[[Any], None]) -> Awaitable[None]:
+def _cut_off(connection: PoolProxiedConnection, end: Callable[[Any], None]) -> Awaitable[Close]:
     raw = connection.driver_connection
     connection.detach()  # others get another one, for the code may keep this one for long
 
-    async def rest() -> None:
+    async def rest() -> Close:
         end(raw)
+        return nothing
 
     return rest()
 

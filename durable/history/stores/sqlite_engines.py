@@ -18,7 +18,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host, Lane
-from durable.history.stores.engines import Cut, attend
+from durable.history.stores.engines import Close, Cut, attend, nothing
 from durable.history.stores.sqlite_file import STEPS_BETWEEN_LOOKS, Turnstile, settings
 from durable.history.turns import take_turn
 
@@ -100,7 +100,7 @@ class Engines:
         }
         self._making = threading.Lock()
         self._turns: list[Turn] = []
-        self._open: list[tuple[Any, threading.Event, Callable[[Any], Awaitable[None]]]] = []
+        self._open: list[tuple[Any, threading.Event, Callable[[Any], Awaitable[Close]]]] = []
         """Driver's connections, each with what tells it that it is cut off, and how that is done."""
         self._lane: Lane | None = None
         self._cutting: Lane | None = None
@@ -144,7 +144,8 @@ class Engines:
             # Whoever has a transaction open still has lost it.
             is_cut.set()
             with suppress(sqlite3.Error, ValueError):  # most are closed now
-                await cut(raw)
+                close = await cut(raw)
+                await close()
         for lane in (self._lane, self._cutting):
             if lane is not None:
                 lane.close()
@@ -156,7 +157,7 @@ class Engines:
         engine: Engine,
         take: Callable[[Turn, Connection], None],
         watch: Callable[[Any, Callable[[], bool]], None],
-        cut: Callable[[Any], Awaitable[None]],
+        cut: Callable[[Any], Awaitable[Close]],
     ) -> None:
         turn = Turn(self._path)
         self._turns.append(turn)
@@ -186,22 +187,23 @@ class Engines:
         attend(engine, begin)
 
     def _cut_off(
-        self, connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[None]], release: Callable[[], None]
-    ) -> Awaitable[None]:
+        self, connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[Close]], release: Callable[[], None]
+    ) -> Awaitable[Close]:
         raw = connection.driver_connection
         connection.info[IS_CUT].set()
         connection.detach()  # others get another one, for the code may keep this one for long
         self._open = [each for each in self._open if each[0] is not raw]
 
-        async def rest() -> None:
+        async def rest() -> Close:
             try:
-                await cut(raw)
+                return await cut(raw)
             except (sqlite3.ProgrammingError, ValueError, StoreUnavailable):
                 pass  # it is closed already
             except sqlite3.Error as error:
                 logger.warning("a transaction that was cut off could not be rolled back: %r", error)
             finally:
                 release()
+            return nothing
 
         return rest()
 
@@ -220,17 +222,19 @@ def _watch_async(raw: Any, is_cut: Callable[[], bool]) -> None:
     raw.run_async(watch)
 
 
-async def _cut(raw: Any) -> None:
+async def _cut(raw: Any) -> Close:
     await raw.execute(NO_MORE)
     await raw.rollback()
-    await raw.close()
+    close: Close = raw.close
+    return close
 
 
-async def _cut_in_thread(lane: Lane, raw: sqlite3.Connection) -> None:
-    """It is closed when its code lets go of it: what that is executing just now would take the process with it."""
+async def _cut_in_thread(lane: Lane, raw: sqlite3.Connection) -> Close:
+    """It is closed when its code lets go of it: what a thread is executing just then would take the process with it."""
 
     def work() -> None:
         raw.execute(NO_MORE)
         raw.rollback()
 
     await lane.run(work)
+    return nothing
