@@ -173,12 +173,15 @@ class Workers:
         return [row for row in still if row not in died]
 
     async def _unsigned(self) -> list[WorkerRow]:
-        """Whose sign has been on this server, and is missing, while their lease goes on."""
+        """Others whose sign has been on this server, and is missing, while their lease goes on."""
         now_us, server_us = self._host.now_us(), self._signs.server_us
+        if server_us is None:
+            return []
         rows = [WorkerRow(*row) for row in await self._db.read(self._sql.workers.workers)]
-        signed = [row for row in rows if row.dead_us is None and server_us is not None and row.signed_us == server_us]
-        held = await self._signs.held(self._db, [row.worker_id for row in signed])
-        return [row for row in signed if row.worker_id not in held and not is_late(row, now_us)]
+        signed = [row for row in rows if row.dead_us is None and row.signed_us == server_us]
+        others = [row for row in signed if row.worker_id not in self._own and not is_late(row, now_us)]
+        held = await self._signs.held(self._db, [row.worker_id for row in others])
+        return [row for row in others if row.worker_id not in held]
 
     async def release(self, worker_id: str) -> None:
         await persist(lambda: self._release(worker_id), self._host.random(), self._db.address)
