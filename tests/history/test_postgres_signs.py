@@ -53,10 +53,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{MODULE}.COMES_BACK_WITHIN", 0.01)
 
 
-async def die(url: str, host: ClockedHost) -> None:
+async def die(url: str, host: ClockedHost, lease_s: float = LEASE_S) -> None:
     """Worker a lives, and is killed."""
     store = await PostgresStore(url, host).__aenter__()
-    await store.register(worker("a", lease_s=LEASE_S))
+    await store.register(worker("a", lease_s=lease_s))
     await store.__aexit__()
 
 
@@ -112,10 +112,8 @@ async def test_a_dead_worker_is_given_a_third_of_its_lease_to_connect_again(
         host.pass_time(0.05)
         return await held()
 
+    await die(postgres, host, lease_s)
     between_looks(monkeypatch, note)
-    store = await PostgresStore(postgres, host).__aenter__()
-    await store.register(worker("a", lease_s=lease_s))
-    await store.__aexit__()
 
     assert await found_dead_by_newcomer(postgres, host) == ["a"]
     assert looks[-2] - BEGINNING_US / SECOND_US > lease_s / 3 - 0.05 and len(looks) > 3
@@ -172,6 +170,18 @@ def between_looks(
     patch.setattr(Signs, "held", instead)
 
 
+async def test_a_newcomer_gives_those_who_connect_again_time_to_do_so(
+    postgres: str, host: ClockedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MODULE}.COMES_BACK_WITHIN", 3600)
+    await die(postgres, host)
+    host.pass_time(QUIET_S)
+    async with PostgresStore(postgres, host) as newcomer:
+        await newcomer.register(worker("b"))
+
+        assert [(await newcomer.renew(worker("b"))).died for _ in range(3)] == [[]] * 3
+
+
 @pytest.mark.usefixtures("soon")
 async def test_who_shows_its_sign_again_before_the_second_look_is_alive(
     postgres: str, host: ClockedHost, monkeypatch: pytest.MonkeyPatch, stranger: Any
@@ -186,9 +196,9 @@ async def test_who_shows_its_sign_again_before_the_second_look_is_alive(
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(taking, loop))
         return await held()
 
-    between_looks(monkeypatch, come_back_in_between)
     await die(postgres, host)
     host.pass_time(QUIET_S)
+    between_looks(monkeypatch, come_back_in_between)
 
     assert await found_dead_by_newcomer(postgres, host) == []
     assert looks == 3
@@ -208,9 +218,9 @@ async def test_who_loses_its_own_session_between_two_looks_judges_nobody(
             end_sessions(postgres_server, postgres)
         return answer
 
-    between_looks(monkeypatch, end_after_the_first)
     await die(postgres, host)
     host.pass_time(QUIET_S)
+    between_looks(monkeypatch, end_after_the_first)
 
     assert await found_dead_by_newcomer(postgres, host) == []
 
