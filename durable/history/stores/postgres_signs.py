@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from durable.history.stores.postgres_address import Address
 from durable.history.stores.postgres_connection import Connection, Raw, own_end
-from durable.history.stores.postgres_errors import NOT_ALLOWED
+from durable.history.stores.postgres_errors import NOT_TOLD
 
 TAKE = "SELECT pg_try_advisory_lock($1)"
 DROP = "SELECT pg_advisory_unlock($1)"
@@ -70,7 +70,7 @@ class Signs:
 async def _server(raw: Raw) -> int | None:
     try:
         pid, host, port, since_us = (await raw.fetch(SERVER))[0]
-    except NOT_ALLOWED:
+    except NOT_TOLD:
         return None
     # A pooler makes up the process id that it tells its clients; any other proxy has an address of its own.
     is_direct = pid == raw.get_server_pid() and own_end(raw) == (None if host is None else (host, port))

@@ -26,6 +26,7 @@ REPLIES_SWEPT_EVERY = 60
 QUIET_PARTS_OF_LEASE = 3
 """Without its sign a worker is dead when it has not renewed for this part of its lease: it may be connecting again."""
 CONNECTS_EVERY = 0.25
+"""Seconds between two tries to connect, while the server can't be reached."""
 COMES_BACK_WITHIN = 0.5
 """Seconds in which a living worker whose session has ended shows its sign again, once it can reach the server. For so
 long at least a newcomer looks on before it takes a missing sign for a death: it may have come by the same way."""
@@ -160,17 +161,19 @@ class Workers:
                 )
 
     async def _bury_quiet(self, session: Raw, suspects: Collection[str]) -> list[WorkerRow]:
-        """Whose sign is still missing and who are not dead yet."""
+        """Declare dead who has not renewed either; who is left, without a sign and not quiet for long enough."""
         async with self._db.held() as same:
             if same is not session:
                 return []  # what ended it may have ended theirs
             now_us = self._host.now_us()
-            still = [row for row in await self._unsigned() if row.worker_id in suspects]
-            died = [row for row in still if _quiet_from(row) < now_us and await self._declare_dead(row)]
-        if died:
-            self._buried += [row.worker_id for row in died]
-            self._told()
-        return [row for row in still if row not in died]
+            left: list[WorkerRow] = []
+            for row in [row for row in await self._unsigned() if row.worker_id in suspects]:
+                if _quiet_from(row) < now_us and await self._declare_dead(row):
+                    self._buried.append(row.worker_id)
+                    self._told()
+                else:
+                    left.append(row)
+            return left
 
     async def _unsigned(self) -> list[WorkerRow]:
         """Others whose sign has been on this server, and is missing, while their lease goes on."""
