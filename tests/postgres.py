@@ -161,8 +161,9 @@ class Server:
         """As if it had crashed; until `come_back`."""
         self._control("-m", "immediate", "stop")
 
-    def come_back(self) -> None:
-        self._control("-o", f"-h '' -k {self._directory}", "-l", str(self._directory / "log"), "start")
+    def come_back(self, *, host: str = "", port: int = 5432) -> None:
+        options = f"-h '{host}' -p {port} -k {self._directory}"
+        self._control("-o", options, "-l", str(self._directory / "log"), "start")
 
     def _control(self, *what: str) -> None:
         self._program("pg_ctl", "-w", "-D", str(self._directory), *what)

@@ -145,16 +145,16 @@ async def lingering(folder: str) -> int:
     return await linger(folder)
 
 
-def work(url: str) -> None:
+def work(url: str, lease: timedelta) -> None:
     async def main() -> None:
         async with await Client.connect(url) as client:
-            await Worker(client, workflows=[lingering], activities=[linger], lease=timedelta(seconds=2)).run()
+            await Worker(client, workflows=[lingering], activities=[linger], lease=lease).run()
 
     asyncio.run(main())
 
 
-def spawn(url: str) -> BaseProcess:
-    child = processes.Process(target=work, args=(url,), daemon=True)
+def spawn(url: str, lease: timedelta = timedelta(seconds=2)) -> BaseProcess:
+    child = processes.Process(target=work, args=(url, lease), daemon=True)
     child.start()
     return child
 
@@ -187,3 +187,29 @@ async def test_another_process_takes_over_from_one_that_is_killed_before_its_lea
         for child in children:
             child.kill()
             child.join()
+
+
+QUIET_LONG_ENOUGH = "UPDATE durable_workers SET renewed_us = renewed_us - lease_us / 2"
+
+
+async def test_a_worker_that_is_started_after_another_one_was_killed_takes_over_before_its_lease_is_over(
+    postgres: str, postgres_server: Server, tmp_path: Path
+) -> None:
+    async def begun() -> bool:
+        return bool(pids(str(tmp_path)))
+
+    child = spawn(postgres, LONG_LEASE)
+    try:
+        async with await Client.connect(postgres) as client:
+            handle = await client.start_workflow(lingering, str(tmp_path), id="lingering")
+            await until(begun)
+            child.kill()
+            child.join()
+            postgres_server.run(QUIET_LONG_ENOUGH, database_of(postgres))
+
+            async with Worker(client, workflows=[lingering], activities=[linger], lease=LONG_LEASE):
+                assert await handle.result() == os.getpid()
+            assert postgres_server.run(DIED_IN_TIME, database_of(postgres))[0][0]
+    finally:
+        child.kill()
+        child.join()

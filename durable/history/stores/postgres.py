@@ -112,7 +112,7 @@ class PostgresStore:
         self._making_engines = threading.Lock()
         self._searching = asyncio.Semaphore(SEARCHERS)
         self.watch = Watch(self.address, self._host)
-        self._workers = Workers(self.address, self._host, self._clock)
+        self._workers = Workers(self.address, self._host, self._clock, self._tell_of_death)
         self._renewing: Elsewhere | None = None
         self._waiting: set[asyncio.Task[Outcome]] = set()
         self._loop = asyncio.get_running_loop()
@@ -254,6 +254,11 @@ class PostgresStore:
         if renewal.died:
             self._loop.call_soon_threadsafe(self.watch.tell)
         return renewal
+
+    def _tell_of_death(self) -> None:
+        """Between two renewals: what the dead held is free, for this process too. Called on the loop that renews."""
+        self._loop.call_soon_threadsafe(self.watch.notice)
+        self._loop.call_soon_threadsafe(self.watch.tell)
 
     async def release(self, worker_id: str) -> None:
         await self._renewal(lambda: self._workers.release(worker_id))

@@ -102,8 +102,11 @@ class Asking(Protocol):
 class Connection:
     """``made`` is called with every new session, before anything else is done with it."""
 
-    def __init__(self, address: Address, made: Callable[[Raw], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, address: Address, made: Callable[[Raw], Awaitable[None]] | None = None, pause_max: float = PAUSE_MAX
+    ) -> None:
         self.address = address
+        self._pause_max = pause_max
         self.counters = Counters()
         self._made = made
         self._raw: Raw | None = None
@@ -269,7 +272,7 @@ class Connection:
         """A new session; after a failure a little later, and later."""
         if self._pause:
             await asyncio.sleep(self._pause)
-        self._pause = min(max(2 * self._pause, PAUSE_FIRST), PAUSE_MAX)
+        self._pause = min(max(2 * self._pause, PAUSE_FIRST), self._pause_max)
         raw = await connect(self.address)
         try:
             if self._made is not None:
@@ -302,6 +305,15 @@ def _keep_alive(raw: Any) -> None:
         for name, value in KEEPALIVE.items():
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def own_end(raw: Any) -> tuple[str, int] | None:
+    """The address and port from which a session was made; None on a socket of this machine."""
+    sock = raw._transport.get_extra_info("socket")
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    host, port = sock.getsockname()[:2]
+    return host, port
 
 
 def columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:

@@ -23,6 +23,9 @@ TAKEN = asyncpg.UniqueViolationError
 NOT_ALLOWED = asyncpg.InsufficientPrivilegeError
 """The role lacks a right."""
 
+NOT_TOLD = asyncpg.SyntaxOrAccessError
+"""What was asked for is not there on this server, or not for this role."""
+
 HELD_UP = asyncpg.LockNotAvailableError
 """Somebody else holds what was wanted."""
 

@@ -204,6 +204,9 @@ class OwnStatements:
         )
         self.held_tasks = f"{shared.workers.held_tasks} FOR UPDATE SKIP LOCKED"
         self.count_tasks = f"SELECT count(*) FROM {task} WHERE owner = $1 AND NOT lost"
+        self.renew = (
+            f"UPDATE {workers.name} SET renewed_us = $1, signed_us = $3 WHERE worker_id = $2 AND dead_us IS NULL"
+        )
         self.die = f"UPDATE {workers.name} SET dead_us = $2 WHERE worker_id = $1"
         self.parked_runs = (
             f"SELECT run_id FROM {runs.name} WHERE namespace = $1 AND task_queue = $2 AND parked IS NOT NULL "

@@ -76,6 +76,10 @@ class Watch:
         self._asked.set()
         self._pace, self._next = PACE_FIRST, min(self._next, self._host.monotonic() + PACE_FIRST)
 
+    def notice(self) -> None:
+        """Something was committed here, apart from the program, that it has to look at itself."""
+        self._news = True
+
     def changed(self) -> bool:
         """While nothing is heard it is supposed, less and less often as long as nothing happens here."""
         if not self.hears and self._host.monotonic() >= self._next:

@@ -1,15 +1,12 @@
-"""The workers of a PostgreSQL: their leases and signs of life, how they are declared dead, what they hand back.
-
-A worker's sign of life is an advisory lock of the session that renews its lease: the server drops it when the process
-ends, however it ends.
-"""
+"""The workers of a PostgreSQL: their leases and signs of life, how they are declared dead, what they hand back."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
+from durable.history.errors import HistoryError
 from durable.history.host import Host
 from durable.history.stores import plan
 from durable.history.stores.postgres_address import Address
@@ -18,6 +15,7 @@ from durable.history.stores.postgres_connection import Connection, Raw
 from durable.history.stores.postgres_errors import HELD_UP, TAKEN
 from durable.history.stores.postgres_reads import tokens
 from durable.history.stores.postgres_retry import persist
+from durable.history.stores.postgres_signs import Signs
 from durable.history.stores.postgres_sql import statements
 from durable.history.stores.punctuality import Renewals, is_late
 from durable.history.stores.sql import WorkerRow, activity_task, worker_row
@@ -27,38 +25,66 @@ KEEP_DEAD_US = 3600 * 1_000_000
 REPLIES_SWEPT_EVERY = 60
 QUIET_PARTS_OF_LEASE = 3
 """Without its sign a worker is dead when it has not renewed for this part of its lease: it may be connecting again."""
-
-TAKE_SIGN = "SELECT pg_try_advisory_lock($1)"
-DROP_SIGN = "SELECT pg_advisory_unlock($1)"
-# Shared, so that two who look don't see each other.
-SIGNS_HELD = "SELECT key FROM unnest($1::bigint[]) AS key WHERE NOT pg_try_advisory_xact_lock_shared(key)"
+CONNECTS_EVERY = 0.25
+"""Seconds between two tries to connect, while the server can't be reached."""
+COMES_BACK_WITHIN = 0.5
+"""Seconds in which a living worker whose session has ended shows its sign again, once it can reach the server. For so
+long at least a newcomer looks on before it takes a missing sign for a death: it may have come by the same way."""
 
 
 class Workers:
-    """What is done about workers, on a connection of its own, on the loop that renews."""
+    """What is done about workers, on a connection of its own, on the loop that renews. ``told`` is called on that loop
+    when somebody is found dead between two renewals."""
 
-    def __init__(self, address: Address, host: Host, clock: Clock) -> None:
-        self._db = Connection(address, self._show_signs)
+    def __init__(self, address: Address, host: Host, clock: Clock, told: Callable[[], None]) -> None:
+        self._db = Connection(address, self._show_signs, CONNECTS_EVERY)
         self._host = host
         self._clock = clock
+        self._told = told
         self._sql = statements()
+        self._signs = Signs(address)
         self._own: set[str] = set()
         self._seen: set[str] = set()
         """Other workers whose sign was there when this session last looked."""
         self._renewals = Renewals()
         self._sweeps = 0
+        self._buried: list[str] = []
+        """Who was found dead between two renewals: the next one says so."""
+        self._coming_back: asyncio.Task[None] | None = None
+        self._looking_back: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
+        self._is_closed = True
+        tasks = [task for task in (self._coming_back, self._looking_back) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         await self._db.close()
 
     async def _show_signs(self, raw: Raw) -> None:
         """In a new session. Whatever ended the last one may have ended those of others: their signs are yet to come."""
         self._seen.clear()
-        for worker_id in self._own:
-            await raw.fetch(TAKE_SIGN, _sign(worker_id))
+        raw.add_termination_listener(self._ended)
+        await self._signs.show(raw, self._own)
+
+    def _ended(self, _session: object) -> None:
+        """The signs are gone with the session: they are shown again at once, and not with the next renewal."""
+        is_coming = self._coming_back is not None and not self._coming_back.done()
+        if self._own and not is_coming and not self._is_closed:
+            self._coming_back = asyncio.create_task(self._come_back(), name="durable-come-back")
+
+    async def _come_back(self) -> None:
+        while self._own:
+            with suppress(HistoryError):
+                async with self._db.held():
+                    return
 
     async def register(self, worker: WorkerInfo) -> None:
         await persist(lambda: self._register(worker), self._host.random(), self._db.address)
+        if self._looking_back is None:
+            self._looking_back = asyncio.create_task(self._bury_predecessors(), name="durable-newcomer")
 
     async def _register(self, worker: WorkerInfo) -> None:
         db = self._db
@@ -68,8 +94,7 @@ class Workers:
             try:
                 async with db.transaction():
                     await db.write_many(self._sql.workers.insert_worker, [worker_row(worker, now_us)])
-                    if not db.address.pooled:
-                        await db.read(TAKE_SIGN, _sign(worker.worker_id))
+                    await self._renew_row(worker.worker_id, now_us)
             except TAKEN as error:
                 raise ValueError(
                     f"worker id {worker.worker_id} is taken: every start of a worker needs a new id"
@@ -87,7 +112,7 @@ class Workers:
             await self._clock.measure(db)
             now_us = self._host.now_us()
             async with db.transaction():
-                alive = await db.write(self._sql.workers.renew, now_us, worker.worker_id)
+                alive = await self._renew_row(worker.worker_id, now_us)
             if not alive:
                 return Renewal(alive=False, attempts=[], died=[])
             on_time = self._renewals.are_on_time(worker, self._host.now_us())
@@ -100,26 +125,73 @@ class Workers:
             late = [row for row in others if on_time and (row in gone or is_late(row, now_us))]
             died = [row.worker_id for row in late if await self._declare_dead(row)]
             await self._sweep(rows, now_us)
-        return Renewal(alive=True, attempts=booked, died=died)
+        buried, self._buried = self._buried, []
+        return Renewal(alive=True, attempts=booked, died=buried + died)
+
+    async def _renew_row(self, worker_id: str, now_us: int) -> bool:
+        signed_us = await self._signs.keep(self._db, worker_id)
+        return bool(await self._db.write(self._sql.own.renew, now_us, worker_id, signed_us))
 
     async def _gone(self, others: Sequence[WorkerRow], now_us: int) -> list[WorkerRow]:
         """Those whose sign was there and is not any more; and who don't renew, as who connects again would."""
         foreign = {row.worker_id: row for row in others if row.worker_id not in self._own}
         if not foreign or self._db.address.pooled:
             return []
-        signs = {_sign(worker_id): worker_id for worker_id in foreign}
-        held = {signs[row[0]] for row in await self._db.read(SIGNS_HELD, list(signs))}
+        held = await self._signs.held(self._db, foreign)
         missing = [row for row in foreign.values() if row.worker_id in self._seen - held]
-        gone = [row for row in missing if row.renewed_us + row.lease_us // QUIET_PARTS_OF_LEASE < now_us]
+        gone = [row for row in missing if _quiet_from(row) < now_us]
         self._seen = held | {row.worker_id for row in missing if row not in gone}
         return gone
+
+    async def _bury_predecessors(self) -> None:
+        """Those who died before this process came, which has never seen their signs: they have been on this server.
+
+        Whose lease is over is left to the next renewals: what lasts so long may have kept others from renewing too.
+        """
+        with suppress(HistoryError):  # the next renewals look again, and say so
+            async with self._db.held() as session:
+                suspects = await self._unsigned()
+            while suspects:
+                first_us = min(_quiet_from(row) for row in suspects)
+                await asyncio.sleep(max(COMES_BACK_WITHIN, (first_us - self._host.now_us()) / 1_000_000))
+                known = {row.worker_id for row in suspects}
+                suspects = await persist(
+                    lambda: self._bury_quiet(session, known),  # noqa: B023 - called before the next turn
+                    *(self._host.random(), self._db.address),
+                )
+
+    async def _bury_quiet(self, session: Raw, suspects: Collection[str]) -> list[WorkerRow]:
+        """Declare dead who has not renewed either; who is left, without a sign and not quiet for long enough."""
+        async with self._db.held() as same:
+            if same is not session:
+                return []  # what ended it may have ended theirs
+            now_us = self._host.now_us()
+            left: list[WorkerRow] = []
+            for row in [row for row in await self._unsigned() if row.worker_id in suspects]:
+                if _quiet_from(row) < now_us and await self._declare_dead(row):
+                    self._buried.append(row.worker_id)
+                    self._told()
+                else:
+                    left.append(row)
+            return left
+
+    async def _unsigned(self) -> list[WorkerRow]:
+        """Others whose sign has been on this server, and is missing, while their lease goes on."""
+        now_us, server_us = self._host.now_us(), self._signs.server_us
+        if server_us is None:
+            return []
+        rows = [WorkerRow(*row) for row in await self._db.read(self._sql.workers.workers)]
+        signed = [row for row in rows if row.dead_us is None and row.signed_us == server_us]
+        others = [row for row in signed if row.worker_id not in self._own and not is_late(row, now_us)]
+        held = await self._signs.held(self._db, [row.worker_id for row in others])
+        return [row for row in others if row.worker_id not in held]
 
     async def release(self, worker_id: str) -> None:
         await persist(lambda: self._release(worker_id), self._host.random(), self._db.address)
         if worker_id in self._own:
             self._own.discard(worker_id)
             async with self._db.held():
-                await self._db.read(DROP_SIGN, _sign(worker_id))
+                await self._signs.drop(self._db, worker_id)
         self._renewals.end(worker_id)
 
     async def _release(self, worker_id: str) -> None:
@@ -177,7 +249,6 @@ class Workers:
                     await db.write(self._sql.workers.forget_replies, now_us)
 
 
-def _sign(worker_id: str) -> int:
-    """The key of a worker's advisory lock."""
-    digest = hashlib.blake2b(f"durable worker {worker_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+def _quiet_from(row: WorkerRow) -> int:
+    """From when on a worker without its sign has not renewed for too long to be only connecting again."""
+    return row.renewed_us + row.lease_us // QUIET_PARTS_OF_LEASE

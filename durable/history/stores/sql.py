@@ -149,9 +149,11 @@ class WorkerRow(msgspec.Struct, frozen=True):
     started_us: int
     renewed_us: int
     dead_us: int | None
+    signed_us: int | None
+    """The server that has its sign of life, see `postgres_signs`; None: that its sign is missing says nothing."""
 
 
 def worker_row(worker: WorkerInfo, now_us: int) -> tuple[object, ...]:
     """A new worker, as a row of `WORKER_COLUMNS`."""
     facts = (worker.worker_id, worker.namespace, worker.identity, worker.host, worker.pid, worker.lease_us)
-    return (*facts, now_us, now_us, None)
+    return (*facts, now_us, now_us, None, None)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The revision that these tables are: the head of the migrations."""
 
 VERSION_TABLE = "durable_schema"
@@ -222,6 +222,7 @@ workers = Table(
     Column("started_us", BigInteger, nullable=False),
     Column("renewed_us", BigInteger, nullable=False),
     Column("dead_us", BigInteger),
+    Column("signed_us", BigInteger),
 )
 
 replies = Table(
