@@ -30,8 +30,10 @@ LASTS_AT_MOST = "15s"
 not take it for idle. PostgreSQL knows this limit since version 17."""
 ISOLATION = "ISOLATION LEVEL READ COMMITTED"
 """Whatever the server's default is: what is read after a lock has to be what is there then, and not what was."""
+WAITS_AT_MOST = "25ms"
+"""For what others have locked, where it can't be passed over."""
 BEGIN = (
-    f"BEGIN {ISOLATION}; SET LOCAL lock_timeout = '25ms'; "
+    f"BEGIN {ISOLATION}; SET LOCAL lock_timeout = '{WAITS_AT_MOST}'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{STALLED_AFTER}'"
 )
 """What is locked by others is passed over where that can be said; where it can't, the wait is short."""
@@ -128,6 +130,19 @@ class Connection:
     async def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
         """A statement for many rows of values; the number of rows changed."""
         return await self.write(statement, *columns(rows)) if rows else 0
+
+    async def write_alone(self, statement: str, *values: object) -> int:
+        """One statement that is a transaction of its own; the number of rows changed. Within `held`.
+
+        It waits for what others have locked, unless its session has a limit. When its answer is lost nobody knows
+        whether it is written.
+        """
+        if self.address.pooled:
+            async with self.transaction():
+                return await self.write(statement, *values)
+        changed = await self.write(statement, *values)
+        self.counters.commits += 1
+        return changed
 
     async def say(self, statement: str) -> None:
         """Something that has neither values nor rows."""

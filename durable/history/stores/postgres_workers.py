@@ -14,20 +14,20 @@ from durable.history.host import Host
 from durable.history.stores import plan
 from durable.history.stores.postgres_address import Address
 from durable.history.stores.postgres_clock import Clock
-from durable.history.stores.postgres_connection import Connection, Raw
+from durable.history.stores.postgres_connection import WAITS_AT_MOST, Connection, Raw
 from durable.history.stores.postgres_errors import HELD_UP, TAKEN
-from durable.history.stores.postgres_reads import tokens
 from durable.history.stores.postgres_retry import persist
 from durable.history.stores.postgres_sql import statements
 from durable.history.stores.punctuality import Renewals, is_late
-from durable.history.stores.sql import WorkerRow, activity_task, worker_row
-from durable.history.transition import Renewal, WorkerInfo
+from durable.history.stores.sql import WorkerRow, activity_task, worker_row, workers_with_booked
+from durable.history.transition import AttemptToken, Renewal, WorkerInfo
 
 KEEP_DEAD_US = 3600 * 1_000_000
 REPLIES_SWEPT_EVERY = 60
 QUIET_PARTS_OF_LEASE = 3
 """Without its sign a worker is dead when it has not renewed for this part of its lease: it may be connecting again."""
 
+LIMIT_WAITS = f"SET lock_timeout = '{WAITS_AT_MOST}'"
 TAKE_SIGN = "SELECT pg_try_advisory_lock($1)"
 DROP_SIGN = "SELECT pg_advisory_unlock($1)"
 # Shared, so that two who look don't see each other.
@@ -54,6 +54,8 @@ class Workers:
     async def _show_signs(self, raw: Raw) -> None:
         """In a new session. Whatever ended the last one may have ended those of others: their signs are yet to come."""
         self._seen.clear()
+        if not self._db.address.pooled:
+            await raw.execute(LIMIT_WAITS)
         for worker_id in self._own:
             await raw.fetch(TAKE_SIGN, _sign(worker_id))
 
@@ -84,16 +86,11 @@ class Workers:
     async def _renew(self, worker: WorkerInfo) -> Renewal:
         db = self._db
         async with db.held():
-            await self._clock.measure(db)
+            rows, booked = await self._look(worker)
             now_us = self._host.now_us()
-            async with db.transaction():
-                alive = await db.write(self._sql.workers.renew, now_us, worker.worker_id)
-            if not alive:
+            if not await db.write_alone(self._sql.workers.renew, now_us, worker.worker_id):
                 return Renewal(alive=False, attempts=[], died=[])
             on_time = self._renewals.are_on_time(worker, self._host.now_us())
-            async with db.reading():
-                rows = [WorkerRow(*row) for row in await db.read(self._sql.workers.workers)]
-                booked = await tokens(db, self._sql.workers.booked, worker.worker_id)
             others = [row for row in rows if row.dead_us is None and row.worker_id != worker.worker_id]
             gone = await self._gone(others, now_us)
             # Whoever was late itself may find all others late, and their sessions gone with its own.
@@ -101,6 +98,15 @@ class Workers:
             died = [row.worker_id for row in late if await self._declare_dead(row)]
             await self._sweep(rows, now_us)
         return Renewal(alive=True, attempts=booked, died=died)
+
+    async def _look(self, worker: WorkerInfo) -> tuple[list[WorkerRow], list[AttemptToken]]:
+        """All workers, and the attempts that are booked on this one; and what time it is."""
+        async with self._db.reading():
+            asked = self._host.monotonic()
+            found = await self._db.read(self._sql.own.with_booked, worker.worker_id)
+            if found:
+                self._clock.shown(asked, found[0][0])
+        return workers_with_booked((row[1:] for row in found), worker.worker_id)
 
     async def _gone(self, others: Sequence[WorkerRow], now_us: int) -> list[WorkerRow]:
         """Those whose sign was there and is not any more; and who don't renew, as who connects again would."""
