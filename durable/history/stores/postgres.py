@@ -269,6 +269,9 @@ class PostgresStore:
     def changed(self) -> bool:
         return self.watch.changed()
 
+    def on_change(self, hint: Callable[[], None], every_s: float) -> Callable[[], None]:
+        return self.watch.begin(hint, every_s)
+
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
         return await self._read(lambda db: postgres_reads.find(db, namespace, workflow_id, run_id))
 
