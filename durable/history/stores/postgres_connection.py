@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -41,6 +41,9 @@ BEGIN = (
 PLANNING = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 """Off: all statements here find few rows by an index, from a short list. A plan that was made while a table was small,
 and kept, would read all of it for ever."""
+PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
+"""For who asks the same all the time. Left to itself PostgreSQL plans a statement anew each time where it takes some
+values for cheaper than others, as it does with many rows: that is 0.1 ms, and 0.6 with a list of run ids among them."""
 PLANNED = "; ".join(f"SET LOCAL {name} = off" for name in PLANNING)
 """The same where a session is somebody else's after each transaction."""
 
@@ -93,10 +96,17 @@ class Asking(Protocol):
 
 
 class Connection:
-    """``made`` is called with every new session, before anything else is done with it."""
+    """``made`` is called with every new session, before anything else is done with it. ``settings`` are its own, where
+    a session is nobody else's."""
 
-    def __init__(self, address: Address, made: Callable[[Raw], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        made: Callable[[Raw], Awaitable[None]] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.address = address
+        self._settings = settings
         self.counters = Counters()
         self._made = made
         self._raw: Raw | None = None
@@ -269,7 +279,7 @@ class Connection:
         if self._pause:
             await asyncio.sleep(self._pause)
         self._pause = min(max(2 * self._pause, PAUSE_FIRST), PAUSE_MAX)
-        raw = await connect(self.address)
+        raw = await connect(self.address, self._settings)
         try:
             if self._made is not None:
                 await self._made(raw)
@@ -280,9 +290,9 @@ class Connection:
         return raw
 
 
-async def connect(address: Address) -> Raw:
-    """A session at ``address``. Raises `StoreUnavailable`."""
-    settings = {"application_name": "durable", **dict.fromkeys(PLANNING, "off")}
+async def connect(address: Address, own: Mapping[str, str] | None = None) -> Raw:
+    """A session at ``address``, with settings of its own. Raises `StoreUnavailable`."""
+    settings = {"application_name": "durable", **dict.fromkeys(PLANNING, "off"), **(own or {})}
     options: dict[str, Any] = {"statement_cache_size": 0} if address.pooled else {"server_settings": settings}
     driver: Any = asyncpg
     try:
