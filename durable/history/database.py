@@ -1,15 +1,13 @@
 """One process's way to one store: its commits in groups, and whoever waits for something woken when it is there.
 
 Clients and workers of a process that share a connection share one `Database`. What is committed through it wakes them
-by a direct call; what other processes commit is noticed by asking the store, 40 times a second, whether anything
-changed, which costs microseconds.
+by a direct call; what other processes commit the store gives a hint of: see `Store.on_change`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -77,8 +75,7 @@ class Database:
         """Activities that were let go of through this, so that tests don't skip the time until somebody ends them."""
         self._watch: asyncio.Task[None] | None = None
         self._watch_interval = watch_interval
-        self._next_look: asyncio.Future[bool] | None = None
-        self._peeking: asyncio.TimerHandle | None = None
+        self._hinted = asyncio.Event()
         self._news = False
         self._doubtful: set[str] = set()
         """Runs of which a worker of this process may not know yet that they are closed."""
@@ -168,8 +165,7 @@ class Database:
 
     def hint(self) -> None:
         """Somebody else has committed: look now, and not only at the next look."""
-        if self._next_look is not None and not self._next_look.done():
-            self._next_look.set_result(False)
+        self._hinted.set()
 
     def listen(self, due: Due) -> Callable[[], None]:
         """``due(at_us)`` is called when something may fall due at ``at_us`` (0: look now). The answer ends that."""
@@ -270,42 +266,33 @@ class Database:
     async def _watching(self) -> None:
         """Notice what other processes commit. A database that is away for a while is asked again; this never ends."""
         loop = asyncio.get_running_loop()
-        looked = loop.time()
-        while True:
-            self._next_look = loop.create_future()
-            self._peeking = loop.call_later(self._watch_interval, self._peek, looked)
-            try:
-                changed = await self._next_look or self.store.changed() or self._news
-                self._news = False
-                if changed:
-                    self._due(0)
-                if changed or loop.time() - looked > LOOK_INTERVAL:
-                    looked = loop.time()
-                    doubtful = set(self._doubtful)
-                    await self._look_for_closings([*self._closings, *doubtful])
-                    self._doubtful -= doubtful
-                    await self._look_for_replies(list(self._replies))
-            except HistoryError as error:
-                logger.warning("looking for changes failed: %s", error)
-                await asyncio.sleep(AGAIN_AFTER)
-                looked = -math.inf
-            finally:
-                self._peeking.cancel()
-
-    def _peek(self, looked: float) -> None:
-        """Has anything changed? While nothing has, the task that acts on it need not wake."""
-        if self._next_look is None or self._next_look.done():
-            return
-        loop = asyncio.get_running_loop()
+        look_at = loop.time() + LOOK_INTERVAL
+        stop = self.store.on_change(self.hint, self._watch_interval)
         try:
-            changed = self.store.changed()
-        except HistoryError as error:
-            self._next_look.set_exception(error)
-            return
-        if changed or loop.time() - looked > LOOK_INTERVAL:
-            self._next_look.set_result(changed)
-        else:
-            self._peeking = loop.call_later(self._watch_interval, self._peek, looked)
+            while True:
+                look = loop.call_at(look_at, self.hint)
+                try:
+                    await self._hinted.wait()
+                finally:
+                    look.cancel()
+                self._hinted.clear()
+                try:
+                    changed = self.store.changed() or self._news
+                    self._news = False
+                    if changed:
+                        self._due(0)
+                    if changed or loop.time() >= look_at:
+                        look_at = loop.time() + LOOK_INTERVAL
+                        doubtful = set(self._doubtful)
+                        await self._look_for_closings([*self._closings, *doubtful])
+                        self._doubtful -= doubtful
+                        await self._look_for_replies(list(self._replies))
+                except HistoryError as error:
+                    logger.warning("looking for changes failed: %s", error)
+                    await asyncio.sleep(AGAIN_AFTER)
+                    look_at = loop.time()
+        finally:
+            stop()
 
     async def _look_for_closings(self, run_ids: list[str]) -> None:
         if not run_ids:

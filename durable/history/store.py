@@ -158,6 +158,13 @@ class Store(Protocol):
         """Has anybody else (another process, a user's session) committed since the last call? Cheap, no waiting."""
         ...
 
+    def on_change(self, hint: Callable[[], None], every_s: float) -> Callable[[], None]:
+        """``hint`` is called on this loop while `changed` may have something to say; the answer ends that.
+
+        Where nothing tells, it is looked for every so many seconds, which wakes the loop only if there is something.
+        """
+        ...
+
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
         """A run by its workflow id (the latest one), or by its run id; ``workflow_id`` "" matches any."""
         ...

@@ -14,7 +14,7 @@ import anyio
 
 from durable.client import Client
 from durable.history.database import Database
-from durable.history.host import Aside, Host, Lane
+from durable.history.host import Aside, Host, Lane, Rounds
 from durable.history.store import Joiner
 from durable.history.stores.sqlite import SqliteStore
 from durable.history.transition import ActivityReport, Claim, Claimed, Committed, Outcome, Write
@@ -186,6 +186,7 @@ class _ProcessHost:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._asides: list[Aside] = []
+        self._rounds: list[Rounds] = []
         self._workflows: list[_WorkflowLane] = []
 
     def now_us(self) -> int:
@@ -215,7 +216,14 @@ class _ProcessHost:
         self._asides.append(aside)
         return aside
 
+    def rounds(self, name: str, every_s: float, look: Callable[[], None]) -> Rounds:
+        rounds = self._host.rounds(name, every_s, look)
+        self._rounds.append(rounds)
+        return rounds
+
     async def stop(self) -> None:
+        for rounds in self._rounds:
+            rounds.stop()
         for aside in self._asides:
             await aside.stop()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import Table
@@ -17,8 +18,8 @@ STEPS = 20_000
 
 
 async def execute(url: str, statements: Sequence[str]) -> None:
-    """Each a transaction of its own; nobody else is to write meanwhile. What a server else does by and by, while
-    something is measured, is done before it returns."""
+    """Each a transaction of its own; nobody else is to write meanwhile. What the server, or the operating system, else
+    does by and by, while something is measured, is done before it returns."""
     where = place(database_url(url))
     if isinstance(where, File):
         with closing(sqlite3.connect(where.path, isolation_level=None)) as db:
@@ -26,6 +27,7 @@ async def execute(url: str, statements: Sequence[str]) -> None:
             db.execute("PRAGMA cache_size=-500000")
             for statement in statements:
                 db.execute(statement)
+            db.execute("PRAGMA synchronous=FULL")  # so that the disk has it all, and is idle when something is measured
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return
     connection = await asyncpg.connect(url)
@@ -33,6 +35,24 @@ async def execute(url: str, statements: Sequence[str]) -> None:
     for statement in [*statements, "VACUUM ANALYZE", "CHECKPOINT"]:
         await connection.execute(statement)
     await connection.close()
+
+
+@asynccontextmanager
+async def another(url: str, name: str) -> AsyncIterator[str]:
+    """The URL of another database beside this one, with nothing in it; it goes with the file's directory, or at the
+    end."""
+    where = place(database_url(url))
+    if isinstance(where, File):
+        yield f"{url}-{name}"
+        return
+    connection = await asyncpg.connect(url)
+    new = f"{urlsplit(url).path.strip('/')}_{name}"
+    await connection.execute(f"CREATE DATABASE {new}")
+    try:
+        yield urlsplit(url)._replace(path=f"/{new}").geturl()
+    finally:
+        await connection.execute(f"DROP DATABASE {new} WITH (FORCE)")
+        await connection.close()
 
 
 def numbers(first: int, last: int) -> str:

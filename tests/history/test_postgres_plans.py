@@ -14,7 +14,7 @@ import pytest
 from durable.history.stores.postgres import PostgresStore
 from durable.history.stores.postgres_connection import Connection
 from tests.history.hot_path import FEW, GROWING, MANY, ask, filling, grown
-from tests.history.worlds import ClockedHost, worker
+from tests.history.worlds import ClockedHost, claim, worker
 from tests.postgres import Server
 
 BLOB = "'\\x81c4'::bytea"
@@ -141,3 +141,23 @@ async def test_no_statement_costs_more_with_twenty_thousand_closed_runs_and_pend
     assert grown(*pages, lambda count: 2 * count + 20) == []
     assert walks(watcher.generic) == []
     assert walks(watcher.plans) == []
+
+
+async def test_a_claim_is_not_planned_anew_each_time_however_many_timers_there_are(
+    postgres_server: Server, database: str
+) -> None:
+    host = ClockedHost()
+    async with PostgresStore(postgres_server.url(database), host) as store:
+        await store.register(worker("w1", lease_s=3600))
+        for statement in [*filling(0, FEW, BLOB), "ANALYZE"]:
+            postgres_server.run(statement, database)
+        for _ in range(10):
+            await store.claim(claim())
+
+        async with store._db.held() as raw:
+            ((generic, custom),) = await raw.fetch(
+                "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements "
+                "WHERE statement LIKE '%inbox%'"
+            )
+
+    assert generic > 0 and custom == 0

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from durable.history.errors import SchemaTooNew, StoreUnavailable, UnknownOutcome
@@ -510,13 +511,14 @@ def test_no_statement_of_the_engine_reads_a_whole_table_or_sorts(plans: sqlite3.
     ("name", "index"),
     [
         ("due_messages", "durable_inbox_due"),
-        ("next_message", "durable_inbox_due"),
         ("due_tasks", "durable_activity_tasks_due"),
-        ("next_task", "durable_activity_tasks_due"),
+        ("standing", "durable_inbox_due"),
+        ("standing", "durable_activity_tasks_deadline"),
+        ("standing", "durable_activity_tasks_due"),
+        ("standing", "durable_activity_tasks_cancelled"),
         ("overdue_tasks", "durable_activity_tasks_deadline"),
-        ("next_deadline", "durable_activity_tasks_deadline"),
         ("cancelled_tasks", "durable_activity_tasks_cancelled"),
-        ("booked", "durable_activity_tasks_owner"),
+        ("with_booked", "durable_activity_tasks_owner"),
         ("free_runs", "durable_runs_owner"),
         ("parked_due", "durable_runs_parked"),
         ("delete_timer", "durable_inbox_timer"),
@@ -562,15 +564,30 @@ async def test_a_batch_costs_one_commit_and_a_few_statements_more_than_a_single_
         assert one[1] <= 11 and many[1] == one[1] + 3 * tables_written
 
 
-async def test_an_idle_claim_does_not_write(path: Path) -> None:
+async def test_an_idle_claim_does_not_write_and_costs_one_statement(path: Path) -> None:
     async with open_at(path, ClockedHost()) as store:
         await store.register(worker("w1"))
         await owned(store)
-        before = store.counters.commits, store.counters.rows_written
+        before = msgspec.structs.replace(store.counters)
 
         await store.claim(claim())
 
-        assert (store.counters.commits, store.counters.rows_written) == before
+        assert store.counters == msgspec.structs.replace(before, statements=before.statements + 1)
+
+
+async def test_a_renewal_that_finds_nothing_to_do_costs_two_statements(path: Path) -> None:
+    async with open_at(path, ClockedHost()) as store:
+        for number in range(3):
+            await store.register(worker(f"w{number}"))
+        await owned(store, "w1", tasks=(task("run of order-7", 5, owner="w1"),))
+        await store.renew(worker("w1"))  # the first one looks for what has expired
+        asked: list[str] = []
+        assert store._workers is not None
+        store._workers._db._raw.set_trace_callback(asked.append)
+
+        renewal = await store.renew(worker("w1"))
+
+        assert len(asked) == 2 and [token.scheduled_event_id for token in renewal.attempts] == [5]
 
 
 async def test_a_claim_of_the_claimers_own_runs_does_not_write(path: Path) -> None:

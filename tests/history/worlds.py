@@ -17,7 +17,7 @@ from durable.history.events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionStarted,
 )
-from durable.history.host import Aside, Lane, Machine
+from durable.history.host import Aside, Lane, Machine, Rounds
 from durable.history.messages import (
     ActivityOutcome,
     Canceled,
@@ -84,6 +84,9 @@ class ClockedHost:
 
     def aside(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Aside:
         return self._machine.aside(name, main)
+
+    def rounds(self, name: str, every_s: float, look: Callable[[], None]) -> Rounds:
+        return self._machine.rounds(name, every_s, look)
 
 
 def worker(worker_id: str = "w1", *, host: str = "", lease_s: float = 5.0) -> WorkerInfo:

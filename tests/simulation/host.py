@@ -172,6 +172,9 @@ class SimHost:
     def aside(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> SimAside:
         return SimAside(self, name, main)
 
+    def rounds(self, name: str, every_s: float, look: Callable[[], None]) -> SimRounds:
+        return SimRounds(self.thread(name), every_s, look)
+
 
 class Item(NamedTuple):
     """Blocking work that was handed over; ``is_of_store``: it uses the store, and does not only open or close it."""
@@ -314,6 +317,21 @@ class SimLane:
                 reply.set_result(result)
 
         loop.call_at((self._host.overseer.scheduler.now_us + self._delay_us()) / 1e6, deliver)
+
+
+class SimRounds:
+    """Something that is done again and again, on a thread of its own."""
+
+    def __init__(self, loop: SimLoop, every_s: float, look: Callable[[], None]) -> None:
+        self._loop, self._every_s, self._look = loop, every_s, look
+        self._next = loop.call_later(every_s, self._walk)
+
+    def stop(self) -> None:
+        self._next.cancel()
+
+    def _walk(self) -> None:
+        self._next = self._loop.call_later(self._every_s, self._walk)
+        self._look()
 
 
 class SimAside:

@@ -90,7 +90,7 @@ class SimStore(SqliteStore):
         super().__init__(str(ground.path), host, steal_after_us=steal_after_us)
         self._ground = ground
         # Nothing is open yet: a process may be killed before its first step.
-        self._workers, self._connections, self._temporary = None, [], None
+        self._workers, self._watch, self._connections, self._temporary = None, None, [], None
 
     def posthumous(self, work: Callable[[], object]) -> None:
         """Do what the writer lane was to do when the process died."""

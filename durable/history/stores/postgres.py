@@ -21,7 +21,7 @@ from durable.history.stores.horizon import Horizon
 from durable.history.stores.postgres_address import address
 from durable.history.stores.postgres_clock import Clock
 from durable.history.stores.postgres_commit import Tried
-from durable.history.stores.postgres_connection import Connection
+from durable.history.stores.postgres_connection import PLANNED_ONCE, Connection
 from durable.history.stores.postgres_renewal import Elsewhere
 from durable.history.stores.postgres_retry import persist
 from durable.history.stores.postgres_schema import prepare
@@ -99,10 +99,10 @@ class PostgresStore:
         self._clock = Clock(self._host)
         self._horizon = Horizon(self._host.monotonic)
         self._said_slow = False
-        self._db = Connection(self.address)
+        self._db = Connection(self.address, settings=PLANNED_ONCE)
         self.counters = self._db.counters
         """What the connection for commits and claims was asked."""
-        self._side = Connection(self.address)
+        self._side = Connection(self.address, settings=PLANNED_ONCE)
         self._readers = [Connection(self.address) for _ in range(READERS)]
         self._idle_readers: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
         for reader in self._readers:
@@ -273,6 +273,9 @@ class PostgresStore:
 
     def changed(self) -> bool:
         return self.watch.changed()
+
+    def on_change(self, hint: Callable[[], None], every_s: float) -> Callable[[], None]:
+        return self.watch.begin(hint, every_s)
 
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
         return await self._read(lambda db: postgres_reads.find(db, namespace, workflow_id, run_id))

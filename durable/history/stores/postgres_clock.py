@@ -28,8 +28,13 @@ class Clock:
             return
         async with db.reading():
             asked = self._host.monotonic()
-            wall_us: int = await db.one(statements().own.wall_clock_us)
-            self._measured = self._host.monotonic()
+            self.shown(asked, await db.one(statements().own.wall_clock_us))
+
+    def shown(self, asked: float, wall_us: int) -> None:
+        """An answer that has just come: the server's clock has shown ``wall_us`` since it was ``asked``."""
+        if not isinstance(self._host, Machine):
+            return
+        self._measured = self._host.monotonic()
         error_us = round((self._measured - asked) * 1_000_000 / 2)
         if abs(wall_us + error_us - self._host.now_us()) > max(error_us, LEAST_ERROR_US):
             self._host.adjust(wall_us + error_us)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -31,8 +31,10 @@ LASTS_AT_MOST = "15s"
 not take it for idle. PostgreSQL knows this limit since version 17."""
 ISOLATION = "ISOLATION LEVEL READ COMMITTED"
 """Whatever the server's default is: what is read after a lock has to be what is there then, and not what was."""
+WAITS_AT_MOST = "25ms"
+"""For what others have locked, where it can't be passed over."""
 BEGIN = (
-    f"BEGIN {ISOLATION}; SET LOCAL lock_timeout = '25ms'; "
+    f"BEGIN {ISOLATION}; SET LOCAL lock_timeout = '{WAITS_AT_MOST}'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{STALLED_AFTER}'"
 )
 """What is locked by others is passed over where that can be said; where it can't, the wait is short."""
@@ -41,7 +43,8 @@ PLANNING = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 """Off: all statements here find few rows by an index, from a short list. A plan that was made while a table was small,
 and kept, would read all of it for ever."""
 PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
-"""Once a session, and not for the values of each time: what is left to choose does not depend on them."""
+"""For who asks the same all the time. Left to itself PostgreSQL plans a statement anew each time where it takes some
+values for cheaper than others, as it does with many rows: that is 0.1 ms, and 0.6 with a list of run ids among them."""
 PLANNED = "; ".join(f"SET LOCAL {name} = off" for name in PLANNING)
 """The same where a session is somebody else's after each transaction."""
 
@@ -100,12 +103,19 @@ class Asking(Protocol):
 
 
 class Connection:
-    """``made`` is called with every new session, before anything else is done with it."""
+    """``made`` is called with every new session, before anything else is done with it. ``settings`` are its own, where
+    a session is nobody else's."""
 
     def __init__(
-        self, address: Address, made: Callable[[Raw], Awaitable[None]] | None = None, pause_max: float = PAUSE_MAX
+        self,
+        address: Address,
+        made: Callable[[Raw], Awaitable[None]] | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        pause_max: float = PAUSE_MAX,
     ) -> None:
         self.address = address
+        self._settings = settings
         self._pause_max = pause_max
         self.counters = Counters()
         self._made = made
@@ -147,6 +157,19 @@ class Connection:
     async def write_many(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
         """A statement for many rows of values; the number of rows changed."""
         return await self.write(statement, *columns(rows)) if rows else 0
+
+    async def write_alone(self, statement: str, *values: object) -> int:
+        """One statement that is a transaction of its own; the number of rows changed. Within `held`.
+
+        It waits for what others have locked, unless its session has a limit. When its answer is lost nobody knows
+        whether it is written.
+        """
+        if self.address.pooled:
+            async with self.transaction():
+                return await self.write(statement, *values)
+        changed = await self.write(statement, *values)
+        self.counters.commits += 1
+        return changed
 
     async def say(self, statement: str) -> None:
         """Something that has neither values nor rows."""
@@ -273,7 +296,7 @@ class Connection:
         if self._pause:
             await asyncio.sleep(self._pause)
         self._pause = min(max(2 * self._pause, PAUSE_FIRST), self._pause_max)
-        raw = await connect(self.address)
+        raw = await connect(self.address, self._settings)
         try:
             if self._made is not None:
                 await self._made(raw)
@@ -284,9 +307,9 @@ class Connection:
         return raw
 
 
-async def connect(address: Address) -> Raw:
-    """A session at ``address``. Raises `StoreUnavailable`."""
-    settings = {"application_name": "durable", **PLANNED_ONCE, **dict.fromkeys(PLANNING, "off")}
+async def connect(address: Address, own: Mapping[str, str] | None = None) -> Raw:
+    """A session at ``address``, with settings of its own. Raises `StoreUnavailable`."""
+    settings = {"application_name": "durable", **dict.fromkeys(PLANNING, "off"), **(own or {})}
     options: dict[str, Any] = {"statement_cache_size": 0} if address.pooled else {"server_settings": settings}
     driver: Any = asyncpg
     try:

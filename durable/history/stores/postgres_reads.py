@@ -9,7 +9,7 @@ from durable.history.stores.postgres_errors import BAD_DATA
 from durable.history.stores.postgres_search import SEARCHES
 from durable.history.stores.postgres_sql import statements
 from durable.history.stores.sql import activity_task, run_info, stored_message
-from durable.history.transition import ActivityTask, AttemptToken, RunInfo, StoredMessage
+from durable.history.transition import ActivityTask, RunInfo, StoredMessage
 from durable.history.visibility.attributes import AttributeType
 from durable.history.visibility.search import Group, Position, Search
 
@@ -27,14 +27,6 @@ async def latest_runs(db: Asking, wanted: dict[str, list[str]]) -> dict[tuple[st
         for row in await db.read(statements().own.latest_runs, workflow_ids, namespace):
             latest[namespace, row[2]] = run_info(row)
     return latest
-
-
-async def tokens(db: Connection, statement: str, worker_id: str) -> list[AttemptToken]:
-    """The attempts of a worker that ``statement`` selects."""
-    return [
-        AttemptToken(run_id=run_id, scheduled_event_id=event_id, owner=worker_id, attempt=attempt)
-        for run_id, event_id, attempt in await db.read(statement, worker_id)
-    ]
 
 
 async def find(db: Connection, namespace: str, workflow_id: str, run_id: str | None) -> RunInfo | None:

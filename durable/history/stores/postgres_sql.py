@@ -122,7 +122,10 @@ class OwnStatements:
     """What only PostgreSQL is asked in these words."""
 
     def __init__(self, shared: Statements) -> None:
-        self.wall_clock_us = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+        now_us = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+        self.wall_clock_us = f"SELECT {now_us}"
+        self.with_booked = shared.workers.with_booked.replace("SELECT ", f"SELECT {now_us}, ")
+        """All workers, with what is booked on one; and before that, what the server's clock shows."""
         self.latest_runs = (
             f"SELECT {_of('r', RUN_COLUMNS)} FROM unnest($1::text[]) AS wanted(workflow_id) CROSS JOIN LATERAL "
             f"(SELECT * FROM {runs.name} AS o WHERE o.namespace = $2 AND o.workflow_id = wanted.workflow_id "

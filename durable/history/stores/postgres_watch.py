@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from durable.history.errors import HistoryError
 from durable.history.host import Host
@@ -57,6 +58,9 @@ class Watch:
         """How often others told something."""
         self._pace = PACE_FIRST
         self._next = 0.0
+        self._hint: Callable[[], None] | None = None
+        self._every_s = 0.0
+        self._supposing: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         if self._db.address.pooled:
@@ -64,6 +68,30 @@ class Watch:
             return
         self._task = asyncio.create_task(self._watch(), name="durable-listen")
         await self._tested.wait()
+
+    def begin(self, hint: Callable[[], None], every_s: float) -> Callable[[], None]:
+        """``hint`` is called when something is heard; while nothing can be, when it is supposed."""
+        self._hint, self._every_s = hint, every_s
+        self._suppose()
+        return self._end
+
+    def _end(self) -> None:
+        self._hint = None
+        if self._supposing is not None:
+            self._supposing.cancel()
+            self._supposing = None
+
+    def _suppose(self) -> None:
+        """Again and again, for as long as nothing is heard."""
+        self._supposing = None
+        if self._hint is None or self.hears:
+            return
+        if self._is_time():
+            self._hint()
+        self._supposing = asyncio.get_running_loop().call_later(self._every_s, self._suppose)
+
+    def _is_time(self) -> bool:
+        return self._host.monotonic() >= self._next
 
     async def close(self) -> None:
         if self._task is not None:
@@ -82,7 +110,7 @@ class Watch:
 
     def changed(self) -> bool:
         """While nothing is heard it is supposed, less and less often as long as nothing happens here."""
-        if not self.hears and self._host.monotonic() >= self._next:
+        if not self.hears and self._is_time():
             self._news = True
             self._next = self._host.monotonic() + self._pace
             self._pace = min(2 * self._pace, PACE_MAX)
@@ -99,11 +127,17 @@ class Watch:
         if pid == self._pid:
             self._echo.set()
             return
-        self._news = True
+        self._note()
         self.heard += 1
         if not self._others:
             self._others = True
             self._asked.set()  # who has just come may have missed what was committed here since
+
+    def _note(self) -> None:
+        """There is news."""
+        self._news = True
+        if self._hint is not None:
+            self._hint()
 
     def _ended(self, _connection: object) -> None:
         """The session is no more: to tell something shows it."""
@@ -134,7 +168,7 @@ class Watch:
             self._deaf("what was told did not come back")
         else:
             self.hears, self._said = True, False
-        self._news = True  # what was told before is not known
+        self._note()  # what was told before is not known
         await self._count()
         self._tested.set()
 
@@ -157,6 +191,8 @@ class Watch:
 
     def _deaf(self, why: str) -> None:
         self.hears = False
+        if self._supposing is None:
+            self._suppose()
         if not self._said:
             self._said = True
             logger.warning(

@@ -11,15 +11,14 @@ from durable.history.host import Host
 from durable.history.stores import plan
 from durable.history.stores.postgres_address import Address
 from durable.history.stores.postgres_clock import Clock
-from durable.history.stores.postgres_connection import Connection, Raw
+from durable.history.stores.postgres_connection import WAITS_AT_MOST, Connection, Raw
 from durable.history.stores.postgres_errors import HELD_UP, TAKEN
-from durable.history.stores.postgres_reads import tokens
 from durable.history.stores.postgres_retry import persist
 from durable.history.stores.postgres_signs import Signs
 from durable.history.stores.postgres_sql import statements
 from durable.history.stores.punctuality import Renewals, is_late
-from durable.history.stores.sql import WorkerRow, activity_task, worker_row
-from durable.history.transition import Renewal, WorkerInfo
+from durable.history.stores.sql import WorkerRow, activity_task, worker_row, workers_with_booked
+from durable.history.transition import AttemptToken, Renewal, WorkerInfo
 
 KEEP_DEAD_US = 3600 * 1_000_000
 REPLIES_SWEPT_EVERY = 60
@@ -31,13 +30,15 @@ COMES_BACK_WITHIN = 0.5
 """Seconds in which a living worker whose session has ended shows its sign again, once it can reach the server. For so
 long at least a newcomer looks on before it takes a missing sign for a death: it may have come by the same way."""
 
+LIMIT_WAITS = f"SET lock_timeout = '{WAITS_AT_MOST}'"
+
 
 class Workers:
     """What is done about workers, on a connection of its own, on the loop that renews. ``told`` is called on that loop
     when somebody is found dead between two renewals."""
 
     def __init__(self, address: Address, host: Host, clock: Clock, told: Callable[[], None]) -> None:
-        self._db = Connection(address, self._show_signs, CONNECTS_EVERY)
+        self._db = Connection(address, self._show_signs, pause_max=CONNECTS_EVERY)
         self._host = host
         self._clock = clock
         self._told = told
@@ -67,6 +68,8 @@ class Workers:
         """In a new session. Whatever ended the last one may have ended those of others: their signs are yet to come."""
         self._seen.clear()
         raw.add_termination_listener(self._ended)
+        if not self._db.address.pooled:
+            await raw.execute(LIMIT_WAITS)
         await self._signs.show(raw, self._own)
 
     def _ended(self, _session: object) -> None:
@@ -94,7 +97,7 @@ class Workers:
             try:
                 async with db.transaction():
                     await db.write_many(self._sql.workers.insert_worker, [worker_row(worker, now_us)])
-                    await self._renew_row(worker.worker_id, now_us)
+                    await db.write(self._sql.own.renew, *await self._signed(worker.worker_id, now_us))
             except TAKEN as error:
                 raise ValueError(
                     f"worker id {worker.worker_id} is taken: every start of a worker needs a new id"
@@ -109,16 +112,11 @@ class Workers:
     async def _renew(self, worker: WorkerInfo) -> Renewal:
         db = self._db
         async with db.held():
-            await self._clock.measure(db)
+            rows, booked = await self._look(worker)
             now_us = self._host.now_us()
-            async with db.transaction():
-                alive = await self._renew_row(worker.worker_id, now_us)
-            if not alive:
+            if not await db.write_alone(self._sql.own.renew, *await self._signed(worker.worker_id, now_us)):
                 return Renewal(alive=False, attempts=[], died=[])
             on_time = self._renewals.are_on_time(worker, self._host.now_us())
-            async with db.reading():
-                rows = [WorkerRow(*row) for row in await db.read(self._sql.workers.workers)]
-                booked = await tokens(db, self._sql.workers.booked, worker.worker_id)
             others = [row for row in rows if row.dead_us is None and row.worker_id != worker.worker_id]
             gone = await self._gone(others, now_us)
             # Whoever was late itself may find all others late, and their sessions gone with its own.
@@ -128,9 +126,18 @@ class Workers:
         buried, self._buried = self._buried, []
         return Renewal(alive=True, attempts=booked, died=buried + died)
 
-    async def _renew_row(self, worker_id: str, now_us: int) -> bool:
-        signed_us = await self._signs.keep(self._db, worker_id)
-        return bool(await self._db.write(self._sql.own.renew, now_us, worker_id, signed_us))
+    async def _signed(self, worker_id: str, now_us: int) -> tuple[int, str, int | None]:
+        """What a renewal writes."""
+        return now_us, worker_id, await self._signs.keep(self._db, worker_id)
+
+    async def _look(self, worker: WorkerInfo) -> tuple[list[WorkerRow], list[AttemptToken]]:
+        """All workers, and the attempts that are booked on this one; and what time it is."""
+        async with self._db.reading():
+            asked = self._host.monotonic()
+            found = await self._db.read(self._sql.own.with_booked, worker.worker_id)
+            if found:
+                self._clock.shown(asked, found[0][0])
+        return workers_with_booked((row[1:] for row in found), worker.worker_id)
 
     async def _gone(self, others: Sequence[WorkerRow], now_us: int) -> list[WorkerRow]:
         """Those whose sign was there and is not any more; and who don't renew, as who connects again would."""

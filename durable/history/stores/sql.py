@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from durable.history.transition import (
     ActivityProgress,
     ActivitySpec,
     ActivityTask,
+    AttemptToken,
     RunInfo,
     StoredMessage,
     WorkerInfo,
@@ -151,6 +152,20 @@ class WorkerRow(msgspec.Struct, frozen=True):
     dead_us: int | None
     signed_us: int | None
     """The server that has its sign of life, see `postgres_signs`; None: that its sign is missing says nothing."""
+
+
+def workers_with_booked(rows: Iterable[Sequence[Any]], worker_id: str) -> tuple[list[WorkerRow], list[AttemptToken]]:
+    """Rows of `WORKER_COLUMNS`, and rows of attempts that are booked on this worker, behind as many empty columns."""
+    found: list[WorkerRow] = []
+    booked: list[AttemptToken] = []
+    width = len(WORKER_COLUMNS)
+    for row in rows:
+        if row[0] is not None:
+            found.append(WorkerRow(*row[:width]))
+        else:
+            run_id, event_id, attempt = row[width:]
+            booked.append(AttemptToken(run_id=run_id, scheduled_event_id=event_id, owner=worker_id, attempt=attempt))
+    return found, booked
 
 
 def worker_row(worker: WorkerInfo, now_us: int) -> tuple[object, ...]:

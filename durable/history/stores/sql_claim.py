@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from durable.history.attempts import PRIORITIES
 from durable.history.messages import WAITS
@@ -25,9 +25,6 @@ class ClaimRunStatements:
             .where(~sql.among(message.run_id, "decided"))
             .order_by(message.due_us),
             *("ns", "queue", "since", "now", "decided"),
-        )
-        self.next_message = sql.text(
-            select(func.min(message.due_us)).where(*mine, message.due_us > now), *("ns", "queue", "now")
         )
         self.take_run = sql.many(
             update(runs).values(owner=given("owner")).where(run.run_id == given("b_run")), *("owner", "b_run")
@@ -83,9 +80,6 @@ class ClaimTaskStatements:
             .limit(given("limit"))
             .offset(NONE),
             *("ns", "queue", "now", "limit"),
-        )
-        self.next_deadline = sql.text(
-            select(func.min(task.deadline_us)).where(*watched, task.deadline_us > now), *("ns", "queue", "now")
         )
         self.cancelled_tasks = sql.text(
             select(task.run_id, task.scheduled_event_id, task.attempt).where(

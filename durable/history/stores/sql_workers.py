@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, false, null, select, true, update
+from sqlalchemy import delete, false, null, select, true, union_all, update
 
 from durable.history.stores.sql import TASK_COLUMNS, WORKER_COLUMNS
 from durable.history.stores.sql_text import Language, given
@@ -35,10 +35,15 @@ class WorkerStatements:
             .where(task.owner == given("b_worker"), task.lost == false()),
             *("deadline", "b_worker"),
         )
-        self.booked = sql.text(
-            select(task.run_id, task.scheduled_event_id, task.attempt).where(task.owner == given("b_worker")),
+        attempt = (task.run_id, task.scheduled_event_id, task.attempt)
+        self.with_booked = sql.text(
+            union_all(
+                select(*WORKER_COLUMNS, *(null() for _ in attempt)),
+                select(*(null() for _ in WORKER_COLUMNS), *attempt).where(task.owner == given("b_worker")),
+            ),
             "b_worker",
         )
+        """All workers, and the attempts that are booked on one of them; the other columns are empty."""
         self.held_tasks = sql.text(select(*TASK_COLUMNS).where(task.owner == given("b_worker")), "b_worker")
         self.release_worker = sql.text(delete(workers).where(this_worker, worker.dead_us.is_(None)), "b_worker")
         self.forget_dead = sql.text(delete(workers).where(worker.dead_us < given("before")), "before")

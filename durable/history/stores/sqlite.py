@@ -6,6 +6,7 @@ names begin alike, is only what SQLite does its own way.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,7 @@ class SqliteStore:
         self._writing, self._renewing, self._reading = self._lanes
         self._connections: list[FileConnection] = []
         self._workers: Workers | None = None
+        self._watch: Watch | None = None
         self._searcher: Searcher | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._made_engines: Engines | None = None
@@ -140,6 +142,8 @@ class SqliteStore:
     def _close(self) -> None:
         if self._workers is not None:
             self._workers.close()
+        if self._watch is not None:
+            self._watch.close()
         while self._connections:
             self._connections.pop().close()
         if self._temporary is not None:
@@ -225,8 +229,23 @@ class SqliteStore:
     # Reading. -----------------------------------------------------------------------------------------------------
 
     def changed(self) -> bool:
-        self._host.measure_time()  # a client without a worker renews no lease, where it is measured too
+        assert self._watch is not None, "the store is open"
         return self._watch.changed()
+
+    def on_change(self, hint: Callable[[], None], every_s: float) -> Callable[[], None]:
+        watch, loop = self._watch, asyncio.get_running_loop()
+        assert watch is not None, "the store is open"
+
+        def look() -> None:
+            self._host.measure_time()  # a client without a worker renews no lease, where it is measured too
+            if watch.is_worth_asking():
+                try:
+                    loop.call_soon_threadsafe(hint)
+                except RuntimeError:
+                    rounds.stop()  # the loop is closed
+
+        rounds = self._host.rounds("durable-watch", every_s, look)
+        return rounds.stop
 
     async def find(self, namespace: str, workflow_id: str, run_id: str | None = None) -> RunInfo | None:
         return await self._read(lambda db: sqlite_reads.find(db, namespace, workflow_id, run_id))

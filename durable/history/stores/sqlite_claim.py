@@ -11,7 +11,7 @@ from durable.history.messages import ANYBODY
 from durable.history.stores import plan
 from durable.history.stores.choice import Choice
 from durable.history.stores.sql import TASK_COLUMNS, activity_task, stored_message
-from durable.history.stores.sqlite_file import Connection
+from durable.history.stores.sqlite_file import Connection, explained
 from durable.history.stores.sqlite_reads import alive, runs_by_id, tokens
 from durable.history.stores.sqlite_sql import listed, statements
 from durable.history.stores.tables import activity_tasks
@@ -34,7 +34,13 @@ class _Found:
 
 
 def take(db: Connection, claim: Claim, now_us: Callable[[], int], steal_after_us: int) -> Claimed:
-    """Look first, without a write transaction; begin one only when there is something to take."""
+    """Look first, without a write transaction; begin one only when there is something to take.
+
+    Most looks find nothing, and cost one statement.
+    """
+    quiet = _quiet(db, claim, now_us())
+    if quiet is not None:
+        return quiet
     with db.reading():
         found = _look(db, claim, now_us(), steal_after_us)
         if not found.runs.not_mine and not found.tasks:
@@ -46,6 +52,22 @@ def take(db: Connection, claim: Claim, now_us: Callable[[], int], steal_after_us
         db.write_many(statements().claim_tasks.take_task, [plan.taken_row(task) for task in begun])
     with db.reading():
         return _load(db, claim, found, begun)
+
+
+def _quiet(db: Connection, claim: Claim, now_us: int) -> Claimed | None:
+    """What a claim brings when nothing is due; None when something is, or the claimer may be dead."""
+    values = (*_first_of(claim, FIRST_US), claim.worker_id)
+    with explained(db.path):
+        first_us, lives, has_cancelled = db.read(statements().own.standing, values).fetchall()[0]
+    if not lives or has_cancelled or (first_us is not None and first_us <= now_us):
+        return None
+    return Claimed(runs=[], activities=[], overdue=[], cancelled=[], waiting=[], next_due_us=first_us)
+
+
+def _first_of(claim: Claim, after_us: int) -> tuple[object, ...]:
+    """What `OwnStatements.next_due` is asked."""
+    own = claim.workflow_queues
+    return claim.namespace, after_us, listed((ANYBODY, *own)), listed(own), listed(claim.activity_queues)
 
 
 def _look(db: Connection, claim: Claim, now_us: int, steal_after_us: int) -> _Found:
@@ -146,12 +168,5 @@ def _load_runs(db: Connection, claim: Claim, choice: Choice) -> list[ClaimedRun]
 
 
 def _next_due_us(db: Connection, claim: Claim, choice: Choice) -> int | None:
-    sql, later = statements(), list(choice.later_us)
-    asked = [(sql.claim_runs.next_message, queue) for queue in (*claim.workflow_queues, ANYBODY)]
-    asked += [(sql.claim_tasks.next_deadline, queue) for queue in claim.workflow_queues]
-    asked += [(sql.own.next_task, queue) for queue in claim.activity_queues]
-    for statement, queue in asked:
-        due_us = db.one(statement, (claim.namespace, queue, choice.now_us))
-        if due_us is not None:
-            later.append(due_us)
-    return min(later, default=None)
+    next_us = db.one(statements().own.next_due, _first_of(claim, choice.now_us))
+    return min([*choice.later_us, *([] if next_us is None else [next_us])], default=None)

@@ -14,7 +14,7 @@ from durable.history.messages import OUTLIVES, WAITS
 from durable.history.stores.sql import HELD_COLUMNS, RUN_COLUMNS
 from durable.history.stores.sql_statements import Statements
 from durable.history.stores.sql_text import Language
-from durable.history.stores.tables import activity_tasks, inbox, runs
+from durable.history.stores.tables import activity_tasks, inbox, runs, workers
 
 DIALECT = dialects.dialect(paramstyle="qmark")
 
@@ -22,6 +22,14 @@ DIALECT = dialects.dialect(paramstyle="qmark")
 def _among(column: ColumnElement[str] | ColumnElement[int], name: str) -> ColumnElement[bool]:
     each = func.json_each(bindparam(name, type_=Text())).table_valued("value")
     return column.in_(select(each.c.value))
+
+
+def _first(table: str, queues: str, queue: str, at: str, more: str = "") -> str:
+    """The first moment after ``?2`` of a queue's rows."""
+    return (
+        f"(SELECT {at} FROM {table} WHERE namespace = ?1 AND {queue} = {queues}.value AND {at} > ?2 {more} "
+        f"ORDER BY {at} LIMIT 1)"
+    )
 
 
 class OwnStatements:
@@ -41,12 +49,24 @@ class OwnStatements:
             f"WHERE i.run_id = {runs.name}.run_id "
             f"AND (i.due_us <= ? OR i.kind NOT IN ({', '.join(str(int(kind)) for kind in WAITS)}))) WHERE owner = ?"
         )
-        # A minimum for each priority: for all at once SQLite would walk through what waits.
-        self.next_task = (
-            f"SELECT min((SELECT t.due_us FROM {activity_tasks.name} AS t WHERE t.namespace = ? AND t.task_queue = ? "
-            "AND t.owner IS NULL AND t.priority = each.value AND t.due_us > ? ORDER BY t.due_us LIMIT 1)) "
-            f"FROM json_each('{list(PRIORITIES)}') AS each"
+        # A moment for each priority: for all at once SQLite would walk through what waits.
+        first_message = _first(inbox.name, "queue", "task_queue", "due_us")
+        first_deadline = _first(activity_tasks.name, "queue", "workflow_task_queue", "deadline_us")
+        first_task = _first(
+            activity_tasks.name, "queue", "task_queue", "due_us", "AND owner IS NULL AND priority = line.value"
         )
+        first_due = (
+            f"SELECT min(at_us) FROM (SELECT {first_message} AS at_us FROM json_each(?3) AS queue "
+            f"UNION ALL SELECT {first_deadline} FROM json_each(?4) AS queue "
+            f"UNION ALL SELECT {first_task} FROM json_each(?5) AS queue, json_each('{list(PRIORITIES)}') AS line)"
+        )
+        self.next_due = first_due
+        """When the first message, deadline or task of these queues is due, of those that are after a moment."""
+        self.standing = (
+            f"SELECT ({first_due}), EXISTS (SELECT 1 FROM {workers.name} WHERE worker_id = ?6 AND dead_us IS NULL), "
+            f"EXISTS (SELECT 1 FROM {activity_tasks.name} WHERE owner = ?6 AND cancel_requested = 1)"
+        )
+        """The same; and whether a worker lives, and something that it holds is to be cancelled."""
         moved = ("owner", "last_event_id", "history_bytes", "status", "closed_us", "parked", "deaths")
         self.update_run = (
             f"UPDATE {runs.name} SET {', '.join(f'{name} = given.column{at}' for at, name in enumerate(moved, 1))} "

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Sequence
 
 from durable.history.stores.sqlite_file import READ_PULSE, Connection, explained
 
 
 class Watch:
-    """Looks on through ``db``; what the connections of ``own`` commit is no news."""
+    """Looks on through ``db``; what the connections of ``own`` commit is no news. Any thread may ask."""
 
     def __init__(self, db: Connection, own: Sequence[Connection]) -> None:
         self._db = db
         self._own = own
+        self._turn = threading.Lock()
+        self._closed = False
         self._version = self._data_version()
         self._foreign: int = db.one(READ_PULSE)
 
+    def close(self) -> None:
+        """Nobody asks the connection any more."""
+        with self._turn:
+            self._closed = True
+
+    def is_worth_asking(self) -> bool:
+        """May `changed` have something to say, be it an error? This is asked all the time."""
+        with self._turn:
+            try:
+                return not self._closed and self._data_version() != self._version
+            except sqlite3.Error:
+                return True
+
     def changed(self) -> bool:
         """Tells of commits that matter to whoever polls; a renewed lease does not."""
-        with explained(self._db.path):
+        with self._turn, explained(self._db.path):
             version = self._data_version()
             if version == self._version:
                 return False

@@ -9,9 +9,8 @@ from pathlib import Path
 from durable.history.host import Host
 from durable.history.stores import plan, signs
 from durable.history.stores.punctuality import Renewals, is_late
-from durable.history.stores.sql import WorkerRow, activity_task, worker_row
+from durable.history.stores.sql import WorkerRow, activity_task, worker_row, workers_with_booked
 from durable.history.stores.sqlite_file import Connection, explained
-from durable.history.stores.sqlite_reads import tokens
 from durable.history.stores.sqlite_sql import statements
 from durable.history.transition import Renewal, WorkerInfo
 
@@ -65,8 +64,8 @@ class Workers:
         # A process that is gone is gone; that a lease has run out may be this worker's own fault.
         on_time = self._renewals.are_on_time(worker, self._host.now_us())
         with explained(db.path):
-            rows = self._rows()
-            booked = tokens(db, self._sql.booked, worker.worker_id)
+            found = db.read(self._sql.with_booked, (worker.worker_id,))
+            rows, booked = workers_with_booked(found, worker.worker_id)
         died = self._bury(
             worker, [row for row in rows if (on_time and is_late(row, now_us)) or self._is_gone(worker, row)]
         )
