@@ -13,7 +13,7 @@ def test_the_crash_sweep_and_the_replay_check_find_nothing_in_the_samples(tmp_pa
     everything_checked = "error::pytest.PytestWarning"
 
     done = Pytest(tmp_path).again(
-        str(SAMPLES.parent / "tests/samples/survival.py"), "-o", path, "-W", everything_checked
+        str(SAMPLES.parent / "tests/samples/survival.py"), "-o", path, "-W", everything_checked, fresh=True
     )
 
     assert done.code == 0, done.output
