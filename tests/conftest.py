@@ -11,6 +11,7 @@ from tests.pooler import pooled_postgres as pooled_postgres
 from tests.postgres import own_postgres_server as own_postgres_server
 from tests.postgres import postgres as postgres
 from tests.postgres import postgres_server as postgres_server
+from tests.short import is_short
 
 # No time limit per example, for the machine may be busy.
 settings.register_profile("long", deadline=None)
@@ -19,7 +20,7 @@ settings.register_profile("short", deadline=None, max_examples=30)
 
 def pytest_configure(config: pytest.Config) -> None:
     """`make test` tries fewer examples of each property than `make test-all`."""
-    settings.load_profile("short" if config.option.markexpr == "not all" else "long")
+    settings.load_profile("short" if is_short(config) else "long")
 
 
 def pytest_collection_finish() -> None:
