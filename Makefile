@@ -11,6 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 JOBS ?= 3
 DB ?= sqlite
 
+# Images for containers often set it; the tests begin hundreds of processes, each of which would compile all that it loads.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := test
 .PHONY: test test-all check demo bench docs format clean
 

@@ -12,15 +12,10 @@ The ```console blocks of a page with ``<!-- session -->`` are typed into one she
 from __future__ import annotations
 
 import re
-import runpy
-import sys
 from dataclasses import dataclass
-from os import chdir, dup2
 from pathlib import Path
 
-import pytest
-
-from tests.forkserver import processes
+from tests import forked
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -47,29 +42,12 @@ class Script:
     def has_tests(self) -> bool:
         return re.search(r"^(async )?def test_", self.code, re.MULTILINE) is not None
 
-    def run(self, directory: Path) -> tuple[int | None, str]:
-        """Run it in a process forked from one that has loaded the library: its exit code, and what it said."""
-        script, said = directory / "test_block.py", directory / "said.txt"
-        script.write_text(self.code)
-        process = processes.Process(target=_run, args=(script, said, self.has_tests))
-        process.start()
-        process.join(50)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        return process.exitcode, said.read_text()
-
-
-def _run(script: Path, said: Path, has_tests: bool) -> None:
-    with said.open("w") as output:
-        dup2(output.fileno(), 1)
-        dup2(output.fileno(), 2)
-    chdir(script.parent)
-    sys.argv[:] = [str(script)]
-    sys.path.insert(0, str(script.parent))
-    if has_tests:
-        sys.exit(pytest.main([*PYTEST, str(script)]))
-    runpy.run_path(str(script), run_name="__main__")
+    def run(self, directory: Path) -> tuple[int, str]:
+        """Run it in an empty directory: its exit code, and what it said."""
+        (directory / "test_block.py").write_text(self.code)
+        how = ["-m", "pytest", *PYTEST] if self.has_tests else []
+        ended = forked.run(*how, "test_block.py", directory=directory)
+        return ended.returncode, ended.stdout + ended.stderr
 
 
 def page_name(page: Path) -> str:

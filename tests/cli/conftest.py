@@ -14,12 +14,13 @@ from durable.cli.commands import app
 from tests.cli.databases import empty as empty
 from tests.cli.databases import empty_postgres as empty_postgres
 from tests.cli.processes import Shell
+from tests.short import is_short
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path, request: pytest.FixtureRequest) -> Shell:
     shutil.copy(Path(__file__).with_name("flows.py"), tmp_path / "flows.py")
-    return Shell(tmp_path)
+    return Shell(tmp_path, forks=is_short(request.config))
 
 
 @pytest.fixture

@@ -11,7 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "DURABLE_ADDRESS"}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,23 @@ class RunningWorker:
 
 
 class Shell:
-    """Runs the command in ``directory``, whose default address is the file durable.db in it; ``by`` another one."""
+    """Runs the command in ``directory``, whose default address is the file durable.db in it; ``by`` another one.
 
-    def __init__(self, directory: Path, *, by: Sequence[str] = ()) -> None:
+    ``forks``: what is run to its end is run by a process that has loaded the library, and not by a Python of its own.
+    """
+
+    def __init__(self, directory: Path, *, by: Sequence[str] = (), forks: bool = False) -> None:
         self.directory = directory
         self._by = by
+        self._forks = forks
         self.address = f"sqlite:///{directory / 'durable.db'}"
 
     async def __call__(self, *args: str) -> Ended:
+        if self._forks:
+            ended = await asyncio.to_thread(
+                forked.run, "-m", "durable", *args, directory=self.directory, environment=_environment()
+            )
+            return Ended(ended.returncode, ended.stdout, ended.stderr)
         process = await self._start(*args)
         out, err = await process.communicate()
         assert process.returncode is not None
@@ -92,7 +108,6 @@ class Shell:
                 await process.wait()
 
     async def _start(self, *args: str) -> Process:
-        env = {name: value for name, value in os.environ.items() if name != "DURABLE_ADDRESS"}
         return await asyncio.create_subprocess_exec(
             *self._by,
             sys.executable,
@@ -100,7 +115,7 @@ class Shell:
             "durable",
             *args,
             cwd=self.directory,
-            env={**env, "PYTHONPATH": str(ROOT)},
+            env=_environment(),
             stdout=PIPE,
             stderr=PIPE,
         )

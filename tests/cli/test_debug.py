@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from durable import Client, Worker
 from durable.cli.commands import app
 from durable.client import WorkflowFailureError
+from tests import forked
 from tests.cli import debugged
 from tests.cli.processes import ROOT
 
@@ -85,10 +86,9 @@ def debug(recorded: Path, tmp_path: Path) -> Debug:
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
 
     def run(*args: str, types: str = "") -> Talk:
-        command = [sys.executable, "-m", "durable", "debug", *args]
         lines = "".join(f"{line.strip()}\n" for line in types.split(";")) if types else ""
-        ended = subprocess.run(
-            command, input=lines, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        ended = forked.run(
+            "-m", "durable", "debug", *args, directory=tmp_path, environment=environment(tmp_path), typed=lines
         )
         assert ended.returncode == 0 and ended.stderr == "", ended
         return Talk(ended)

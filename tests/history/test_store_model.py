@@ -693,8 +693,11 @@ class StoreAndModel(RuleBasedStateMachine):
             assert stored == {key: held for key, held in self.model.tasks.items() if key[0] == run_id}
 
 
-def test_sqlite_does_what_the_model_does() -> None:
-    run_state_machine_as_test(StoreAndModel, settings=settings(max_examples=80, stateful_step_count=40, deadline=None))
+@pytest.mark.parametrize("examples", [25, pytest.param(250, marks=pytest.mark.all)])
+def test_sqlite_does_what_the_model_does(examples: int) -> None:
+    run_state_machine_as_test(
+        StoreAndModel, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None)
+    )
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(100, marks=[pytest.mark.all, pytest.mark.timeout(900)])])

@@ -23,6 +23,8 @@ from durable.history.values import RunStatus
 from durable.worker.rebuild import rebuild
 from durable.worker.registry import Registry
 from durable.worker.replay import Environment
+from tests import forked
+from tests.short import is_short
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 sys.path.insert(0, str(SAMPLES))
@@ -33,20 +35,28 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-class Folder:
-    """An empty folder in which samples are run, and what they leave there."""
+def inherited(environment: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("DURABLE_ADDRESS", "SHOP_DB")}
+    return {**kept, **environment}
 
-    def __init__(self, path: Path) -> None:
+
+class Folder:
+    """An empty folder in which samples are run, and what they leave there.
+
+    ``forks``: what is run to its end is run by a process that has loaded the library, and not by a Python of its own.
+    """
+
+    def __init__(self, path: Path, *, forks: bool) -> None:
         self.path = path
+        self._forks = forks
 
     async def start(self, name: str, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
-        inherited = {key: value for key, value in os.environ.items() if key not in ("DURABLE_ADDRESS", "SHOP_DB")}
         return await asyncio.create_subprocess_exec(
             sys.executable,
             str(SAMPLES / f"{name}.py"),
             *arguments,
             cwd=self.path,
-            env={**inherited, **environment},
+            env=inherited(environment),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             preexec_fn=hear_interrupts,
@@ -54,7 +64,14 @@ class Folder:
 
     async def run(self, name: str, *arguments: str, **environment: str) -> str:
         """What the sample prints, run to its end; an assertion error, with its own, when it fails."""
-        code, output, errors = await self.end(await self.start(name, *arguments, **environment))
+        if self._forks:
+            sample = [str(SAMPLES / f"{name}.py"), *arguments]
+            ended = await asyncio.to_thread(
+                forked.run, *sample, directory=self.path, environment=inherited(environment)
+            )
+            code, output, errors = ended.returncode, ended.stdout, ended.stderr
+        else:
+            code, output, errors = await self.end(await self.start(name, *arguments, **environment))
         assert code == 0, output + errors
         return output
 
@@ -74,8 +91,8 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Folder:
+    return Folder(tmp_path, forks=is_short(request.config))
 
 
 @pytest.fixture

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+from tests import forked
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,35 @@ class Pytest:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, text: str, *options: str) -> Session:
+    def run(self, text: str, *options: str, fresh: bool = False) -> Session:
         """Run the tests in ``text``."""
-        return self.run_files({"test_it.py": text}, *options)
+        return self.run_files({"test_it.py": text}, *options, fresh=fresh)
 
-    def run_files(self, files: Mapping[str, str], *options: str) -> Session:
+    def run_files(self, files: Mapping[str, str], *options: str, fresh: bool = False) -> Session:
         """Run the tests in files of these names and texts."""
         for name, text in files.items():
             (self.folder / name).write_text(text)
-        return self.again(*options)
+        return self.again(*options, fresh=fresh)
 
-    def again(self, *options: str) -> Session:
-        """Run the tests in the folder."""
+    def again(self, *options: str, fresh: bool = False) -> Session:
+        """Run the tests in the folder; ``fresh``: by a Python that has loaded nothing before."""
         report = self.folder / "report.xml"
         installed = any(each.value == "durable.testing.plugin" for each in entry_points(group="pytest11"))
-        command = [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}"),
+        arguments = [
+            *("-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}"),
+            *("-p", "no:hypothesispytest"),  # takes its time to load, and no user here needs it
             *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
             *(() if installed else ("-p", "durable.testing.plugin")),
             *options,
         ]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=55)
+        done = _fresh(arguments, self.folder) if fresh else forked.run(*arguments, directory=self.folder)
         output = done.stdout + done.stderr
         assert report.exists(), output
         return Session(done.returncode, output, _verdicts(report))
+
+
+def _fresh(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=55)
 
 
 def _verdicts(report: Path) -> dict[str, Verdict]:

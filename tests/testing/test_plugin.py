@@ -85,11 +85,12 @@ async def test_it(durable_client):
 
 
 def test_a_session_that_needs_no_engine_does_not_load_it(users: Pytest) -> None:
-    session = users.run("""
+    text = """
 import sys
 
 def test_it():
     assert "durable.testing.plugin" in sys.modules
     assert [name for name in ("sqlalchemy", "pydantic", "durable.client") if name in sys.modules] == []
-""")
+"""
+    session = users.run(text, fresh=True)
     assert session.outcomes == {"test_it": "passed"}, session.output

@@ -342,10 +342,15 @@ def _version(raw: sqlite3.Connection, path: Path) -> str | None:
     return version
 
 
+@cache  # a program that makes many databases, as tests do, would pay more for the SQL than for running it
+def _schema_statements() -> list[str]:
+    return schema_statements(dialects.dialect())
+
+
 def _create(raw: sqlite3.Connection) -> None:
     raw.execute("BEGIN IMMEDIATE")
     try:
-        for statement in schema_statements(dialects.dialect()):
+        for statement in _schema_statements():
             raw.execute(statement)
         raw.execute(f"INSERT INTO {pulse.name} VALUES (1, 0)")
         raw.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (SCHEMA,))
