@@ -335,8 +335,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._evicted = True
         self._halted = True
         self._ready = deque(maxlen=0)
-        if self._thread is None and self.unfinished_tasks():
+        if self._thread is not None:
+            return
+        if self.unfinished_tasks():
             self._leave(*self._enter())  # which closes the tasks
+        self._tasks.clear()
 
     def _close_tasks(self) -> None:
         # A task made by a ``finally`` block joins the list while it is walked; it never started, so it ends at once.

@@ -106,7 +106,7 @@ class Watch:
 
     def notice(self) -> None:
         """Something was committed here, apart from the program, that it has to look at itself."""
-        self._news = True
+        self._note()
 
     def changed(self) -> bool:
         """While nothing is heard it is supposed, less and less often as long as nothing happens here."""
