@@ -656,8 +656,8 @@ async def _told(outbound: ActivityOutboundInterceptor, details: Sequence[Any]) -
 
 
 def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """In a thread: what futures and loops don't take for an error is one. The one would end the program, the other
-    never arrive."""
+    """In a thread: what futures, loops and coroutines don't take for an error is one. The first would end the program,
+    the second never arrive, and the third pass for the end of the attempt's own task."""
     try:
         return call(*args, **kwargs)
     except (SystemExit, StopIteration, GeneratorExit) as error:

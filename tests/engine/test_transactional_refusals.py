@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from durable import Client, activity, workflow
 from durable.client import WorkflowFailureError, WorkflowHandle
 from durable.common import WorkflowIDConflictPolicy
+from durable.testing import ActivityEnvironment
 from tests.engine.conftest import MakeWorker
 from tests.engine.test_sessions import url_of
 from tests.engine.test_transactional_activities import (
@@ -202,6 +204,16 @@ async def test_a_transaction_that_an_sql_statement_has_ended_is_not_reported_in_
     told = {"sqlite": "SQLite has ended this transaction", "postgres": "the session has no transaction"}
     async with make_worker(call, rolls_back):
         assert told[store] in str(await failure(client, "rolls_back"))
+    assert await notes(client) == []
+
+
+@on_sqlite
+async def test_a_function_by_itself_fails_with_its_lost_transaction_too(client: Client) -> None:
+    lost = pytest.raises(RuntimeError, match="SQLite has ended this transaction")
+    with lost:
+        await ActivityEnvironment(client).run(goes_on, "returns")
+    with lost:
+        await asyncio.to_thread(ActivityEnvironment(client).run, goes_on_sync, "returns")
     assert await notes(client) == []
 
 
