@@ -318,7 +318,7 @@ class Attempt(ActivityContext):
             if isinstance(outcome, Refused) and await self.is_current():
                 raise RuntimeError(
                     "the activity has ended its own workflow in its transaction, where nobody could take its result "
-                    "then, so all of it was rolled back: let the workflow end itself, or another one"
+                    "then, so all of it was rolled back: replace a workflow in a transaction that is not its activity's"
                 )
         except GeneratorExit:
             raise
