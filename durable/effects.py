@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from durable.history.values import Payload
 
+ENDS_MORE = (SystemExit, KeyboardInterrupt, GeneratorExit)
+"""Not an attempt ends with these, but its task, or the whole program."""
+
 Age = tuple[int, str]
 """A row's place in a ledger's order by age: when it was made (microseconds since the epoch), and its key."""
 
@@ -63,3 +66,9 @@ class Effect(Protocol):
     async def remove(self, keys: Sequence[str]) -> None:
         """Take rows of the ledger away."""
         ...
+
+
+def recorded_despite(error: BaseException, effect: Effect | None) -> list[Payload] | None:
+    """The result that stands though the code has ended with this: `RecordedResult`, or what it, or a group of its
+    tasks, has made of that. None when there is none."""
+    return None if effect is None or isinstance(error, ENDS_MORE) else effect.recorded

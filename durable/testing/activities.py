@@ -18,7 +18,7 @@ from durable.client import Client
 from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter import DataConverter
-from durable.effects import RecordedResult
+from durable.effects import recorded_despite
 from durable.history.uncut import uncut
 from durable.history.values import Payload
 from durable.metrics import MetricMeter
@@ -141,8 +141,11 @@ class ActivityEnvironment:
                 if effect is not None and effect.is_open:
                     await uncut(effect.commit(self.payload_converter.to_payloads([result])))
                 return result
-            except RecordedResult as earlier:
-                return context.read(earlier.result)
+            except BaseException as error:
+                recorded = recorded_despite(error, context.effect)
+                if recorded is None:
+                    raise
+                return context.read(recorded)
             finally:
                 if context.effect is not None:
                     await context.effect.rollback()
@@ -160,8 +163,11 @@ class ActivityEnvironment:
                 if effect is not None and effect.is_open:
                     effect.settle(self.payload_converter.to_payloads([result]))
                 return result
-            except RecordedResult as earlier:
-                return context.read(earlier.result)
+            except BaseException as error:
+                recorded = recorded_despite(error, context.effect)
+                if recorded is None:
+                    raise
+                return context.read(recorded)
             finally:
                 if context.effect is not None:
                     context.effect.discard()

@@ -20,7 +20,7 @@ from durable.common import Priority, RetryPolicy
 from durable.context import ActivityContext, current_activity
 from durable.converter.failure import SOURCE
 from durable.converter.task_context import of_task
-from durable.effects import AttemptSuperseded, RecordedResult
+from durable.effects import ENDS_MORE, AttemptSuperseded, recorded_despite
 from durable.exceptions import ApplicationError, CancelledError
 from durable.history import attempts
 from durable.history.local_activities import is_local
@@ -244,8 +244,6 @@ class Attempt(ActivityContext):
                     what = await self._in_transaction(self._found.definition)
                 else:
                     what = await self._completed()
-            except RecordedResult as earlier:
-                what = attempts.completed(self.task, earlier.result, self._activities.identity)
             except AttemptSuperseded:
                 self.disown()
             except CompleteAsyncError:
@@ -254,7 +252,9 @@ class Attempt(ActivityContext):
                 what = attempts.detached(self.task, self._activities.database.store.now_us())
             except asyncio.CancelledError as error:
                 what = self._cut_short(error) if self._ended else await self._ended_by(error)
-            except Exception as error:
+            except ENDS_MORE:
+                raise
+            except BaseException as error:  # what nobody reports is run again without an end, as the same attempt
                 what = await self._ended_by(error)
         except asyncio.CancelledError as error:
             what = self._cut_short(error)
@@ -273,7 +273,18 @@ class Attempt(ActivityContext):
         return self._owned
 
     async def _completed(self) -> ActivityOutcome:
-        """What comes of it if its code returns."""
+        """What comes of it if its code returns, or if an attempt before has had the effects already."""
+        try:
+            payloads = await self._settled()
+        except BaseException as error:
+            recorded = recorded_despite(error, self.effect)
+            if recorded is None:
+                raise
+            payloads = recorded
+        return attempts.completed(self.task, payloads, self._activities.identity)
+
+    async def _settled(self) -> list[Payload]:
+        """What its code returns, and is committed with the effects of its block."""
         result = await self._call()
         payloads = self.converter.to_payloads([result])
         if not self._is_plain:
@@ -282,7 +293,7 @@ class Attempt(ActivityContext):
         if self.effect is not None:
             await self._end()
             payloads = await self._activities.ledgers.settle(self.effect, payloads, self._is_ours)
-        return attempts.completed(self.task, payloads, self._activities.identity)
+        return payloads
 
     async def _in_transaction(self, definition: ActivityDefinition) -> ActivityOutcome | None:
         """The same, in a transaction that its code may begin: then it is committed, and nobody needs to be told."""
@@ -304,7 +315,12 @@ class Attempt(ActivityContext):
                 await transaction.roll_back()
                 return what
             report = attempts.report(self.task, what, self._activities.database.store.now_us())
-            await transaction.commit(report)
+            outcome = await transaction.commit(report)
+            if isinstance(outcome, Refused) and await self.is_current():
+                raise RuntimeError(
+                    "the activity has ended its own workflow in its transaction, where nobody could take its result "
+                    "then, so all of it was rolled back: replace a workflow in a transaction that is not its activity's"
+                )
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -359,11 +375,13 @@ class Attempt(ActivityContext):
         self._is_open = True
         try:
             return await (fn(*args, **kwargs) if is_async else self.run_sync(fn, args, kwargs, executor))
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             self._is_open = self._is_cut_off(error)
             raise
 
-    def _is_cut_off(self, error: Exception) -> bool:
+    def _is_cut_off(self, error: BaseException) -> bool:
         """Was it not the code that said so? It was cancelled, its process died, or its result did not get here."""
         cancelled = isinstance(error, CancelledError) and self._cancelled.is_set()
         return cancelled or isinstance(error, BrokenExecutor) or self._result_lost
@@ -639,11 +657,11 @@ async def _told(outbound: ActivityOutboundInterceptor, details: Sequence[Any]) -
 
 
 def _to_its_end(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """In a thread: what futures and loops don't take for an error is one. The one would end the program, the other
-    never arrive."""
+    """In a thread: what futures, loops and coroutines don't take for an error is one. The first would end the program,
+    the second never arrive, and the third pass for the end of the attempt's own task."""
     try:
         return call(*args, **kwargs)
-    except (SystemExit, StopIteration) as error:
+    except (SystemExit, StopIteration, GeneratorExit) as error:
         raise ApplicationError(str(error), type=type(error).__name__) from error
 
 

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from durable.activity import ActivityCancellationDetails, Flag, Info
+from durable.activity import ActivityCancellationDetails, CompleteAsyncError, Flag, Info
 from durable.context import ActivityContext, current_activity
 from durable.converter import (
     ConversionError,
@@ -61,7 +61,9 @@ def run(pickled: bytes) -> Answer:
     context = _Context(errand)
     try:
         return _pickled(copy_context().run(_call, context, errand)), None
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except CompleteAsyncError:
+        raise  # it is no failure
+    except BaseException as error:
         return b"", context.converter.to_failure(context.heartbeat_error or error)
 
 

@@ -65,6 +65,9 @@ class Transaction:
         self._was_rolled_back = False
         self._was_closed = False
         self._is_closing = False
+        self._may_commit = False
+        self._spoilt: str | None = None
+        """Why nothing may be committed, though its code may have caught the error that says so."""
         self._is_abandoned = False
         self._is_over = False
 
@@ -100,6 +103,8 @@ class Transaction:
         """Its code has returned. Raises if what that wrote is gone, though it may not know."""
         if self.error is not None:
             raise self.error
+        if self._spoilt is not None:
+            raise RuntimeError(self._spoilt)
         if self._was_closed:
             raise RuntimeError(
                 f"{self._what} has closed its session, and so undone what it wrote: the session is closed when the "
@@ -109,7 +114,9 @@ class Transaction:
     # What the engine asks (stores/engines.py), in the code's thread. --------------------------------------------------
 
     def check_begin(self) -> None:
-        self.check_statement()
+        if self.error is not None:
+            raise self.error
+        self._check_lives()
 
     def begun(self, cut: Cut) -> None:
         with self._lock:
@@ -122,17 +129,21 @@ class Transaction:
             self._cut = None
         self._on_loop(self._stop_clock)
 
-    def check_statement(self) -> None:
-        if self.error is not None:
-            raise self.error
-        self._check_lives()
+    def check_statement(self, connection: Connection) -> None:
+        self.check_begin()
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            raise RuntimeError(
+                f"{self._what} can't work in AUTOCOMMIT mode: what it writes is committed with its result, when it "
+                "returns, so leave that isolation level out"
+            )
 
     def check_commit(self) -> None:
-        if not self._is_closing:
-            raise RuntimeError(
+        if not self._may_commit:
+            self._spoilt = (
                 f"{self._what} can't commit by itself: what it writes is committed with its result, when it returns; "
                 "session.begin_nested() makes savepoints"
             )
+            raise RuntimeError(self._spoilt)
 
     def _check_lives(self) -> None:
         if self._is_over or self._is_abandoned:
@@ -175,6 +186,7 @@ class Transaction:
             self._is_closing = True
             try:
                 if commits:
+                    self._may_commit = True
                     self._session.commit()
             finally:
                 self._is_over = True
@@ -195,6 +207,7 @@ class Transaction:
                 await self._do(lambda session: session.flush())
                 outcome = await joined(self._database.store, self._run, report)
             if report is None or isinstance(outcome, Committed):
+                self._may_commit = True
                 await self._do(lambda session: session.commit())
         finally:
             await self._close()

@@ -40,6 +40,13 @@ class Stubborn(Exception):
         super().__init__(f"{first} and {second}")
 
 
+class Stray(BaseException):
+    """The same, and no Exception."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
 @dataclass
 class Press:
     """An object whose method is an activity: each process has a copy."""
@@ -85,6 +92,8 @@ def fail(how: str) -> None:
                 raise ApplicationError("not now", {"a": 1}, type="Mine", non_retryable=True) from error
         case "stubborn":
             raise Stubborn("one", "other")
+        case "stray":
+            raise Stray("one", "other")
         case "exit":
             sys.exit("leaving")
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import sys
 import typing
@@ -306,6 +307,57 @@ async def test_what_python_gives_a_meaning_of_its_own_is_a_failure_of_the_attemp
         with pytest.raises(WorkflowFailureError) as caught:
             await client.execute_workflow(calls_once, args=[name, []], id="a")
         assert worker.is_running
+    assert str(caught.value.cause.__cause__) == told
+
+
+class Stray(BaseException):
+    """What is no Exception, as some libraries have it."""
+
+
+@activity.defn
+async def strays() -> None:
+    raise Stray("out")
+
+
+@activity.defn
+async def strays_in_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(strays())
+
+
+@activity.defn
+def strays_in_a_thread() -> None:
+    raise Stray("out")
+
+
+@activity.defn
+def ends_a_generator() -> None:
+    raise GeneratorExit("out")
+
+
+@workflow.defn
+async def calls_once_locally(name: str, args: list[Any]) -> Any:
+    return await workflow.execute_local_activity(
+        name, args=args, start_to_close_timeout=HOUR, retry_policy=RetryPolicy(maximum_attempts=1)
+    )
+
+
+@pytest.mark.parametrize("flow", [calls_once, calls_once_locally])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("strays", "Stray: out"),
+        ("strays_in_a_group", "BaseExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)"),
+        ("strays_in_a_thread", "Stray: out"),
+        ("ends_a_generator", "GeneratorExit: out"),
+    ],
+)
+async def test_an_error_that_is_no_exception_is_a_failure_of_the_attempt(
+    client: Client, make_worker: MakeWorker, flow: Any, name: str, told: str
+) -> None:
+    async with make_worker(flow, strays, strays_in_a_group, strays_in_a_thread, ends_a_generator):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(flow, args=[name, []], id="a")
     assert str(caught.value.cause.__cause__) == told
 
 

@@ -330,12 +330,15 @@ async def test_an_object_that_is_an_activity_is_given_to_its_verify_function(
 # When the end of an attempt is unknown, and when it is known
 
 
-async def test_an_error_of_the_codes_own_leaves_no_doubt(client: Client, make_worker: MakeWorker, asked: Asked) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("asleep"), BaseExceptionGroup("asleep", [GeneratorExit()])])
+async def test_an_error_of_the_codes_own_leaves_no_doubt(
+    client: Client, make_worker: MakeWorker, asked: Asked, error: BaseException
+) -> None:
     @activity.defn(after_crash=verify_with(asked), name="refund")
     async def refund(order: str, cents: int = 100, *, note: str = "") -> str:
         asked.note("code")
         if len(asked.calls) < 3:
-            raise ConnectionError("the bank is asleep")
+            raise error
         return "refunded"
 
     async with make_worker(refunding, refund):

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from durable import Client, RetryPolicy, activity, ledger, workflow
 from durable.client import WorkflowFailureError
-from durable.exceptions import ApplicationError
+from durable.exceptions import ApplicationError, TimeoutError
 from durable.testing import ActivityEnvironment
 from durable.worker.interceptor import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 from tests.engine.codecs import converter
@@ -236,6 +236,51 @@ async def test_a_recorded_result_is_as_the_interceptors_have_made_it(
     result = await booked(make_worker, books, kind, client=client, interceptors=[Shouting()])
 
     assert result == "TEA BY ATTEMPT 1"
+    assert (books.shop.booked(), books.attempts) == (["tea"], 2)
+
+
+async def a_group(work: Awaitable[str]) -> str:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_coroutine(work))
+    return task.result()
+
+
+async def another_error(work: Awaitable[str]) -> str:
+    try:
+        return await work
+    except BaseException as error:
+        raise ApplicationError("no more tea") from error
+
+
+async def no_error(work: Awaitable[str]) -> str:
+    try:
+        return await work
+    except BaseException:
+        return "nothing"
+
+
+async def _coroutine(work: Awaitable[str]) -> str:
+    return await work
+
+
+@both
+@pytest.mark.parametrize("makes", [a_group, another_error, no_error])
+async def test_a_recorded_result_stands_whatever_the_code_makes_of_what_says_so(
+    client: Client, make_worker: MakeWorker, books: Books, makes: Callable[[Awaitable[str]], Awaitable[str]]
+) -> None:
+    def broken() -> None:
+        raise ConnectionError("the line is down")
+
+    @activity.defn(name="async")
+    async def book(what: str) -> str:
+        return await (makes(books.book(what)) if activity.info().attempt > 1 else books.book(what))
+
+    books.shop.recorded()
+    Commits(books.shop.async_engine.sync_engine, after=broken)
+    async with make_worker(booking, book):
+        result = await client.execute_workflow(booking, args=["async", "tea", SOON], id="the-run")
+
+    assert result == "tea by attempt 1"
     assert (books.shop.booked(), books.attempts) == (["tea"], 2)
 
 
@@ -459,6 +504,34 @@ async def test_an_attempt_that_times_out_in_the_block_leaves_nothing_there_and_t
         result = await client.execute_workflow(impatient, id="the-run")
 
     assert (result, books.shop.booked()) == ("tea by attempt 2", ["tea"])
+
+
+async def test_a_sync_attempt_that_times_out_before_the_commit_leaves_nothing_there(
+    client: Client, make_worker: MakeWorker, books: Books
+) -> None:
+    gate = threading.Event()
+
+    @activity.defn(name="sync", no_thread_cancel_exception=True)
+    def book(what: str) -> str:
+        result = books.book_sync(what)
+        gate.wait()
+        return result
+
+    @workflow.defn
+    async def impatient() -> None:
+        soon = timedelta(seconds=0.3)
+        await workflow.execute_activity("sync", "tea", start_to_close_timeout=soon, retry_policy=ONCE)
+
+    async with make_worker(impatient, book):
+        try:
+            with pytest.raises(WorkflowFailureError) as failed:
+                await client.execute_workflow(impatient, id="the-run")
+        finally:
+            gate.set()  # and the worker waits for its end
+
+    assert isinstance(failed.value.cause.__cause__, TimeoutError)
+    assert len(books.connections) == 1
+    assert_nothing_there(books)
 
 
 # Whoever comes in the middle. -------------------------------------------------------------------------------------
@@ -728,6 +801,19 @@ def test_a_function_by_itself_commits_when_it_returns_and_the_second_time_gets_w
 
     assert [alone().run(book, what) for what in ("tea", "milk")] == [("tea", 7), ("tea", 7)]
     assert (booked, shop.booked()) == ([], ["tea"])
+
+
+async def test_a_function_by_itself_gets_what_is_recorded_from_a_group_of_tasks_too(shop: Shop) -> None:
+    async def pay(what: str) -> str:
+        async with activity.exactly_once(shop.async_engine) as session:
+            await session.execute(insert(bookings).values(what=what))
+        return what
+
+    async def book(what: str) -> str:
+        return await a_group(pay(what))
+
+    assert [await alone().run(book, what) for what in ("tea", "milk")] == ["tea", "tea"]  # type: ignore[arg-type]
+    assert shop.booked() == ["tea"]
 
 
 @pytest.mark.parametrize("within", [True, False])

@@ -184,6 +184,7 @@ async def test_an_error_comes_back_with_its_type_details_causes_and_lines(
     ("name", "args", "told"),
     [
         ("fail", ["stubborn"], "Stubborn: one and other"),
+        ("fail", ["stray"], "Stray: one and other"),
         ("fail", ["exit"], "SystemExit: leaving"),
         ("takes_hidden", [{"number": 1}], "ConversionError: value: the call can't be pickled for the process that "),
         ("unpicklable", [], "ConversionError: value: the result can't be pickled for the worker: "),

@@ -37,8 +37,8 @@ class Owner(Protocol):
         """It is about to end, one way or the other, and ``cut`` must not be called any more."""
         ...
 
-    def check_statement(self) -> None:
-        """Raises what is wrong with asking anything more."""
+    def check_statement(self, connection: Connection) -> None:
+        """Raises what is wrong with asking anything more there."""
         ...
 
     def check_commit(self) -> None:
@@ -61,7 +61,7 @@ def attend(engine: Engine, begin: Callable[[Connection], Cut]) -> None:
 
     def executes(connection: Connection, *_: Any) -> None:
         if (owner := _owner(connection)) is not None:
-            owner.check_statement()
+            owner.check_statement(connection)
 
     def commits(connection: Connection) -> None:
         if (owner := _owner(connection)) is not None:

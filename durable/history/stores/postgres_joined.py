@@ -142,7 +142,7 @@ async def _begin(db: Joined) -> None:
             raise
         raise ValueError(
             "the session has no transaction, for each of its statements is committed by itself: its isolation level "
-            "must not be AUTOCOMMIT"
+            "must not be AUTOCOMMIT, and no SQL of its own may end the transaction"
         ) from error
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from durable.history.errors import StoreUnavailable
 from durable.history.host import Host, Lane
+from durable.history.stores import sqlite_lost
 from durable.history.stores.engines import Close, Cut, attend, nothing
 from durable.history.stores.sqlite_file import STEPS_BETWEEN_LOOKS, Turnstile, settings
 from durable.history.turns import take_turn
@@ -185,6 +186,7 @@ class Engines:
         # When its connection comes back, the transaction has ended, however it did.
         event.listen(engine, "checkin", lambda *_: turn.release())
         attend(engine, begin)
+        sqlite_lost.watch(engine)
 
     def _cut_off(
         self, connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[Close]], release: Callable[[], None]

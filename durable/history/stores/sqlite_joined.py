@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from durable.history.errors import StoreUnavailable
-from durable.history.stores import plan, sqlite_commit
+from durable.history.stores import plan, sqlite_commit, sqlite_lost
 from durable.history.stores.sqlite_file import ADD_PULSE
+from durable.history.stores.sqlite_lost import in_transaction
 from durable.history.transition import Outcome, Write
 
 
@@ -43,21 +44,23 @@ class Joined:
 
 def write(connection: Connection, path: Path, write: Write, now_us: Callable[[], int]) -> Outcome:
     """Its outcome, if the transaction commits. Raises `StoreUnavailable` when the file is locked, ValueError when it is
-    another; then nothing of it is in the transaction."""
+    another, RuntimeError when the transaction is lost; then nothing of it is in the transaction."""
     db = Joined(connection)
     _check_file(connection, db, path)
     outcomes: dict[int, Outcome] = {}
     try:
-        if not _in_transaction(connection):
+        if not in_transaction(connection):
+            sqlite_lost.check_unbegun(connection)
             # One that reads first, and writes when others have written since, would be refused then.
             db.read("BEGIN IMMEDIATE")
+        sqlite_lost.note_begun(connection)
         db.read("SAVEPOINT durable")
         try:
             sqlite_commit.apply(db, [(0, write)], now_us(), outcomes)
             if plan.concerns_others(write, outcomes[0]):
                 db.write(ADD_PULSE)
         except BaseException:
-            if _in_transaction(connection):  # some errors end it
+            if in_transaction(connection):  # some errors end it
                 db.read("ROLLBACK TO durable")
                 db.read("RELEASE durable")
             raise
@@ -84,7 +87,3 @@ def _check_file(connection: Connection, db: Joined, path: Path) -> None:
         f"the session is one of {what}, and this client's database is {path}: what is to be one transaction has to be "
         "one database"
     )
-
-
-def _in_transaction(connection: Connection) -> bool:
-    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
