@@ -7,6 +7,7 @@ import gc
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +58,7 @@ async def test_who_is_cut_off_in_the_midst_of_reading_is_in_nobodys_way(
     @activity.defn(transactional=LIMIT)
     async def streams() -> None:
         await plus(1000)
+        gate.begun.set()
         rows = await activity.session().stream(ENDLESS)
         await rows.fetchone()
         while not gate.opened.is_set():
@@ -66,6 +68,7 @@ async def test_who_is_cut_off_in_the_midst_of_reading_is_in_nobodys_way(
     @activity.defn(transactional=LIMIT)
     def streams_sync() -> None:
         plus_sync(1000)
+        gate.tell(gate.begun)
         rows = activity.session(Session).execute(ENDLESS, execution_options={"yield_per": 1})
         rows.fetchone()
         with activity.shield_thread_cancel_exception():
@@ -74,15 +77,18 @@ async def test_who_is_cut_off_in_the_midst_of_reading_is_in_nobodys_way(
     @activity.defn(transactional=LIMIT)
     async def counts() -> None:
         await plus(1000)
+        gate.begun.set()
         await activity.session().execute(COUNT_ENDLESS)
 
     @activity.defn(transactional=LIMIT)
     def counts_sync() -> None:
         plus_sync(1000)
+        gate.tell(gate.begun)
         activity.session(Session).execute(COUNT_ENDLESS)
 
     async with make_worker(call, streams, streams_sync, counts, counts_sync, add, add_sync):
         cut_off = asyncio.create_task(failure(client, name))
+        await gate.begun.wait()
         assert await client.execute_workflow(call, args=["add", [1]], id="first") == 1
         assert await client.execute_workflow(call, args=["add_sync", [1]], id="second") == 2
         gate.open()
@@ -95,10 +101,11 @@ async def test_what_was_cut_off_writes_no_more_beneath_its_session(
 ) -> None:
     told: list[str] = []
 
-    @activity.defn(transactional=LIMIT)
+    @activity.defn(transactional=timedelta(seconds=0.5))
     def goes_on() -> None:
         plus_sync(1000)
         raw: Any = activity.session(Session).connection().connection.driver_connection
+        gate.tell(gate.begun)
         with activity.shield_thread_cancel_exception():
             gate.opened_sync.wait()
             try:
@@ -108,6 +115,7 @@ async def test_what_was_cut_off_writes_no_more_beneath_its_session(
 
     async with make_worker(call, goes_on, add):
         cut_off = asyncio.create_task(failure(client, "goes_on"))
+        await gate.begun.wait()
         assert await client.execute_workflow(call, args=["add", [1]], id="first") == 1
         gate.open()
         await cut_off
