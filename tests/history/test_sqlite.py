@@ -361,6 +361,7 @@ sys.stdin.read()
     child = int(said(parent))
     try:
         parent.kill()
+        parent.wait()
         async with open_at(path) as store:
             me = worker("me", host="here")
             await store.register(me)
