@@ -562,3 +562,27 @@ async def test_others_hear_of_commits(pair: tuple[PostgresStore, PostgresStore])
     await done(first, start())
 
     await heard(second)
+
+
+async def heard_more(store: PostgresStore, before: int) -> int:
+    while store.watch.heard == before:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    return store.watch.heard
+
+
+@pytest.mark.parametrize("pausing", [False, True])
+async def test_others_hear_of_the_last_commit_of_who_goes(
+    pair: tuple[PostgresStore, PostgresStore], postgres: str, host: ClockedHost, pausing: bool
+) -> None:
+    """At once, and in the pause after they were told something else."""
+    _, other = pair
+    count = other.watch.heard
+    async with PostgresStore(postgres, host) as brief:
+        count = await heard_more(other, count)
+        if pausing:
+            await done(brief, start("earlier"))
+            count = await heard_more(other, count)
+
+        await done(brief, start())
+
+    await heard_more(other, count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from durable.history.errors import HistoryError
 from durable.history.host import Host
@@ -25,6 +26,7 @@ CHECKED_EVERY = 10.0
 AGAIN_AFTER = 1.0
 PACE_FIRST = 0.1
 PACE_MAX = 1.0
+LAST_WORD_WITHIN = 1.0
 
 LISTENERS = (0x6475_7261, 0x626C_65)
 """The advisory lock that all listeners share, so that they can be counted."""
@@ -46,6 +48,9 @@ class Watch:
         self._tested = asyncio.Event()
         self._echo = asyncio.Event()
         self._asked = asyncio.Event()
+        self._untold = False
+        """Something was committed, or somebody has come, since others were told last."""
+        self._closing = asyncio.Event()
         self._pid = 0
         self._news = False
         self._others = False
@@ -94,13 +99,19 @@ class Watch:
         return self._host.monotonic() >= self._next
 
     async def close(self) -> None:
+        """What was committed last is told first: who commits and goes is not waited for until the next look."""
+        self._closing.set()
         if self._task is not None:
+            if self.hears:
+                self._asked.set()
+                await asyncio.wait([self._task], timeout=LAST_WORD_WITHIN)
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._db.close()
 
     def tell(self) -> None:
         """Something was committed here that others may wait for; and that others may answer to soon."""
+        self._untold = True
         self._asked.set()
         self._pace, self._next = PACE_FIRST, min(self._next, self._host.monotonic() + PACE_FIRST)
 
@@ -130,7 +141,7 @@ class Watch:
         self._note()
         self.heard += 1
         if not self._others:
-            self._others = True
+            self._others = self._untold = True
             self._asked.set()  # who has just come may have missed what was committed here since
 
     def _note(self) -> None:
@@ -141,18 +152,21 @@ class Watch:
 
     def _ended(self, _connection: object) -> None:
         """The session is no more: to tell something shows it."""
-        self._others = True
+        self._others = self._untold = True
         self._asked.set()
 
     async def _watch(self) -> None:
-        """Listen, and tell; a session that breaks is followed by another one. This never ends."""
+        """Listen, and tell, until this is closed; a session that breaks is followed by another one."""
         while True:
             try:
                 async with self._db.held():
                     await self._greet()
-                    while True:
+                    while self._untold or not self._closing.is_set():
                         await self._tell_others()
+                    return
             except HistoryError as error:
+                if self._closing.is_set():
+                    return
                 self._deaf(str(error))
             self._tested.set()
             await asyncio.sleep(AGAIN_AFTER)
@@ -180,10 +194,12 @@ class Watch:
             await self._count()  # and a session that is only half there shows itself
             return
         self._asked.clear()
-        if self._others:
+        untold, self._untold = self._untold, False
+        if untold and self._others:
             await self._db.say(TELL)
             self.told += 1
-        await asyncio.sleep(TOLD_EVERY)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), TOLD_EVERY)
 
     async def _count(self) -> None:
         async with asyncio.timeout(ECHO_WITHIN):  # the other end may be gone, and nobody have said so
