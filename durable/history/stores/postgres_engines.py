@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -50,6 +51,7 @@ class Engines:
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None
         self._raw: list[Any] = []
+        self._raw_sync: list[Any] = []
 
     def asynchronous(self) -> AsyncEngine:
         if self._async is None:
@@ -79,11 +81,13 @@ class Engines:
     async def close(self) -> None:
         if self._async is not None:
             await self._async.dispose()
-        for raw in self._raw:
-            # Whoever has a transaction open still has lost it.
-            raw.terminate()
         if self._sync is not None:
             self._sync.dispose()
+        # Whoever has a transaction open still has lost it.
+        for raw in self._raw:
+            raw.terminate()
+        for raw in self._raw_sync:
+            _hang_up(raw)
 
     async def _connect(self) -> Any:
         driver: Any = asyncpg
@@ -95,15 +99,14 @@ class Engines:
     def _connect_sync(self) -> Any:
         import psycopg
 
-        if self._address.pooled:
-            return psycopg.connect(self._address.dsn, connect_timeout=CONNECT_TIMEOUT_S, prepare_threshold=None)
-        said = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items() if name != "application_name")
-        return psycopg.connect(
-            self._address.dsn,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name=SETTINGS["application_name"],
-            options=said,
-        )
+        own: dict[str, Any] = {"prepare_threshold": None}
+        if not self._address.pooled:
+            said = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items() if name != "application_name")
+            own = {"application_name": SETTINGS["application_name"], "options": said}
+        raw = psycopg.connect(self._address.dsn, connect_timeout=CONNECT_TIMEOUT_S, **own)
+        with self._making:
+            self._raw_sync = [each for each in self._raw_sync if not each.closed] + [raw]
+        return raw
 
 
 def _cut_off(connection: PoolProxiedConnection, end: Callable[[Any], None]) -> Awaitable[Close]:
@@ -123,6 +126,6 @@ def _terminate(raw: Any) -> None:
 
 def _hang_up(raw: Any) -> None:
     """Its thread may be in the middle of anything: the line is cut, and the server rolls back."""
-    if not raw.closed:
+    with suppress(OSError, raw.Error):  # its thread has closed it
         with socket.socket(fileno=os.dup(raw.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -54,7 +55,8 @@ class Turn:
             self._taken = self._latest
         except BaseException:
             # A thread's cancellation may come when it has the turn already, and does not know.
-            self._turnstile.__exit__()
+            with suppress(OSError):  # what can't be locked can't be unlocked
+                self._turnstile.__exit__()
             raise
 
     async def take_on(self, lane: Lane) -> None:
@@ -101,8 +103,8 @@ class Engines:
         }
         self._making = threading.Lock()
         self._turns: list[Turn] = []
-        self._open: list[tuple[Any, threading.Event, Callable[[Any], Awaitable[Close]]]] = []
-        """Driver's connections, each with what tells it that it is cut off, and how that is done."""
+        self._open: dict[Turn, tuple[Any, threading.Event, Callable[[Any], Awaitable[Close]]]] = {}
+        """Each engine's latest connection: the driver's, what tells it that it is cut off, and how that is done."""
         self._lane: Lane | None = None
         self._cutting: Lane | None = None
         self._async: AsyncEngine | None = None
@@ -141,10 +143,10 @@ class Engines:
             await self._async.dispose()
         if self._sync is not None:
             self._sync.dispose()
-        for raw, is_cut, cut in self._open:
+        for raw, is_cut, cut in self._open.values():
             # Whoever has a transaction open still has lost it.
             is_cut.set()
-            with suppress(sqlite3.Error, ValueError):  # most are closed now
+            with suppress(sqlite3.Error, ValueError):  # it may be closed
                 close = await cut(raw)
                 await close()
         for lane in (self._lane, self._cutting):
@@ -170,7 +172,14 @@ class Engines:
             cursor.close()
             is_cut = record.info[IS_CUT] = threading.Event()
             watch(raw, is_cut.is_set)
-            self._open.append((record.driver_connection, is_cut, cut))
+            self._open[turn] = record.driver_connection, is_cut, cut
+
+        def invalidated(raw: Any, record: Any, _error: object) -> None:
+            # Whoever gives a statement up does not wait for its end, and nor do others. The connection will be closed,
+            # but for SQLite that is no end of the transaction as long as anybody keeps a cursor.
+            record.info[IS_CUT].set()
+            with suppress(sqlite3.Error, ValueError, MissingGreenlet, asyncio.CancelledError):
+                raw.rollback()
 
         def begin(connection: Connection) -> Cut:
             try:
@@ -180,21 +189,27 @@ class Engines:
                 turn.release()
                 raise
             turn.note()
-            return partial(self._cut_off, connection.connection, cut, partial(turn.release, turn.taken))
+            return partial(self._cut_off, connection.connection, cut, turn, turn.taken)
 
         event.listen(engine, "connect", connected)
+        event.listen(engine, "invalidate", invalidated)
         # When its connection comes back, the transaction has ended, however it did.
         event.listen(engine, "checkin", lambda *_: turn.release())
         attend(engine, begin)
         sqlite_lost.watch(engine)
 
     def _cut_off(
-        self, connection: PoolProxiedConnection, cut: Callable[[Any], Awaitable[Close]], release: Callable[[], None]
+        self,
+        connection: PoolProxiedConnection,
+        cut: Callable[[Any], Awaitable[Close]],
+        turn: Turn,
+        taken: int | None,
     ) -> Awaitable[Close]:
         raw = connection.driver_connection
         connection.info[IS_CUT].set()
         connection.detach()  # others get another one, for the code may keep this one for long
-        self._open = [each for each in self._open if each[0] is not raw]
+        if turn in self._open and self._open[turn][0] is raw:
+            del self._open[turn]
 
         async def rest() -> Close:
             try:
@@ -204,7 +219,7 @@ class Engines:
             except sqlite3.Error as error:
                 logger.warning("a transaction that was cut off could not be rolled back: %r", error)
             finally:
-                release()
+                turn.release(taken)
             return nothing
 
         return rest()

@@ -86,7 +86,7 @@ class Turnstile:
             raise StoreUnavailable(f"can't lock {self._path}: {error.strerror}; is the disk a local one?") from error
 
     def __exit__(self, *exc: object) -> None:
-        if fcntl is not None:
+        if fcntl is not None and self._fd >= 0:  # else it is closed, which has let go of it
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:

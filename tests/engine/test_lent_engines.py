@@ -1,0 +1,119 @@
+"""The engines that a client lends, in the hands of whoever gives up, or does not let go."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from durable import Client
+
+ENDLESS = text("WITH RECURSIVE n(i) AS (SELECT begun() UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+MAKE = text("CREATE TABLE IF NOT EXISTS notes (words TEXT)")
+CLEAR = text("DELETE FROM notes")
+WRITE = text("INSERT INTO notes VALUES ('late')")
+COUNT = text("SELECT count(*) FROM notes")
+
+
+async def make_table(client: Client) -> None:
+    async with client.engine().begin() as connection:
+        await connection.execute(MAKE)
+        await connection.execute(CLEAR)
+
+
+async def count(client: Client) -> int:
+    async with client.engine().begin() as connection:
+        return int((await connection.execute(COUNT)).scalar_one())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_who_gives_up_holds_nobody_up(client: Client, times: int) -> None:
+    await make_table(client)
+    under_way = asyncio.Event()
+
+    async def ask() -> None:
+        async with client.engine().begin() as connection:
+            under_way.set()
+            await connection.execute(WRITE)
+            await connection.execute(COUNT)
+            await asyncio.sleep(3600)
+
+    for turns in range(40):
+        under_way.clear()
+        asking = asyncio.create_task(ask())
+        await under_way.wait()
+        for _ in range(times):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+        await asyncio.wait([asking])
+
+        assert asking.cancelled()
+        assert await count(client) == 0
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("turns", [None, 0, 1, 5])
+async def test_who_gives_up_a_statement_on_sqlite_ends_it(client: Client, turns: int | None) -> None:
+    """And is cancelled once more, after so many turns of the loop."""
+    await make_table(client)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin() -> int:
+        loop.call_soon_threadsafe(begun.set)
+        return 0
+
+    async def ask() -> None:
+        async with client.engine().begin() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.create_function("begun", 0, begin)
+            await connection.execute(WRITE)
+            await connection.execute(ENDLESS)
+
+    asked: list[asyncio.Task[None]] = []  # which keep their errors, and so all that was at work
+    for _ in range(3):
+        begun.clear()
+        asked.append(asyncio.create_task(ask()))
+        await begun.wait()
+        asked[-1].cancel()
+        if turns is not None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asked[-1].cancel()
+        await asyncio.wait(asked)
+
+        assert asked[-1].cancelled()
+        assert await count(client) == 0
+
+
+async def test_what_is_open_when_the_client_closes_is_lost_and_holds_nobody_up(address: str) -> None:
+    async with await Client.connect(address) as client:
+        await make_table(client)
+        connection = await client.engine().connect()
+        await connection.execute(WRITE)
+
+    async with await Client.connect(address) as client:
+        assert await count(client) == 0
+        with pytest.raises(DBAPIError):
+            await connection.execute(WRITE)
+        await connection.close()
+        assert await count(client) == 0
+
+
+async def test_what_a_thread_has_open_when_the_client_closes_is_lost_and_holds_nobody_up(
+    address: str, store: str
+) -> None:
+    async with await Client.connect(address) as client:
+        await make_table(client)
+        connection: Any = client.sync_engine().connect()
+        connection.execute(WRITE)
+
+    async with await Client.connect(address) as client:
+        assert await count(client) == 0
+        with pytest.raises(DBAPIError):
+            connection.execute(WRITE)
+        connection.close()
+        assert await count(client) == 0
