@@ -51,7 +51,11 @@ TIMEOUT_TEXT = {
 
 def token(task: ActivityTask) -> AttemptToken:
     return AttemptToken(
-        run_id=task.run_id, scheduled_event_id=task.scheduled_event_id, owner=task.owner, attempt=task.attempt
+        run_id=task.run_id,
+        scheduled_event_id=task.scheduled_event_id,
+        owner=task.owner,
+        attempt=task.attempt,
+        due_us=task.due_us if task.owner is None else 0,
     )
 
 

@@ -129,13 +129,15 @@ class ActivityTask(Struct, frozen=True, kw_only=True, gc=False):
 class AttemptToken(Struct, frozen=True, kw_only=True, gc=False):
     """One attempt of one activity by one owner: what a report must show to be believed.
 
-    ``owner`` None stands for an unclaimed task: the report holds only if nobody claimed it meanwhile.
+    ``owner`` None stands for an unclaimed task, ``due_us`` for when that may begin: the report holds only if nobody
+    claimed it meanwhile, be it that he has handed it back, which makes it due anew.
     """
 
     run_id: str
     scheduled_event_id: int
     owner: str | None
     attempt: int
+    due_us: int = 0
 
 
 class ActivityCancel(Struct, frozen=True, kw_only=True, gc=False):

@@ -379,3 +379,36 @@ async def test_other_queues_are_no_concern_of_a_claim_however_urgent(store: Stor
     assert [
         each.task_queue for each in (await store.claim(claim(activity_queues=("elsewhere", QUEUE)))).activities
     ] == ["elsewhere"]
+
+
+# Seen before. ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["paused", "unpaused", "reset"])
+async def test_what_is_asked_of_an_activity_that_was_begun_and_given_back_meanwhile_has_to_be_asked_again(
+    store: Store, host: ClockedHost, asked: str
+) -> None:
+    """Its attempt number is what it was; what nobody knows of it must not be forgotten."""
+    held = await begun(store)
+    await done(store, ActivityReport(token=attempts.token(held), what=attempts.handed_back(held, store.now_us())))
+
+    def ask(seen: ActivityTask) -> ActivityReport:
+        match asked:
+            case "paused":
+                return attempts.paused(seen, PAUSE)
+            case "unpaused":
+                return attempts.unpaused(seen, store.now_us(), reset_attempts=True, reset_heartbeat=True)
+            case _:
+                return attempts.reset(seen, store.now_us(), keep_paused=False, reset_heartbeat=True)
+
+    seen = await now(store)
+    host.pass_time(1)
+    (held,) = (await store.claim(claim("w1"))).activities
+    doubtful = attempts.handed_back(attempts.in_doubt(held), store.now_us())
+    await done(store, ActivityReport(token=attempts.token(held), what=doubtful))
+    assert (await now(store)).attempt == seen.attempt
+
+    assert (await refused(store, ask(seen))).reason is Refusal.MISSING
+    await done(store, ask(await now(store)))
+
+    assert attempts.is_ambiguous(await now(store))

@@ -474,6 +474,12 @@ class HeldTask(msgspec.Struct, frozen=True, gc=False):
     namespace: str
     workflow_task_queue: str
     control: ActivityControl
+    due_us: int
+
+    def is_as(self, token: AttemptToken) -> bool:
+        """Is it the attempt that the token names, or waiting as it was then?"""
+        seen = self.due_us if self.owner is None else 0
+        return (self.owner, self.attempt, seen) == (token.owner, token.attempt, token.due_us)
 
 
 def finishable(held: dict[TaskKey, HeldTask]) -> dict[TaskKey, tuple[str | None, int]]:
@@ -512,7 +518,7 @@ def _decide_report(report: ActivityReport, held: dict[TaskKey, HeldTask], now_us
     token = report.token
     key = (token.run_id, token.scheduled_event_id)
     task = held.get(key)
-    if task is None or (task.owner, task.attempt) != (token.owner, token.attempt):
+    if task is None or not task.is_as(token):
         return Refused(reason=Refusal.MISSING, detail=_not_this_attempt(token))
     match report.what:
         case Beat() | Detach() if task.lost:
@@ -558,7 +564,7 @@ def _wait(held: dict[TaskKey, HeldTask], key: TaskKey, again: Retry, plan: Repor
     task = held[key]
     plan.retries.append(waiting_row(again, task.control, key))
     rest = ActivityControl(pause=task.control.pause)
-    held[key] = msgspec.structs.replace(task, owner=None, attempt=again.attempt, control=rest)
+    held[key] = msgspec.structs.replace(task, owner=None, attempt=again.attempt, control=rest, due_us=again.due_us)
 
 
 def decide_send(send: Send, run: RunInfo | None) -> Outcome | Row:

@@ -53,6 +53,7 @@ HELD_COLUMNS = (
     activity_tasks.c.namespace,
     activity_tasks.c.workflow_task_queue,
     activity_tasks.c.control,
+    activity_tasks.c.due_us,
 )
 WORKER_COLUMNS = tuple(workers.c)
 
@@ -135,7 +136,7 @@ def held_task(row: Sequence[Any]) -> tuple[TaskKey, HeldTask]:
         control = codec.decode_control(row[8])
     except CorruptHistory:
         control = ActivityControl()  # what nobody can read, nobody can follow
-    return (row[0], row[1]), HeldTask(row[2], row[3], bool(row[4]), bool(row[5]), row[6], row[7], control)
+    return (row[0], row[1]), HeldTask(row[2], row[3], bool(row[4]), bool(row[5]), row[6], row[7], control, row[9])
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
