@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import re
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,13 @@ from durable.history.uncut import ended
 logger = logging.getLogger("durable.worker")
 
 T = TypeVar("T")
+
+ENDS = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+    r"(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""SQL that ends a transaction, and not a savepoint only."""
 
 
 class Transaction:
@@ -129,8 +137,10 @@ class Transaction:
             self._cut = None
         self._on_loop(self._stop_clock)
 
-    def check_statement(self, connection: Connection) -> None:
+    def check_statement(self, connection: Connection, statement: str) -> None:
         self.check_begin()
+        if ENDS.match(statement):
+            self.check_commit()
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             raise RuntimeError(
                 f"{self._what} can't work in AUTOCOMMIT mode: what it writes is committed with its result, when it "

@@ -15,6 +15,7 @@ from durable import Client, activity, workflow
 from durable.client import WorkflowFailureError, WorkflowHandle
 from durable.common import WorkflowIDConflictPolicy
 from durable.testing import ActivityEnvironment
+from durable.worker.transaction import ENDS
 from tests.engine.conftest import MakeWorker
 from tests.engine.test_sessions import url_of
 from tests.engine.test_transactional_activities import (
@@ -55,6 +56,8 @@ async def hears_nothing(how: str) -> str:
         await plus(1000)
         if how == "connection":
             await (await activity.connection()).commit()
+        if how.isupper():
+            await session.execute(text(how))
         await session.commit()
     except RuntimeError:
         await session.rollback()
@@ -72,6 +75,8 @@ def hears_nothing_sync(how: str) -> str:
         plus_sync(1000)
         if how == "connection":
             session.connection().commit()
+        if how.isupper():
+            session.execute(text(how))
         session.commit()
     except RuntimeError:
         session.rollback()
@@ -84,7 +89,7 @@ async def test_a_refused_commit_fails_the_attempt_though_its_code_catches_the_er
 ) -> None:
     async with make_worker(call, hears_nothing, hears_nothing_sync):
         for name in ("hears_nothing", "hears_nothing_sync"):
-            for how in ("commits", "begins", "connection"):
+            for how in ("commits", "begins", "connection", "COMMIT", " /* SO\n */ -- BE IT\n END"):
                 assert "can't commit by itself" in str(await failure(client, name, how)), how
     assert await counted(client) == 0
 
@@ -192,13 +197,14 @@ async def test_a_transaction_that_sqlite_has_ended_fails_the_attempt_though_its_
     assert (await notes(client), await counted(client)) == ([], 0)
 
 
-async def test_a_transaction_that_an_sql_statement_has_ended_is_not_reported_in_another_one(
+async def test_a_transaction_that_was_ended_behind_the_back_of_its_session_is_not_reported_in_another_one(
     client: Client, make_worker: MakeWorker, store: str
 ) -> None:
     @activity.defn(transactional=LONG)
     async def rolls_back() -> str:
         await activity.session().execute(ONE)
-        await activity.session().execute(text("ROLLBACK"))
+        driver: Any = (await (await activity.connection()).get_raw_connection()).driver_connection
+        await driver.execute("ROLLBACK")
         return "all is well"
 
     told = {"sqlite": "SQLite has ended this transaction", "postgres": "the session has no transaction"}
@@ -267,3 +273,26 @@ async def test_a_lost_transaction_of_another_engine_is_not_written_in_again(addr
         await session.commit()
         assert [run.id async for run in client.list_workflows()] == ["other"]
     await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("statement", "ends"),
+    [
+        ("commit", True),
+        ("\n  COMMIT AND CHAIN", True),
+        ("-- that is all\nEND;", True),
+        ("/* that\nis all */ Rollback work", True),
+        ("ABORT", True),
+        ("PREPARE  TRANSACTION 'one'", True),
+        ("ROLLBACK TO SAVEPOINT one", False),
+        ("rollback transaction to one", False),
+        ("RELEASE one", False),
+        ("BEGIN IMMEDIATE", False),
+        ("SELECT 'COMMIT'", False),
+        ("PREPARE transactions AS SELECT 1", False),
+        ("UPDATE ends SET commit = 1", False),
+        ("ENDS", False),
+    ],
+)
+def test_sql_that_ends_a_transaction_is_known(statement: str, ends: bool) -> None:
+    assert bool(ENDS.match(statement)) is ends

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from sqlalchemy import Connection, Engine, event
 
@@ -37,8 +37,8 @@ class Owner(Protocol):
         """It is about to end, one way or the other, and ``cut`` must not be called any more."""
         ...
 
-    def check_statement(self, connection: Connection) -> None:
-        """Raises what is wrong with asking anything more there."""
+    def check_statement(self, connection: Connection, statement: str) -> None:
+        """Raises what is wrong with asking that there."""
         ...
 
     def check_commit(self) -> None:
@@ -59,9 +59,9 @@ def attend(engine: Engine, begin: Callable[[Connection], Cut]) -> None:
         else:
             begin(connection)
 
-    def executes(connection: Connection, *_: Any) -> None:
+    def executes(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         if (owner := _owner(connection)) is not None:
-            owner.check_statement(connection)
+            owner.check_statement(connection, statement)
 
     def commits(connection: Connection) -> None:
         if (owner := _owner(connection)) is not None:
