@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,16 +13,25 @@ from sqlalchemy.exc import DBAPIError
 from durable import Client
 
 ENDLESS = text("WITH RECURSIVE n(i) AS (SELECT begun() UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
-MAKE = text("CREATE TABLE IF NOT EXISTS notes (words TEXT)")
-CLEAR = text("DELETE FROM notes")
+MAKE = text("CREATE TABLE notes (words TEXT)")
+DROP = text("DROP TABLE notes")
 WRITE = text("INSERT INTO notes VALUES ('late')")
 COUNT = text("SELECT count(*) FROM notes")
 
 
-async def make_table(client: Client) -> None:
-    async with client.engine().begin() as connection:
+@pytest.fixture(autouse=True)
+async def table(address: str) -> AsyncIterator[None]:
+    async with await Client.connect(address) as client, client.engine().begin() as connection:
         await connection.execute(MAKE)
-        await connection.execute(CLEAR)
+    yield
+    async with await Client.connect(address) as client, client.engine().begin() as connection:
+        await connection.execute(DROP)  # others get the database next
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncIterator[Client]:
+    async with await Client.connect(address) as client:
+        yield client
 
 
 async def count(client: Client) -> int:
@@ -31,7 +41,6 @@ async def count(client: Client) -> int:
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_who_gives_up_holds_nobody_up(client: Client, times: int) -> None:
-    await make_table(client)
     under_way = asyncio.Event()
 
     async def ask() -> None:
@@ -59,7 +68,6 @@ async def test_who_gives_up_holds_nobody_up(client: Client, times: int) -> None:
 @pytest.mark.parametrize("turns", [None, 0, 1, 5])
 async def test_who_gives_up_a_statement_on_sqlite_ends_it(client: Client, turns: int | None) -> None:
     """And is cancelled once more, after so many turns of the loop."""
-    await make_table(client)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
     def begin() -> int:
@@ -91,7 +99,6 @@ async def test_who_gives_up_a_statement_on_sqlite_ends_it(client: Client, turns:
 
 async def test_what_is_open_when_the_client_closes_is_lost_and_holds_nobody_up(address: str) -> None:
     async with await Client.connect(address) as client:
-        await make_table(client)
         connection = await client.engine().connect()
         await connection.execute(WRITE)
 
@@ -107,7 +114,6 @@ async def test_what_a_thread_has_open_when_the_client_closes_is_lost_and_holds_n
     address: str, store: str
 ) -> None:
     async with await Client.connect(address) as client:
-        await make_table(client)
         connection: Any = client.sync_engine().connect()
         connection.execute(WRITE)
 

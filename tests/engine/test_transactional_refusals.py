@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from durable import Client, activity, workflow
 from durable.client import WorkflowFailureError, WorkflowHandle
 from durable.common import WorkflowIDConflictPolicy
+from durable.converter.data import PAYLOAD_BYTES_MAX
 from durable.testing import ActivityEnvironment
 from durable.worker.transaction import ENDS
 from tests.engine.conftest import MakeWorker
@@ -22,6 +23,7 @@ from tests.engine.test_transactional_activities import (
     ADD,
     LONG,
     Note,
+    add,
     call,
     counted,
     failure,
@@ -296,3 +298,27 @@ async def test_a_lost_transaction_of_another_engine_is_not_written_in_again(addr
 )
 def test_sql_that_ends_a_transaction_is_known(statement: str, ends: bool) -> None:
     assert bool(ENDS.match(statement)) is ends
+
+
+async def test_a_result_that_is_too_large_is_refused_with_all_that_was_written(
+    client: Client, make_worker: MakeWorker
+) -> None:
+    begun: list[int] = []
+
+    @activity.defn(transactional=LONG)
+    async def says_too_much() -> str:
+        begun.append(activity.info().attempt)
+        await plus(1000)
+        return "x" * (PAYLOAD_BYTES_MAX + 1)
+
+    @activity.defn(transactional=LONG)
+    def says_too_much_sync() -> str:
+        begun.append(activity.info().attempt)
+        plus_sync(1000)
+        return "x" * (PAYLOAD_BYTES_MAX + 1)
+
+    async with make_worker(call, says_too_much, says_too_much_sync, add):
+        for name in ("says_too_much", "says_too_much_sync"):
+            assert (await failure(client, name)).type == "PayloadTooLarge"
+        assert await client.execute_workflow(call, args=["add", [1]], id="others-go-on") == 1
+    assert begun == [1, 1]
