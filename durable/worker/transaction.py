@@ -27,10 +27,11 @@ logger = logging.getLogger("durable.worker")
 
 T = TypeVar("T")
 
+GAP = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*+\*/)"
 ENDS = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-    r"(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))\b",
-    re.IGNORECASE | re.DOTALL,
+    rf"(?:[;\ufeff]|{GAP})*+"
+    rf"(?:COMMIT|END|ABORT|PREPARE{GAP}++TRANSACTION|ROLLBACK(?!{GAP}++(?:(?:WORK|TRANSACTION){GAP}++)?TO\b))\b",
+    re.IGNORECASE,
 )
 """SQL that ends a transaction, and not a savepoint only."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from durable import Client
+from durable.history.errors import StoreUnavailable
 
 ENDLESS = text("WITH RECURSIVE n(i) AS (SELECT begun() UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
 MAKE = text("CREATE TABLE notes (words TEXT)")
@@ -122,4 +124,86 @@ async def test_what_a_thread_has_open_when_the_client_closes_is_lost_and_holds_n
         with pytest.raises(DBAPIError):
             connection.execute(WRITE)
         connection.close()
+        assert await count(client) == 0
+
+
+async def test_who_is_cancelled_while_a_connection_is_given_up_is_cancelled(client: Client) -> None:
+    for turns in range(12):
+        under_way = asyncio.Event()
+        went_on: list[None] = []
+
+        async def invalidate(under_way: asyncio.Event = under_way, went_on: list[None] = went_on) -> None:
+            connection = await client.engine().connect()
+            try:
+                await connection.execute(WRITE)
+                under_way.set()
+                await connection.invalidate()
+                went_on.append(None)
+                await asyncio.sleep(0)
+            finally:
+                await connection.close()
+
+        task = asyncio.create_task(invalidate())
+        await under_way.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        told = not went_on and task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() is told
+    assert await count(client) == 0
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_client_closes_while_others_come_and_is_closed_to_them(address: str) -> None:
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    may_end = threading.Event()
+
+    def begin() -> int:
+        loop.call_soon_threadsafe(begun.set)
+        return may_end.wait(30)
+
+    async def ask(client: Client) -> None:
+        async with client.engine().begin() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.create_function("begun", 0, begin)
+            await connection.execute(text("SELECT begun()"))
+
+    def come(client: Client) -> None:
+        client.sync_engine().connect().close()
+        may_end.set()
+
+    client = await Client.connect(address)
+    client.sync_engine()  # which has no connection yet
+    asking = asyncio.create_task(ask(client))
+    await begun.wait()
+    closing = asyncio.create_task(client.close())
+    await asyncio.to_thread(come, client)
+    await closing
+    await asyncio.wait([asking])
+    asking.exception()  # it may have been in time
+    with pytest.raises(StoreUnavailable, match="the client was closed"):
+        await asyncio.to_thread(client.sync_engine().begin().__enter__)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_the_engines_of_a_closed_client_say_so_on_postgres(address: str) -> None:
+    client = await Client.connect(address)
+    engine, sync_engine = client.engine(), client.sync_engine()
+    await client.close()
+
+    with pytest.raises(StoreUnavailable, match="was closed"):
+        await engine.connect()
+    with pytest.raises(StoreUnavailable, match="was closed"):
+        await asyncio.to_thread(sync_engine.connect)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_what_was_detached_is_lost_too_when_the_client_closes(address: str) -> None:
+    async with await Client.connect(address) as client:
+        detached: Any = client.sync_engine().connect()
+        detached.detach()
+        client.sync_engine().connect().close()
+        detached.execute(WRITE)
+
+    async with await Client.connect(address) as client:
         assert await count(client) == 0

@@ -52,6 +52,7 @@ class Engines:
         self._sync: Engine | None = None
         self._raw: list[Any] = []
         self._raw_sync: list[Any] = []
+        self._closed = False
 
     def asynchronous(self) -> AsyncEngine:
         if self._async is None:
@@ -79,6 +80,7 @@ class Engines:
             return self._sync
 
     async def close(self) -> None:
+        self._closed = True
         if self._async is not None:
             await self._async.dispose()
         if self._sync is not None:
@@ -90,6 +92,7 @@ class Engines:
             _hang_up(raw)
 
     async def _connect(self) -> Any:
+        self._check_open()
         driver: Any = asyncpg
         own: dict[str, Any] = {"statement_cache_size": 0} if self._address.pooled else {"server_settings": SETTINGS}
         raw = await driver.connect(self._address.dsn, timeout=CONNECT_TIMEOUT_S, **own)
@@ -99,6 +102,7 @@ class Engines:
     def _connect_sync(self) -> Any:
         import psycopg
 
+        self._check_open()
         own: dict[str, Any] = {"prepare_threshold": None}
         if not self._address.pooled:
             said = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items() if name != "application_name")
@@ -107,6 +111,10 @@ class Engines:
         with self._making:
             self._raw_sync = [each for each in self._raw_sync if not each.closed] + [raw]
         return raw
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"the client of the {self._address.name} was closed; connect again")
 
 
 def _cut_off(connection: PoolProxiedConnection, end: Callable[[Any], None]) -> Awaitable[Close]:

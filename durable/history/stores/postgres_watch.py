@@ -102,10 +102,12 @@ class Watch:
         """What was committed last is told first: who commits and goes is not waited for until the next look."""
         self._closing.set()
         if self._task is not None:
-            if self.hears:
-                self._asked.set()
-                await asyncio.wait([self._task], timeout=LAST_WORD_WITHIN)
-            self._task.cancel()
+            try:
+                if self.hears:
+                    self._asked.set()
+                    await asyncio.wait([self._task], timeout=LAST_WORD_WITHIN)
+            finally:
+                self._task.cancel()
             await asyncio.wait([self._task])
         await self._db.close()
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -103,8 +102,9 @@ class Engines:
         }
         self._making = threading.Lock()
         self._turns: list[Turn] = []
-        self._open: dict[Turn, tuple[Any, threading.Event, Callable[[Any], Awaitable[Close]]]] = {}
-        """Each engine's latest connection: the driver's, what tells it that it is cut off, and how that is done."""
+        self._open: dict[Any, tuple[threading.Event, Callable[[Any], Awaitable[Close]]]] = {}
+        """The driver's connections, each with what tells it that it is cut off, and how that is done."""
+        self._given_up: set[asyncio.Task[None]] = set()
         self._lane: Lane | None = None
         self._cutting: Lane | None = None
         self._async: AsyncEngine | None = None
@@ -124,7 +124,7 @@ class Engines:
 
                 raw.run_async(taken)
 
-            self._arrange(self._async.sync_engine, take, _watch_async, _cut)
+            self._arrange(self._async.sync_engine, take, _watch_async, _cut, self._give_up)
         return self._async
 
     def synchronous(self) -> Engine:
@@ -134,7 +134,7 @@ class Engines:
                 engine = create_engine(url, **self._options)
                 self._cutting = self._host.lane("durable-cut")
                 cut = partial(_cut_in_thread, self._cutting)
-                self._arrange(engine, lambda turn, _: turn.take(), _watch, cut)
+                self._arrange(engine, lambda turn, _: turn.take(), _watch, cut, sqlite3.Connection.rollback)
                 self._sync = engine
             return self._sync
 
@@ -143,7 +143,7 @@ class Engines:
             await self._async.dispose()
         if self._sync is not None:
             self._sync.dispose()
-        for raw, is_cut, cut in self._open.values():
+        for raw, (is_cut, cut) in list(self._open.items()):
             # Whoever has a transaction open still has lost it.
             is_cut.set()
             with suppress(sqlite3.Error, ValueError):  # it may be closed
@@ -161,6 +161,7 @@ class Engines:
         take: Callable[[Turn, Connection], None],
         watch: Callable[[Any, Callable[[], bool]], None],
         cut: Callable[[Any], Awaitable[Close]],
+        give_up: Callable[[Any], None],
     ) -> None:
         turn = Turn(self._path)
         self._turns.append(turn)
@@ -172,14 +173,17 @@ class Engines:
             cursor.close()
             is_cut = record.info[IS_CUT] = threading.Event()
             watch(raw, is_cut.is_set)
-            self._open[turn] = record.driver_connection, is_cut, cut
+            self._open[record.driver_connection] = is_cut, cut
 
-        def invalidated(raw: Any, record: Any, _error: object) -> None:
+        def invalidated(_raw: Any, record: Any, _error: object) -> None:
             # Whoever gives a statement up does not wait for its end, and nor do others. The connection will be closed,
             # but for SQLite that is no end of the transaction as long as anybody keeps a cursor.
             record.info[IS_CUT].set()
-            with suppress(sqlite3.Error, ValueError, MissingGreenlet, asyncio.CancelledError):
-                raw.rollback()
+            with suppress(sqlite3.Error, ValueError):
+                give_up(record.driver_connection)
+
+        def closed(raw: Any, *_: Any) -> None:
+            self._open.pop(getattr(raw, "driver_connection", raw), None)
 
         def begin(connection: Connection) -> Cut:
             try:
@@ -193,10 +197,25 @@ class Engines:
 
         event.listen(engine, "connect", connected)
         event.listen(engine, "invalidate", invalidated)
+        event.listen(engine, "close", closed)
+        event.listen(engine, "close_detached", closed)
         # When its connection comes back, the transaction has ended, however it did.
         event.listen(engine, "checkin", lambda *_: turn.release())
         attend(engine, begin)
         sqlite_lost.watch(engine)
+
+    def _give_up(self, raw: Any) -> None:
+        """Without waiting, for its code may have been cancelled, or be so now. The driver takes one after the other."""
+
+        async def roll_back() -> None:
+            with suppress(sqlite3.Error, ValueError):  # it is closed already
+                await raw.rollback()
+
+        with suppress(RuntimeError):  # no loop runs here: nobody uses it, and it is about to be closed
+            loop = asyncio.get_running_loop()
+            rolling_back = loop.create_task(roll_back(), name="durable-given-up")
+            self._given_up.add(rolling_back)
+            rolling_back.add_done_callback(self._given_up.discard)
 
     def _cut_off(
         self,
@@ -208,8 +227,7 @@ class Engines:
         raw = connection.driver_connection
         connection.info[IS_CUT].set()
         connection.detach()  # others get another one, for the code may keep this one for long
-        if turn in self._open and self._open[turn][0] is raw:
-            del self._open[turn]
+        self._open.pop(raw, None)
 
         async def rest() -> Close:
             try:

@@ -80,6 +80,8 @@ class Turnstile:
     def __enter__(self) -> None:
         if fcntl is None:
             return
+        if self._fd < 0:
+            raise StoreUnavailable(f"{self._path} is closed here: the client was closed; connect again")
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
         except OSError as error:
