@@ -120,9 +120,12 @@ class _MultiprocessingSharedStateManager(SharedStateManager):
     def _take_in(self) -> bool:
         """The next heartbeat or end, if one comes soon. Is there an attempt left to wait for?"""
         try:
-            token, details = self._heartbeats.get(timeout=LOOK_INTERVAL)
+            found = self._heartbeats.get(timeout=LOOK_INTERVAL)
         except queue.Empty:
             return True
+        if found is None:  # what a manager says that is just ending, to whatever it is asked
+            raise EOFError("the manager of shared state is ending")
+        token, details = found
         if details is None:
             return self._end(token)
         with self._lock:

@@ -270,7 +270,7 @@ async def test_the_time_for_the_whole_activity_runs_on_while_it_is_paused(
 ) -> None:
     async with make_worker(call, *work.all):
         handle = await calling(
-            client, "deaf", 1, interval=0.01, schedule_to_close_timeout=0.6, schedule_to_start_timeout=0.1
+            client, "deaf", 1, interval=0.01, schedule_to_close_timeout=2.0, schedule_to_start_timeout=1.0
         )
         await work.begun.get()
         await handle.pause_activity(ID)

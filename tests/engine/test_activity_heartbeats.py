@@ -139,7 +139,7 @@ async def test_the_next_attempt_finds_the_details_unchanged(
 
     async with make_worker(call, beats):
         found = await client.execute_workflow(
-            call, args=["beats", 2, 0.1 if ending == "timeout" else 3600.0], id="call"
+            call, args=["beats", *((0, 0.5) if ending == "timeout" else (2, 3600.0))], id="call"
         )
     assert tuple(found) == DETAILS
 

@@ -62,12 +62,12 @@ class Once(Gate):
 async def test_a_codec_that_never_returns_parks_its_run_which_is_tried_again(client: Client, what: str) -> None:
     sealed = sealing(client, converter(SealingFor(Once(b"once more" if what == "encode" else b"more", what))))
     async with worker_for(sealed, joined):
-        handle = await sealed.start_workflow(joined, 2, id="the-run", task_timeout=timedelta(milliseconds=50))
+        handle = await sealed.start_workflow(joined, 2, id="the-run", task_timeout=timedelta(seconds=0.5))
         await handle.signal("word", "once")
         await handle.signal("word", "more")
         assert await handle.result() == "once more"
     failed = [event for event in await events_of(client, "the-run") if isinstance(event, WorkflowTaskFailed)]
-    told = f"the payload codec SealingFor did not {what} within 0.05 s, which is the workflow task timeout"
+    told = f"the payload codec SealingFor did not {what} within 0.5 s, which is the workflow task timeout"
     assert [event.failure.message for event in failed] == [told]
 
 

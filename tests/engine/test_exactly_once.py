@@ -491,7 +491,7 @@ async def test_an_attempt_that_times_out_in_the_block_leaves_nothing_there_and_t
     @workflow.defn
     async def impatient() -> str:
         result: str = await workflow.execute_activity(
-            "async", "tea", start_to_close_timeout=timedelta(seconds=0.5), retry_policy=SOON
+            "async", "tea", start_to_close_timeout=timedelta(seconds=1.5), retry_policy=SOON
         )
         return result
 
@@ -519,7 +519,7 @@ async def test_a_sync_attempt_that_times_out_before_the_commit_leaves_nothing_th
 
     @workflow.defn
     async def impatient() -> None:
-        soon = timedelta(seconds=0.3)
+        soon = timedelta(seconds=1.5)
         await workflow.execute_activity("sync", "tea", start_to_close_timeout=soon, retry_policy=ONCE)
 
     async with make_worker(impatient, book):

@@ -153,7 +153,7 @@ def work(url: str, lease: timedelta) -> None:
     asyncio.run(main())
 
 
-def spawn(url: str, lease: timedelta = timedelta(seconds=2)) -> BaseProcess:
+def spawn(url: str, lease: timedelta = timedelta(seconds=4)) -> BaseProcess:
     child = processes.Process(target=work, args=(url, lease), daemon=True)
     child.start()
     return child
@@ -189,6 +189,10 @@ async def test_another_process_takes_over_from_one_that_is_killed_before_its_lea
             child.join()
 
 
+SIGNS = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 QUIET_LONG_ENOUGH = "UPDATE durable_workers SET renewed_us = renewed_us - lease_us / 2"
 
 
@@ -198,13 +202,18 @@ async def test_a_worker_that_is_started_after_another_one_was_killed_takes_over_
     async def begun() -> bool:
         return bool(pids(str(tmp_path)))
 
+    async def is_over_for_the_server() -> bool:
+        return not postgres_server.run(SIGNS, database_of(postgres))[0][0]
+
     child = spawn(postgres, LONG_LEASE)
     try:
         async with await Client.connect(postgres) as client:
             handle = await client.start_workflow(lingering, str(tmp_path), id="lingering")
             await until(begun)
+            assert not await is_over_for_the_server()
             child.kill()
             child.join()
+            await until(is_over_for_the_server)
             postgres_server.run(QUIET_LONG_ENOUGH, database_of(postgres))
 
             async with Worker(client, workflows=[lingering], activities=[linger], lease=LONG_LEASE):

@@ -201,8 +201,7 @@ async def test_without_a_worker_an_update_waits(client: Client, make_worker: Mak
     handle = await client.start_workflow(Account.run, id="a")
     with pytest.raises(WorkflowUpdateRPCTimeoutOrCancelledError):
         await handle.execute_update(Account.deposit, 1, rpc_timeout=SHORT)
-    pending = (await handle.describe()).pending_messages
-    assert "deposit" in [message.name for message in pending]
+    await until(lambda: _has_message(handle, "deposit"))
     async with make_worker(Account):
         assert await handle.execute_update(Account.deposit, 1) == 2, "the first one has happened, too"
 

@@ -12,6 +12,7 @@ import pytest
 from durable.history.errors import StoreUnavailable, UnknownOutcome
 from durable.history.host import Machine
 from durable.history.messages import Signal
+from durable.history.stores import postgres_watch
 from durable.history.stores.postgres import PostgresStore
 from durable.history.stores.postgres_connection import BEGIN, STALLED_AFTER
 from durable.history.stores.postgres_sql import statements
@@ -572,9 +573,14 @@ async def heard_more(store: PostgresStore, before: int) -> int:
 
 @pytest.mark.parametrize("pausing", [False, True])
 async def test_others_hear_of_the_last_commit_of_who_goes(
-    pair: tuple[PostgresStore, PostgresStore], postgres: str, host: ClockedHost, pausing: bool
+    pair: tuple[PostgresStore, PostgresStore],
+    postgres: str,
+    host: ClockedHost,
+    monkeypatch: pytest.MonkeyPatch,
+    pausing: bool,
 ) -> None:
     """At once, and in the pause after they were told something else."""
+    monkeypatch.setattr(postgres_watch, "LAST_WORD_WITHIN", 3600.0)
     _, other = pair
     count = other.watch.heard
     async with PostgresStore(postgres, host) as brief:

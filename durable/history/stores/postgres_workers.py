@@ -191,6 +191,7 @@ class Workers:
         signed = [row for row in rows if row.dead_us is None and row.signed_us == server_us]
         others = [row for row in signed if row.worker_id not in self._own and not is_late(row, now_us)]
         held = await self._signs.held(self._db, [row.worker_id for row in others])
+        self._seen |= held  # whose sign goes from now on, the next renewal misses
         return [row for row in others if row.worker_id not in held]
 
     async def release(self, worker_id: str) -> None:
