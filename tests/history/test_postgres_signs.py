@@ -101,6 +101,22 @@ async def has_heard(store: PostgresStore, before: int) -> bool:
     return store.watch.heard > before
 
 
+async def test_who_comes_right_before_a_death_tells_it_before_the_lease_is_over(
+    postgres: str, host: ClockedHost
+) -> None:
+    async with PostgresStore(postgres, host) as newcomer:
+        async with PostgresStore(postgres, host) as other:
+            await other.register(worker("a", lease_s=LEASE_S))
+            await newcomer.register(worker("b"))
+            await has_looked(newcomer)
+        died: list[str] = []
+        for _ in range(4):
+            host.pass_time(1)
+            died += (await newcomer.renew(worker("b"))).died
+
+        assert died == ["a"]
+
+
 @pytest.mark.usefixtures("soon")
 async def test_a_dead_worker_is_given_a_third_of_its_lease_to_connect_again(
     postgres: str, host: ClockedHost, monkeypatch: pytest.MonkeyPatch
