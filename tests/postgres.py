@@ -12,12 +12,13 @@ import tempfile
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
+import psutil
 import pytest
 
 from durable.history.stores.tables import metadata, pulse, schema_version
@@ -186,7 +187,9 @@ class Server:
             self._program(*control, "-m", "immediate", "stop")
 
     def stop(self) -> None:
-        self._server.cleanup()
+        # A process that has ended is there until somebody has waited for it, which may be in this moment.
+        with suppress(psutil.NoSuchProcess):
+            self._server.cleanup()
         self._undertaker.kill()
         self._undertaker.communicate()
 
