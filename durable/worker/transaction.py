@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,10 +30,10 @@ T = TypeVar("T")
 GAP = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*+\*/)"
 ENDS = re.compile(
     rf"(?:[;\ufeff]|{GAP})*+"
-    rf"(?:COMMIT|END|ABORT|PREPARE{GAP}++TRANSACTION|ROLLBACK(?!{GAP}++(?:(?:WORK|TRANSACTION){GAP}++)?TO\b))\b",
+    rf"(?:(COMMIT|END|PREPARE{GAP}++TRANSACTION)|ABORT|ROLLBACK(?!{GAP}++(?:(?:WORK|TRANSACTION){GAP}++)?TO\b))\b",
     re.IGNORECASE,
 )
-"""SQL that ends a transaction, and not a savepoint only."""
+"""SQL that ends a transaction, and not a savepoint only; the group is what keeps its writes."""
 
 
 class Transaction:
@@ -140,7 +140,9 @@ class Transaction:
 
     def check_statement(self, connection: Connection, statement: str) -> None:
         self.check_begin()
-        if ENDS.match(statement):
+        if ends := ENDS.match(statement):
+            if ends[1] is None:
+                self._refuse("roll back with SQL: session.rollback() undoes what it has written so far")
             self.check_commit()
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             raise RuntimeError(
@@ -150,11 +152,15 @@ class Transaction:
 
     def check_commit(self) -> None:
         if not self._may_commit:
-            self._spoilt = (
-                f"{self._what} can't commit by itself: what it writes is committed with its result, when it returns; "
+            self._refuse(
+                "commit by itself: what it writes is committed with its result, when it returns; "
                 "session.begin_nested() makes savepoints"
             )
-            raise RuntimeError(self._spoilt)
+
+    def _refuse(self, what: str) -> NoReturn:
+        """Nothing is committed any more, though the code may catch it."""
+        self._spoilt = f"{self._what} can't {what}"
+        raise RuntimeError(self._spoilt)
 
     def _check_lives(self) -> None:
         if self._is_over or self._is_abandoned:

@@ -93,6 +93,7 @@ async def test_a_refused_commit_fails_the_attempt_though_its_code_catches_the_er
         for name in ("hears_nothing", "hears_nothing_sync"):
             for how in ("commits", "begins", "connection", "COMMIT", " /* SO\n */ -- BE IT\n END"):
                 assert "can't commit by itself" in str(await failure(client, name, how)), how
+            assert "can't roll back with SQL: session.rollback()" in str(await failure(client, name, "ROLLBACK"))
     assert await counted(client) == 0
 
 

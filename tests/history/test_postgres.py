@@ -55,11 +55,6 @@ HOLD = "SELECT 1 FROM durable_runs WHERE run_id = $1 FOR UPDATE"
 
 
 @pytest.fixture
-def host() -> ClockedHost:
-    return ClockedHost()
-
-
-@pytest.fixture
 async def store(postgres: str, host: ClockedHost) -> AsyncIterator[PostgresStore]:
     async with PostgresStore(postgres, host) as opened:
         await opened.register(worker("w1"))

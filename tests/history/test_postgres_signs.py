@@ -43,11 +43,6 @@ OF_BEFORE = "worker_id, namespace, identity, host, pid, lease_us, started_us, re
 
 
 @pytest.fixture
-def host() -> ClockedHost:
-    return ClockedHost()
-
-
-@pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test here has anybody come back late."""
     monkeypatch.setattr(f"{MODULE}.COMES_BACK_WITHIN", 0.01)

@@ -60,11 +60,6 @@ from tests.history.worlds import (
 RUN = "run of order-7"
 
 
-@pytest.fixture
-def host() -> ClockedHost:
-    return ClockedHost()
-
-
 @pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgres", pytest.param("pooled", marks=pytest.mark.all)])
 def url(request: pytest.FixtureRequest) -> str:
     return store_url(request)

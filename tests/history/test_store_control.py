@@ -49,11 +49,6 @@ BOOM = Failure(message="boom", info=ApplicationFailureInfo(type="Boom"))
 HALF = ActivityProgress(heartbeat_details=[Payload(data=b"half")])
 
 
-@pytest.fixture
-def host() -> ClockedHost:
-    return ClockedHost()
-
-
 @pytest.fixture(params=["sqlite-file", "postgres", pytest.param("pooled", marks=pytest.mark.all)])
 async def store(request: pytest.FixtureRequest, host: ClockedHost) -> AsyncIterator[Store]:
     async with open_store(store_url(request), host) as opened:

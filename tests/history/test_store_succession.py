@@ -37,11 +37,6 @@ RUN = "run of order-7"
 END_US = BEGINNING_US + 5 * SECOND_US
 
 
-@pytest.fixture
-def host() -> ClockedHost:
-    return ClockedHost()
-
-
 @pytest.fixture(params=["sqlite-file", "sqlite-memory", "postgres"])
 async def store(request: pytest.FixtureRequest, host: ClockedHost) -> AsyncIterator[Store]:
     async with open_store(store_url(request), host) as opened:
